@@ -1,0 +1,113 @@
+"""Images in and out: the only place where pixels are decoded, resized or scaled.
+
+Every decision a library would make silently is made here: EXIF orientation, first frame, alpha, 16 bit, CMYK, the
+resize filter (PIL bicubic on uint8: F.interpolate without antialias moves scores), the pixel limit.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from bench.records import Mask
+from bench.settings import EditSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_PIXELS = 250_000_000  # a larger image is refused before it is decoded
+ImageFile.LOAD_TRUNCATED_IMAGES = False  # a truncated file is a failure, never half an image
+Image.MAX_IMAGE_PIXELS = None  # our own limit below raises an error that names it
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; the message holds the path and the reason."""
+
+
+def load(path: Path, settings: EditSettings | None = None) -> Image.Image:
+    """The image at path as RGB, 8 bit.
+
+    First frame of an animation; 16-bit values keep their high byte; CMYK and palettes are converted by PIL; alpha and
+    EXIF orientation by `settings`; shrunk so that its longer side is at most settings.max_side. Raises ImageError.
+    """
+    settings = settings or EditSettings()
+    try:
+        with Image.open(path) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise ImageError(f"{path}: {file.width}x{file.height} px is over the limit of {MAX_PIXELS:,} pixels")
+            file.load()
+            image = ImageOps.exif_transpose(file) if settings.exif == "apply" else file.copy()
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file") from None
+    except UnidentifiedImageError:
+        size = path.stat().st_size
+        raise ImageError(f"{path}: not an image that PIL knows ({size} bytes)") from None
+    except ImageError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path}: cannot be decoded: {error}") from error
+    image = to_rgb(image, settings.alpha)
+    side = max(image.size)
+    if settings.max_side and side > settings.max_side:
+        image = resize(image, tuple(max(1, round(s * settings.max_side / side)) for s in image.size))
+    return image
+
+
+def to_rgb(image: Image.Image, alpha: str = "white") -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":  # I;16 and kin: convert("RGB") would clip at 255
+        values = np.asarray(image).astype(np.float64)
+        values = values / 256 if values.max(initial=0) > 255 else values
+        image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if alpha == "white":
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """size: (width, height). PIL bicubic on uint8, which has antialiasing."""
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def load_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool at size (width, height), True = to be edited; another size is brought to it, nearest.
+
+    An RGBA image marks by transparency (MagicBrush: alpha != 255); ids pick entries of a GIER list of COCO RLEs.
+    """
+    if mask.ids is None:
+        try:
+            with Image.open(mask.path) as file:
+                edit = np.asarray(file.convert("RGBA"))[:, :, 3] != 255
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ImageError(f"{mask.path}: mask cannot be read: {error}") from error
+    else:
+        from bench.datasets.gier import decode_masks
+
+        edit = decode_masks(mask.path, mask.ids)
+    if edit.shape != size[::-1]:
+        edit = np.asarray(Image.fromarray(edit).resize(size, Image.Resampling.NEAREST))
+    return edit
+
+
+def to_tensor(image: Image.Image) -> "Tensor":
+    """(3, H, W) float32 in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).float() / 255
+
+
+def pixel_hash(image: Image.Image) -> str:
+    """SHA-256 of size and RGB values: the same for the same pixels in any file format."""
+    return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes()).hexdigest()
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Atomic: under a temporary name first, so that a name in the folder is always a whole image."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    image.save(temporary, format="PNG", compress_level=1)
+    os.replace(temporary, path)

@@ -1,0 +1,80 @@
+"""The records every stage hands to the next: Dataset -> Example -> Model.edit -> Edit -> Metric -> Score.
+
+Frozen, one JSON line each, nothing changed after it is made. No import here is heavier than the standard library.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Where an example asks for a change. `bench.images.load_mask` reads it."""
+
+    path: Path
+    ids: tuple[int, ...] | None = None  # None: RGBA image, transparent = edit; else entries of a GIER list of COCO RLEs
+
+
+@dataclass(frozen=True)
+class Example:
+    id: str  # "magicbrush/test/00312-2", unique over all datasets
+    group: str  # examples of one group are not independent: statistics are clustered by it
+    input_image: Path  # may not exist: the runner counts what cannot be read
+    instruction: str  # raw; stripped of outer white space where it is used
+    goal_image: Path | None = None  # None: the dataset has no ground truth here
+    goal_caption: str | None = None  # what CTS compares with
+    mask: Mask | None = None
+    turn: int = 1
+    previous: str | None = None  # multi-turn: the id whose output image is this example's input image
+    scored: bool = True  # False: a turn edited only so that the next one has its input
+
+    @property
+    def file_name(self) -> str:
+        """The name of this example's output image in a folder of edits."""
+        return file_name(self.id)
+
+
+def file_name(example_id: str) -> str:
+    return example_id.replace("/", "__").replace("#", "__") + ".png"
+
+
+class Output(NamedTuple):
+    """What a model returns for one example."""
+
+    image: "Image"  # RGB
+    expressive_instruction: str | None = None  # LGIE and MGIE only
+    expressive_tokens: int | None = None  # tokens generated for it
+    seconds: dict[str, float] | None = None  # by stage, this example's share of its batch; None: the runner's total
+
+
+@dataclass(frozen=True)
+class Edit:
+    example_id: str
+    seed: int  # the run's seed (0, 1, ...); the example's own is bench.runner.seed_for of it
+    output_image: str  # relative to the run folder
+    image_sha256: str  # of the pixels, see bench.images.pixel_hash
+    expressive_instruction: str | None = None
+    expressive_tokens: int | None = None
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage; the sum is the inference time
+
+
+@dataclass(frozen=True)
+class Score:
+    example_id: str
+    group: str
+    seed: int
+    metric: str
+    value: float | None  # raw, unscaled; None: not defined for this example
+    reason: str  # why None; else empty
+    protocol: str  # what exactly was computed: backbone, weights hash, resize rule, dtype
+
+
+def to_line(record: Edit | Score | dict) -> str:
+    """One JSON line, newline included; NaN is refused."""
+    data = record if isinstance(record, dict) else asdict(record)
+    return json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n"
