@@ -1,0 +1,199 @@
+"""GIER (Shi et al., ECCV 2020): posts of r/PhotoshopRequest and Zhopped, experts' and amateurs' requests, masks.
+
+Layout and instructions of jshi31/T2ONet data/GIER: splits/<split>_sess_3.json, images/, masks/; instructions =
+expert_summary + amateur_summary, in that order. A subset (T2ONet's paper: global and shapeAlign) is a split name:
+test_global, test:global+shapeAlign (intersection). Not covered: the feature files, InstructDiffusion's own split.
+"""
+
+import json
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.datasets.annotations import (
+    Examples,
+    Source,
+    check_count,
+    field,
+    inside,
+    kind_of,
+    read_json,
+    refuse_image_root,
+    sentences,
+)
+from bench.records import Example, Mask
+from bench.settings import DataSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SOURCE = Source(
+    "GIER", "gier",
+    "https://sites.google.com/view/gierdataset (images, masks); annotations: "
+    "https://github.com/jshi31/T2ONet (data/GIER)",
+    "none stated with the annotations; see the site for the images",
+    "git clone https://github.com/jshi31/T2ONet && mkdir -p {root} && cp -r T2ONet/data/GIER/. {root}/, "
+    "then the site's images into {root}/images/ and masks into {root}/masks/",
+)
+SPLITS = ("train", "val", "test")
+SUBSETS = ("global", "shapeAlignNonCrop", "shapeAlign", "Ids_L1Thr_0.06")
+OFFICIAL = {"train": (4943, 23898), "val": (618, 3004), "test": (618, 2969)}  # records (= pairs), triples
+
+
+def split_name(split: str) -> tuple[str, tuple[str, ...]]:
+    """'test:global+shapeAlign' or 'test_global_shapeAlign' -> ('test', ('global', 'shapeAlign'))."""
+    subset = "|".join(re.escape(s) for s in SUBSETS)
+    match = re.fullmatch(rf"(train|valid|val|test)((?:[_:+](?:{subset}))*)", split or "test")
+    if not match:
+        known = f"{', '.join(SPLITS)}; with subsets of {', '.join(SUBSETS)}: test_global, test:global+shapeAlign"
+        raise SOURCE.split_unknown(split, known)
+    return match[1].replace("valid", "val"), tuple(re.findall(rf"[_:+]({subset})", match[2]))
+
+
+def annotation_file(root: Path, split: str) -> Path:
+    return root / "splits" / f"{split}_sess_3.json"
+
+
+def subset_indices(root: Path, split: str, subset: str, records: int) -> set[int]:
+    path = root / "splits" / f"{split}_{subset}_sess_3.json"
+    indices = read_json(path, list, SOURCE, root)
+    wrong = [i for i in indices if type(i) is not int or not 0 <= i < records]
+    if wrong:
+        raise ValueError(
+            f"{path}: {wrong[0]!r:.40} is not an index into the {records:,} records of {split}_sess_3.json; "
+            "both files must be of the same release"
+        )
+    return set(indices)
+
+
+def mask_ids(operator: object, where: str) -> tuple[int, ...] | None:
+    """The masks the edit is confined to, or None: some operator is global, or local without saying where.
+
+    Flags decide, not ids: seven official operators are marked local: false and still list ids.
+    """
+    if not isinstance(operator, dict):
+        raise ValueError(f"{where}: 'operator' is a {kind_of(operator)}, expected an object")
+    ids: dict[int, None] = {}
+    confined = bool(operator)
+    for name, value in operator.items():
+        at = f"{where}, operator {name}"
+        local, listed = field(value, "local", bool, at), field(value, "ids", list, at)
+        wrong = [i for i in listed if type(i) is not int or i < 0]
+        if wrong:
+            raise ValueError(f"{at}: the mask id {wrong[0]!r:.40} is not a whole number from 0")
+        confined = confined and local and bool(listed)
+        ids.update(dict.fromkeys(listed))
+    return tuple(ids) if confined else None
+
+
+class GIER:
+    name = "gier"
+
+    def __init__(self, root: Path, settings: DataSettings) -> None:
+        refuse_image_root(settings, SOURCE)
+        self.root, self.settings = Path(root), settings
+        self.split, self.subsets = split_name(settings.split)
+
+    def examples(self) -> list[Example]:
+        return list(self._read[0])
+
+    @property
+    def note(self) -> str:
+        return "; ".join(self._read[1])
+
+    @cached_property
+    def _read(self) -> tuple[list[Example], list[str]]:
+        path = annotation_file(self.root, self.split)
+        records = read_json(path, list, SOURCE, self.root)
+        notes = [check_count(SOURCE, path.name, len(records), OFFICIAL[self.split][0])]
+        chosen = set(range(len(records)))
+        for subset in self.subsets:
+            chosen &= subset_indices(self.root, self.split, subset, len(records))
+        if self.subsets:
+            notes.append(f"subset {' and '.join(self.subsets)}: {len(chosen):,} of {len(records):,} pairs")
+        collected = Examples(self.settings)
+        for i in sorted(chosen):
+            self._add(collected, records[i], f"{path}, record {i}")
+        return collected.items, [note for note in (*notes, *collected.note()) if note]
+
+    def _add(self, collected: Examples, record: object, where: str) -> None:
+        input_image = inside(self.root / "images", field(record, "input", str, where), where)
+        goal_image = inside(self.root / "images", field(record, "output", str, where), where)
+        raw = field(record, "expert_summary", list, where) + field(record, "amateur_summary", list, where)
+        found = sentences(raw, where)
+        collected.leave_out("empty instructions left out", len(raw) - len(found))
+        ids = mask_ids(record.get("operator"), where)
+        mask = Mask(self.root / "masks" / f"{input_image.stem}_mask.json", ids) if ids else None
+        for k, text in found if self.settings.expand == "instruction" else found[:1]:
+            collected.add(
+                Example(
+                    id=f"gier/{self.split}/{goal_image.stem}#{k}", group=goal_image.stem.split("_")[0],
+                    input_image=input_image, instruction=text, goal_image=goal_image, mask=mask,
+                ),
+                where,
+            )
+
+
+def decode_masks(path: Path, ids: tuple[int, ...]) -> "np.ndarray":
+    """(H, W) bool, True = to be edited: the union of these entries of a list of COCO RLEs. Raises ImageError.
+
+    Its size is the mask's own, which in GIER is not always the image's: bench.images.load_mask resizes.
+    """
+    import numpy as np
+
+    from bench.images import ImageError
+
+    try:
+        masks = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such mask file; the masks are a download of their own: {SOURCE.where}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ImageError(f"{path}: mask file cannot be read: {error}") from error
+    if not isinstance(masks, list):
+        raise ImageError(f"{path}: holds a JSON {kind_of(masks)}, expected a list of COCO RLE masks")
+    if not ids or max(ids) >= len(masks) or min(ids) < 0:
+        raise ImageError(f"{path}: holds {len(masks)} masks, but ids {list(ids)} are asked for")
+    decoded = [decode_rle(masks[i], f"{path}, mask {i}") for i in ids]
+    if len({mask.shape for mask in decoded}) > 1:
+        shapes = sorted({mask.shape for mask in decoded})
+        raise ImageError(f"{path}: masks {list(ids)} differ in size: {shapes} (height, width)")
+    return np.logical_or.reduce(decoded)
+
+
+def decode_rle(rle: object, where: str) -> "np.ndarray":
+    """One COCO RLE, compressed or not. Runs that do not fill the mask exactly are refused before any is drawn."""
+    from pycocotools import mask as coco
+
+    from bench.images import MAX_PIXELS, ImageError
+
+    try:
+        height, width = (int(n) for n in rle["size"])
+        counts = rle["counts"]
+        runs = counts if isinstance(counts, list) else run_lengths(counts)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise ImageError(f"{where}: not a COCO RLE of size [height, width] and counts ({error!r})") from None
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
+        raise ImageError(f"{where}: its size is {height}x{width}, expected 1 to {MAX_PIXELS:,} pixels")
+    if any(type(run) is not int or run < 0 for run in runs) or sum(runs) != height * width:
+        raise ImageError(f"{where}: its runs do not fill {height}x{width} = {height * width:,} pixels")
+    return coco.decode(coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)).astype(bool)
+
+
+def run_lengths(counts: str) -> list[int]:
+    """The runs of a compressed COCO RLE: five bits a character; from the fourth run on, differences to two before."""
+    runs: list[int] = []
+    value = shift = 0
+    for code in (ord(c) - 48 for c in counts):
+        if not 0 <= code < 64:
+            raise ValueError(f"character {chr(code + 48)!r} in counts")
+        value |= (code & 0x1F) << shift
+        shift += 5
+        if not code & 0x20:
+            if code & 0x10:
+                value -= 1 << shift
+            runs.append(value + runs[-2] if len(runs) > 2 else value)
+            value = shift = 0
+    if shift:
+        raise ValueError("counts ends within a number")
+    return runs
