@@ -32,6 +32,7 @@ class Example:
     turn: int = 1
     previous: str | None = None  # multi-turn: the id whose output image is this example's input image
     scored: bool = True  # False: a turn edited only so that the next one has its input
+    input_caption: str | None = None  # of the input image; only Figure 3's direction similarity reads it
 
     @property
     def file_name(self) -> str:

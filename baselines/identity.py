@@ -1,0 +1,19 @@
+"""Identity: returns the input image. The floor: aligned metrics reward doing nothing, so every table carries it."""
+
+from bench.images import load
+from bench.records import Example, Output
+from bench.settings import EditSettings, ModelSettings
+
+
+class Identity:
+    name = "identity"
+    defaults = EditSettings()
+
+    def __init__(self, spec: ModelSettings) -> None:
+        pass
+
+    def fingerprint(self) -> dict[str, str]:
+        return {}
+
+    def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
+        return [Output(load(e.input_image, settings)) for e in examples]

@@ -1,0 +1,22 @@
+"""Oracle: answers with the goal image. The ceiling wherever the goal image is the answer, and a test of scoring."""
+
+from bench.images import load
+from bench.records import Example, Output
+from bench.settings import EditSettings, ModelSettings
+
+
+class Oracle:
+    name = "oracle"
+    defaults = EditSettings()
+
+    def __init__(self, spec: ModelSettings) -> None:
+        pass
+
+    def fingerprint(self) -> dict[str, str]:
+        return {}
+
+    def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
+        for example in examples:
+            if example.goal_image is None:
+                raise ValueError(f"oracle: {example.id} has no goal image; run it on a dataset that has them")
+        return [Output(load(e.goal_image, settings)) for e in examples]

@@ -1,0 +1,130 @@
+"""Precomputed: somebody's own output images, scored without their model and without a GPU.
+
+Takes a folder with `<id>.png` in either form (`evr/test/Reddit_1#0.png` or `evr__test__Reddit_1__0.png`), a folder in
+MagicBrush's output naming (`<img_id>/<img_id>_1.png`, `_inde_2.png`, `_iter_2.png`), or a CSV or JSONL with the
+columns id and path. JPEG and WebP are taken too; what their compression costs is then part of the score.
+"""
+
+import csv
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from bench.images import load
+from bench.records import Example, Output, file_name
+from bench.settings import EditSettings, ModelSettings
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+class Precomputed:
+    defaults = EditSettings()
+
+    def __init__(
+        self, spec: ModelSettings, paths: dict[str, Path] | None = None, expressive: dict[str, str] | None = None
+    ) -> None:
+        """paths: output image by example id, where a dataset brings them; else they are found under spec.images."""
+        self.name = spec.name
+        self.expressive = expressive or {}
+        if paths is None and spec.images is None:
+            raise ValueError("model 'precomputed' needs --images: a folder of output images, or a CSV or JSONL of id and path")
+        self.where = spec.images
+        self.paths = dict(paths) if paths is not None else read_index(spec.images)
+
+    def fingerprint(self) -> dict[str, str]:
+        digest = hashlib.sha256()
+        for name in sorted(self.paths):
+            path = self.paths[name]
+            digest.update(f"{name}\0".encode() + (path.read_bytes() if path.is_file() else b"missing"))
+        return {"images": digest.hexdigest()}
+
+    def check(self, examples: list[Example], allowed: float) -> str:
+        """What a user should know before the run: images that are missing or that belong to no example; empty if none.
+
+        Raises ValueError when more than the allowed share of the examples has no image.
+        """
+        missing = [e.id for e in examples if self.path(e.id) is None]
+        used = {self.path(e.id) for e in examples}
+        extra = [name for name, path in self.paths.items() if path not in used]
+        said = []
+        if missing:
+            said.append(f"{len(missing)} of {len(examples)} examples have no image, first: {', '.join(missing[:3])}")
+        if extra:
+            said.append(f"{len(extra)} images belong to no example, first: {', '.join(sorted(extra)[:3])}")
+        text = f"{self.where or self.name}: " + "; ".join(said) if said else ""
+        if len(missing) > allowed * len(examples):
+            wanted = examples[0]
+            raise ValueError(f"{text}\nexpected names like {wanted.file_name} or {wanted.id}.png; or raise --max-failures")
+        return text
+
+    def path(self, example_id: str) -> Path | None:
+        for key in (example_id, Path(file_name(example_id)).stem, magicbrush_key(example_id)):
+            if key in self.paths:
+                return self.paths[key]
+        return None
+
+    def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
+        outputs = []
+        for example in examples:
+            path = self.path(example.id)
+            if path is None:
+                raise ValueError(f"no image for {example.id} among the {len(self.paths)} of {self.where or self.name}")
+            outputs.append(Output(load(path, EditSettings(alpha=settings.alpha)), self.expressive.get(example.id)))
+        return outputs
+
+
+def magicbrush_key(example_id: str) -> str | None:
+    """magicbrush/test/123-2 -> 123/123_inde_2; 123-2@multi -> 123/123_iter_2; a first turn -> 123/123_1."""
+    match = re.fullmatch(r"magicbrush/\w+/(.+)-(\d+)(@multi)?", example_id)
+    if not match:
+        return None
+    image, turn, multi = match.groups()
+    kind = "" if turn == "1" else "iter_" if multi else "inde_"
+    return f"{image}/{image}_{kind}{turn}"
+
+
+def read_index(source: Path) -> dict[str, Path]:
+    """Path by key: the id, or the path below the folder without its ending."""
+    if source.is_dir():
+        files = [p for p in sorted(source.rglob("*")) if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+        if not files:
+            raise FileNotFoundError(f"--images {source}: no {', '.join(SUFFIXES)} file in this folder")
+        paths: dict[str, Path] = {}
+        for path in files:
+            key = path.relative_to(source).with_name(path.name[: -len(path.suffix)]).as_posix()
+            if key in paths:
+                raise ValueError(f"--images {source}: two images for {key}: {paths[key].name} and {path.name}")
+            paths[key] = path
+        return paths
+    if not source.exists():
+        raise FileNotFoundError(f"--images {source}: no such folder or file")
+    if source.suffix.lower() not in (".csv", ".jsonl"):
+        raise ValueError(f"--images {source}: expected a folder, a .csv or a .jsonl with id and path")
+    return read_rows(source)
+
+
+def read_rows(source: Path) -> dict[str, Path]:
+    try:
+        text = source.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--images {source}: not a text file in UTF-8 ({error})") from None
+    if source.suffix.lower() == ".csv":
+        rows = list(enumerate(csv.DictReader(text.splitlines()), 2))
+    else:
+        rows = []
+        for number, line in enumerate(text.splitlines(), 1):
+            try:
+                rows.append((number, json.loads(line)))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"--images {source}, line {number}: not JSON ({error})") from None
+    paths: dict[str, Path] = {}
+    for number, row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("path"), str):
+            raise ValueError(f"--images {source}, line {number}: expected id and path, got {str(row)[:80]}")
+        if row["id"] in paths:
+            raise ValueError(f"--images {source}, line {number}: {row['id']} is there twice")
+        paths[row["id"]] = source.parent / row["path"]
+    if not paths:
+        raise ValueError(f"--images {source}: no rows; expected a header id,path and a row an example")
+    return paths

@@ -1,0 +1,191 @@
+"""The command: edit and score one model on one dataset, print the summary.
+
+    python -m bench.run --model mgie --dataset ma5k
+    python -m bench.run --suite published --split sample --model mgie --dataset ma5k --data-root data
+    python -m bench.run --suite paper --model mine --images DIR --dataset magicbrush
+
+Exit codes: 0 done, 1 incomplete (stopped, too many failures, disk full), 2 wrong use. The same command continues.
+"""
+
+import argparse
+import os
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from bench.registry import DATASETS, METRICS, MODELS, SUITES, Model
+from bench.runfolder import Busy, RunFolder
+from bench.runner import Run, TooManyFailures, edit_all, manifest_hash
+from bench.scoring import ChangedImages, load_metrics, score_all
+from bench.settings import DataSettings, EditSettings, MetricSettings, ModelSettings, add_flags, fill, from_flags
+from bench.suites import METRICS_OF, banner, open_dataset, open_model
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one command line asks for; nothing is loaded or written yet."""
+
+    run: Run
+    model: Model
+    folder: RunFolder
+    seeds: range
+    metrics: tuple[str, ...]
+    metrics_given: bool  # by --metrics: then a missing network is wrong use, else its metric is reported as not run
+    metric_settings: MetricSettings
+    max_failures: float
+    data_root: Path
+    device: str
+    as_json: bool
+    notice: str = ""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser("bench.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = p.add_argument_group("what to run")
+    what.add_argument("--model", required=True, help=f"{', '.join(MODELS)}, diffusers:<Hub id or folder>, or any name with --images")
+    what.add_argument("--dataset", required=True, help=", ".join(DATASETS))
+    what.add_argument("--suite", choices=SUITES, help="default: mini, the built-in miniature")
+    what.add_argument("--setting", choices=("zero-shot", "fine-tuned"), default="zero-shot")
+    what.add_argument("--form", choices=("fz", "ft", "e2e"), help="lgie and mgie only; default: e2e")
+    what.add_argument("--metrics", help=f"of {', '.join(METRICS)}; default: those of Table 1 for the dataset")
+    what.add_argument("--seeds", type=int, default=1, help="how many: seeds 0 to N-1 (default 1)")
+    where = p.add_argument_group("where things lie")
+    where.add_argument("--data-root", type=Path, help="holds evr/ gier/ ma5k/ magicbrush/ ipr2pr/ published/; default: data")
+    where.add_argument("--weights", type=Path, help="holds <model>[-<form>][-<dataset>]/")
+    where.add_argument("--images", type=Path, help="your own output images: a folder, or a CSV or JSONL of id and path")
+    where.add_argument("--out", type=Path, default=Path("runs"), help="run folders go below it (default: runs)")
+    add_flags(p.add_argument_group("the data"), DataSettings)
+    add_flags(p.add_argument_group("the edit; an option left out takes the model's own default"), EditSettings)
+    add_flags(p.add_argument_group("the metrics' networks"), MetricSettings)
+    how = p.add_argument_group("how")
+    how.add_argument("--device", default="auto", help="cuda, cpu; default: cuda where there is one")
+    how.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    how.add_argument("--max-failures", type=float, default=0.01, help="share of examples that may fail (default 0.01)")
+    how.add_argument("--json", action="store_true", help="one JSON object on stdout, everything else on stderr")
+    return p
+
+
+def plan(argv: list[str] | None = None) -> Plan:
+    """Read the command line, the dataset's annotations and the model's fingerprint. Raises ValueError, FileNotFoundError."""
+    args = parser().parse_args(argv)
+    if args.suite is None and (args.data_root or args.weights):
+        given = "--data-root" if args.data_root else "--weights"
+        raise ValueError(f"{given} needs --suite: the default suite is the miniature; for real data add --suite paper")
+    if args.form and args.model not in ("lgie", "mgie"):
+        raise ValueError(f"--form {args.form} is for lgie and mgie; {args.model} has no forms")
+    if args.seeds < 1 or (args.limit is not None and args.limit < 1) or args.batch_size < 1:
+        raise ValueError(f"--seeds {args.seeds}, --limit {args.limit}, --batch-size {args.batch_size}: each must be at least 1")
+    suite, data_root = args.suite or "mini", args.data_root or Path("data")
+    data = from_flags(DataSettings, args)
+    names = tuple((args.metrics or ",".join(METRICS_OF.get(args.dataset, ()))).replace(" ", "").split(","))
+    if unknown := [name for name in names if args.metrics and name not in METRICS]:
+        raise ValueError(f"unknown metric '{unknown[0]}'; known: {', '.join(METRICS)}")
+    dataset = open_dataset(suite, args.dataset, data_root, data)
+    form = (args.form or "e2e") if args.model in ("lgie", "mgie") else "none"
+    spec = ModelSettings(
+        args.model, suite, args.dataset, args.setting, args.form or "e2e", args.weights, args.images, args.device, args.dtype
+    )
+    model = open_model(spec, dataset)
+    examples = dataset.examples()
+    if not examples:
+        raise ValueError(f"{args.dataset}: no example with these settings: {data}")
+    notice = model.check(examples, args.max_failures) if hasattr(model, "check") else ""
+    if args.images is not None and args.seeds > 1:
+        raise ValueError(f"--images holds one image an example; --seeds {args.seeds} would score it several times")
+    edit = fill(from_flags(EditSettings, args), model.defaults)
+    data = replace(data, split=getattr(dataset, "split", data.split))
+    note = "; ".join(n for n in (dataset.note, getattr(model, "note", "")) if n)
+    run = Run(
+        suite, args.dataset, args.model, args.setting, form, data, edit, model.fingerprint(), examples,
+        manifest_hash(examples), note,
+    )  # fmt: skip
+    return Plan(
+        run, model, RunFolder(args.out / suite / run.name), range(args.seeds), names, args.metrics is not None,
+        from_flags(MetricSettings, args), args.max_failures, data_root, args.device, args.json, notice,
+    )  # fmt: skip
+
+
+def is_done(plan: Plan) -> bool:
+    """Whether the run folder already holds all that is asked for; cheap."""
+    done = plan.folder.done()
+    return (
+        done is not None
+        and done["seeds"] >= len(plan.seeds)
+        and done["metric_settings"] == as_strings(plan.metric_settings)
+        and set(plan.metrics) <= set(done["metrics"]) | (set() if plan.metrics_given else set(done["not_run"]))
+    )
+
+
+def as_strings(settings: MetricSettings) -> dict[str, str]:
+    """What of the metrics' settings moves a value; the device and the batch size do so within the stated tolerance."""
+    return {k: str(v) for k, v in asdict(settings).items() if k not in ("metric_device", "metric_batch_size")}
+
+
+def execute(plan: Plan) -> None:
+    """Edit, score, finish: the whole run. Raises what main() turns into an exit code."""
+    from bench.sessions import bar, session, warn_of_differences
+
+    run, folder = plan.run, plan.folder
+    size = plan.metric_settings.metric_batch_size
+    # the metrics before the first edit: a missing network must not be found out after hours
+    metrics = load_metrics(plan.metrics, plan.metric_settings, folder.path.parent.parent / "features")
+    if metrics.not_run and plan.metrics_given:
+        raise FileNotFoundError(next(iter(metrics.not_run.values())))
+    with folder.locked():
+        folder.start(run.description(), session(plan.data_root, plan.device))
+        warn_of_differences(folder.sessions())
+        folder.reopen()
+        for attempt in (1, 2):
+            with bar(f"{run.dataset} {run.model}: edits", len(run.examples) * len(plan.seeds)) as tick:
+                failures = edit_all(run, plan.model, folder, plan.seeds, plan.max_failures, tick)
+            folder.rewrite("failures.jsonl", failures)
+            try:
+                with bar(f"{run.dataset} {run.model}: scores", len(run.scored) * len(plan.seeds)) as tick:
+                    scores, unread = score_all(run, folder, metrics.ready, plan.seeds, size, tick)
+                break
+            except ChangedImages as error:
+                if attempt == 2:
+                    raise
+                print(f"warning: {error}; they are edited again", file=sys.stderr)
+                edits = folder.edits()
+                folder.rewrite("edits.jsonl", [e for key, e in edits.items() if key not in error.edits])
+        folder.rewrite("scores.jsonl", scores)
+        folder.rewrite("failures.jsonl", failures + unread)
+        edited = folder.edits()
+        folder.finish({
+            "seeds": len(plan.seeds), "metrics": {name: m.protocol for name, m in metrics.ready.items()},
+            "not_run": metrics.not_run, "metric_settings": as_strings(plan.metric_settings),
+            "n": sum(all((seed, e.id) in edited for seed in plan.seeds) for e in run.scored), "of": len(run.scored),
+            "failures": len(failures + unread),
+        })  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # two OpenMP threads on shared cores are slower than one
+    try:
+        asked = plan(argv)
+        print(banner(asked.run.suite, asked.run.dataset), file=sys.stderr if asked.as_json else sys.stdout, flush=True)
+        if asked.notice:
+            print(f"notice: {asked.notice}", file=sys.stderr)
+        if not is_done(asked):
+            execute(asked)
+        from bench.summary import show, summary
+
+        show(summary(asked.folder, asked.seeds, asked.metrics), asked.as_json)
+        return 0
+    except KeyboardInterrupt:
+        print("stopped; the same command continues from here", file=sys.stderr)
+        return 1
+    except (TooManyFailures, Busy, ChangedImages) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}; what was done is kept, the same command continues", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""The main path: a list of examples x one model -> edits, in a run folder. Safe to kill at any moment and start again.
+
+Batches are fixed slices of the example list; a broken one is redone whole, so that the pixels never depend on where
+a run was interrupted. Seeds come from the example's id. Images first, then their lines.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from bench.images import ImageError, pixel_hash, save_png
+from bench.records import Edit, Example, Output
+from bench.registry import Model
+from bench.runfolder import RunFolder
+from bench.settings import DataSettings, EditSettings
+
+
+class TooManyFailures(RuntimeError):
+    """More examples failed than --max-failures allows; what was done is kept."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model x one dataset x one set of settings: everything that changes a pixel."""
+
+    suite: str
+    dataset: str
+    model: str
+    setting: str
+    form: str
+    data: DataSettings
+    edit: EditSettings
+    fingerprint: dict[str, str]  # what the model says of itself
+    examples: list[Example]
+    manifest: str  # manifest_hash(examples)
+    note: str = ""
+
+    def description(self) -> dict:
+        """run.json. image_root is left out: the manifest holds the images' hashes, wherever they lie."""
+        settings = {k: v for k, v in asdict(self.data).items() if k != "image_root"}
+        return {
+            "suite": self.suite, "dataset": self.dataset, "model": self.model, "setting": self.setting,
+            "form": self.form, "data": settings, "edit": asdict(self.edit), "fingerprint": self.fingerprint,
+            "manifest": self.manifest, "n": len(self.scored), "groups": len({e.group for e in self.scored}),
+            "note": self.note,
+        }  # fmt: skip
+
+    @property
+    def scored(self) -> list[Example]:
+        return [e for e in self.examples if e.scored]
+
+    @property
+    def name(self) -> str:
+        pixels = {k: v for k, v in self.description().items() if k not in ("n", "groups", "note")}
+        hash8 = hashlib.sha256(json.dumps(pixels, sort_keys=True).encode()).hexdigest()[:8]
+        return f"{self.dataset}--{safe(self.model)}--{hash8}"
+
+
+def safe(name: str) -> str:
+    """A model's name as part of a file name: "diffusers:org/model" has signs that a path must not hold."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+def seed_for(run_seed: int, example_id: str) -> int:
+    """The seed of one edit: the same for any order, batch size or number of workers."""
+    return int.from_bytes(hashlib.sha256(f"{run_seed}/{example_id}".encode()).digest()[:4], "big")
+
+
+def manifest_hash(examples: list[Example]) -> str:
+    """SHA-256 over every example's record and the bytes of its images; a missing file counts as missing."""
+    paths = {p for e in examples for p in (e.input_image, e.goal_image, e.mask and e.mask.path) if p}
+    with ThreadPoolExecutor(4) as pool:
+        digests = dict(zip(paths, pool.map(file_hash, paths), strict=True))
+    total = hashlib.sha256()
+    for e in examples:
+        files = [digests.get(p) for p in (e.input_image, e.goal_image, e.mask and e.mask.path)]
+        ids = e.mask and e.mask.ids
+        record = [e.id, e.group, e.instruction, e.goal_caption, e.turn, e.previous, e.scored, ids, *files]
+        total.update(json.dumps(record).encode() + b"\n")
+    return total.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return "missing"
+
+
+def slices(examples: list[Example], size: int) -> Iterator[list[Example]]:
+    """Consecutive slices of at most `size`; none holds an example together with the one whose output it edits."""
+    current: list[Example] = []
+    for example in examples:
+        if len(current) == size or any(e.id == example.previous for e in current):
+            yield current
+            current = []
+        current.append(example)
+    if current:
+        yield current
+
+
+def edit_all(
+    run: Run, model: Model, folder: RunFolder, seeds: range, max_failures: float, tick: Callable[[int], None]
+) -> list[dict]:
+    """Edit every example not yet in edits.jsonl, for each seed; returns the failures. tick(n): n more are settled.
+
+    Raises TooManyFailures as soon as more than max_failures (a share of all) cannot be edited.
+    """
+    edits, failures = folder.edits(), []
+    allowed = max_failures * len(run.examples) * len(seeds)
+    for seed in seeds:
+        for batch in slices(run.examples, run.edit.batch_size):
+            if not all((seed, e.id) in edits for e in batch):
+                new, failed = edit_slice(batch, seed, run, model, folder, edits)
+                folder.append("edits.jsonl", new)
+                edits |= {(seed, e.example_id): e for e in new}
+                failures += failed
+                if failed:
+                    folder.rewrite("failures.jsonl", failures)
+                if len(failures) > allowed:
+                    raise TooManyFailures(too_many(failures, len(run.examples) * len(seeds), max_failures))
+            tick(len(batch))
+    order = {e.id: place for place, e in enumerate(run.examples)}
+    kept = [e for e in edits.values() if e.example_id in order]
+    folder.rewrite("edits.jsonl", sorted(kept, key=lambda e: (e.seed, order[e.example_id])))
+    return failures
+
+
+def too_many(failures: list[dict], of: int, max_failures: float) -> str:
+    first = "\n".join(f"  {f['example_id']}: {f['reason']}" for f in failures[:3])
+    return (
+        f"{len(failures)} of {of} examples failed, more than --max-failures {max_failures:g} allows:\n{first}\n"
+        "what was edited is kept; mend the cause and give the same command again, or raise --max-failures"
+    )
+
+
+def edit_slice(
+    batch: list[Example], seed: int, run: Run, model: Model, folder: RunFolder, edits: dict[tuple[int, str], Edit]
+) -> tuple[list[Edit], list[dict]]:
+    """The edits of one slice, their images written, and its failures."""
+    ready, failed = [], []
+    for example in batch:
+        if example.previous is None:
+            ready.append(example)
+        elif (seed, example.previous) in edits:
+            path = folder.path / folder.image(seed, example.previous)
+            ready.append(replace(example, input_image=path))
+        else:
+            failed.append(failure(example, seed, f"the turn before it was not edited: {example.previous}"))
+    outputs, broken = edit_or_split(ready, seed, run.edit, model)
+    return [write(example, seed, output, folder) for example, output in outputs], failed + broken
+
+
+def edit_or_split(
+    batch: list[Example], seed: int, settings: EditSettings, model: Model
+) -> tuple[list[tuple[Example, Output]], list[dict]]:
+    """Edit a batch. An unreadable image leaves the batch; on any other error the batch is halved until one is left.
+
+    Halving is what out-of-memory needs, and it finds the one example that a model cannot edit; it follows from the
+    batch alone, so a repeated run takes the same steps.
+    """
+    batch, failed = list(batch), []
+    while batch:
+        start = time.perf_counter()
+        try:
+            outputs = model.edit(batch, settings, [seed_for(seed, e.id) for e in batch])
+        except ImageError as error:
+            bad = [e for e in batch if str(error).startswith((f"{e.input_image}:", f"{e.goal_image}:"))] or batch[:1]
+            failed += [failure(e, seed, str(error)) for e in bad]
+            batch = [e for e in batch if e not in bad]
+            continue
+        except (ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            if len(batch) == 1:
+                return [], [*failed, failure(batch[0], seed, reason)]
+            halves = [edit_or_split(half, seed, settings, model) for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :])]
+            return [pair for done, _ in halves for pair in done], failed + [f for _, fs in halves for f in fs]
+        share = (time.perf_counter() - start) / len(batch)
+        return [(e, o if o.seconds else o._replace(seconds={"edit": share})) for e, o in zip(batch, outputs, strict=True)], failed
+    return [], failed
+
+
+def write(example: Example, seed: int, output: Output, folder: RunFolder) -> Edit:
+    name = folder.image(seed, example)
+    image = output.image.convert("RGB")
+    save_png(image, folder.path / name)
+    return Edit(
+        example.id, seed, name, pixel_hash(image), output.expressive_instruction, output.expressive_tokens,
+        {stage: round(s, 6) for stage, s in output.seconds.items()},
+    )  # fmt: skip
+
+
+def failure(example: Example, seed: int, reason: str, stage: str = "edit") -> dict:
+    return {"example_id": example.id, "seed": seed, "stage": stage, "reason": reason}

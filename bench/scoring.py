@@ -1,0 +1,154 @@
+"""Edits x metrics -> scores. Raw values; None with a reason where a metric is not defined; never a dropped row.
+
+Pairs are scored in fixed chunks, a chunk's missing metrics together, so that each image is opened and encoded once
+and a run that was interrupted ends in the same bytes. Images are decoded ahead in worker threads.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.images import ImageError
+from bench.records import Edit, Example, Score
+from bench.registry import METRICS, load
+from bench.runfolder import RunFolder
+from bench.runner import Run, failure
+from bench.settings import EditSettings, MetricSettings
+
+DECODING_THREADS = 2
+
+
+class ChangedImages(RuntimeError):
+    """Output images that are no longer what was written; `.edits` names them by (seed, example id)."""
+
+    def __init__(self, edits: list[tuple[int, str]]) -> None:
+        super().__init__(f"{len(edits)} output images changed since they were written, first: {edits[0][1]}")
+        self.edits = edits
+
+
+class Metrics(NamedTuple):
+    ready: dict[str, object]  # name -> metric
+    not_run: dict[str, str]  # name -> why: its network is not at hand
+
+
+def load_metrics(names: tuple[str, ...], settings: MetricSettings, cache: Path | None) -> Metrics:
+    """The metrics in the registry's order; those whose network is not at hand with the reason."""
+    from bench.features import FeatureCache
+
+    features, ready, not_run = FeatureCache(cache), {}, {}
+    for name in METRICS:
+        if name in names:
+            try:
+                ready[name] = load(METRICS, name, "metric")(settings, features)
+            except FileNotFoundError as error:
+                not_run[name] = str(error)
+    return Metrics(ready, not_run)
+
+
+class Chunk(NamedTuple):
+    seed: int
+    examples: list[Example]
+    metrics: list[str]  # those with at least one score missing in this chunk
+
+
+def score_all(
+    run: Run, folder: RunFolder, metrics: dict[str, object], seeds: range, size: int, tick: Callable[[int], None]
+) -> tuple[list[Score], list[dict]]:
+    """Score every edit; returns all scores in final order (seed, example, metric) and the failures to read an image.
+
+    What scores.jsonl already holds under the same protocol is kept. Raises ChangedImages.
+    """
+    edits, scores, failures = folder.edits(), folder.scores(), folder.failures()
+    reasons = {(f["seed"], f["example_id"]): f["reason"] for f in failures if f["stage"] == "edit"}
+    found: list[dict] = []
+    chunks = list(missing_chunks(run, metrics, seeds, size, scores))
+    tick(len(run.scored) * len(seeds) - sum(len(c.examples) for c in chunks))
+    with ThreadPoolExecutor(DECODING_THREADS) as pool:
+        ahead: Future | None = None
+        for place, chunk in enumerate(chunks):
+            pairs = ahead.result() if ahead else decode(chunk, run, folder, edits)
+            ahead = pool.submit(decode, chunks[place + 1], run, folder, edits) if place + 1 < len(chunks) else None
+            changed = [(chunk.seed, p.edit.example_id) for p in pairs if p.changed]
+            if changed:
+                raise ChangedImages(changed)
+            new = score_chunk(chunk, pairs, metrics, reasons)
+            folder.append("scores.jsonl", new)
+            scores |= {(s.seed, s.example_id, s.metric): s for s in new}
+            found += [failure(p.example, chunk.seed, p.broken, "score") for p in pairs if p.broken and p.edit]
+            tick(len(chunk.examples))
+    order = {e.id: place for place, e in enumerate(run.examples)}
+    rank = {name: place for place, name in enumerate(METRICS)}
+    kept = [s for s in scores.values() if s.example_id in order and s.metric in rank]
+    return sorted(kept, key=lambda s: (s.seed, order[s.example_id], rank[s.metric])), found
+
+
+def missing_chunks(run: Run, metrics: dict[str, object], seeds: range, size: int, scores: dict) -> Iterator[Chunk]:
+    for seed in seeds:
+        for start in range(0, len(run.scored), size):
+            examples = run.scored[start : start + size]
+
+            def whole(name: str, seed: int = seed, examples: list[Example] = examples) -> bool:
+                there = [scores.get((seed, e.id, name)) for e in examples]
+                return all(s is not None and s.protocol == metrics[name].protocol for s in there)
+
+            todo = [name for name in metrics if not whole(name)]
+            if todo:
+                yield Chunk(seed, examples, todo)
+
+
+class Opened(NamedTuple):
+    """One example's images, decoded; `broken` says which could not be."""
+
+    example: Example
+    edit: Edit | None
+    pair: object | None  # bench.metrics.pairs.Pair
+    broken: str
+    changed: bool  # the output image is not the one that was written
+
+
+def decode(chunk: Chunk, run: Run, folder: RunFolder, edits: dict[tuple[int, str], Edit]) -> list[Opened]:
+    return [opened(e, chunk.seed, run.edit, folder, edits.get((chunk.seed, e.id))) for e in chunk.examples]
+
+
+def opened(example: Example, seed: int, settings: EditSettings, folder: RunFolder, edit: Edit | None) -> Opened:
+    from bench.metrics.pairs import Pair, Picture
+
+    if edit is None:
+        return Opened(example, None, None, "", False)
+    # an output image is what the model returned, so the settings for the dataset's images are not applied to it
+    output = Picture(folder.path / edit.output_image, EditSettings())
+    path = example.input_image if example.previous is None else folder.path / folder.image(seed, example.previous)
+    source = Picture(path, settings)
+    goal = Picture(example.goal_image, settings) if example.goal_image else None
+    try:
+        changed = output.sha256 != edit.image_sha256
+    except ImageError:
+        changed = True
+    try:
+        if goal:
+            goal.image  # noqa: B018  decoded here, in a worker thread
+    except ImageError as error:
+        return Opened(example, edit, None, str(error), changed)
+    return Opened(example, edit, Pair(example, output, goal, source), "", changed)
+
+
+def score_chunk(chunk: Chunk, opened: list[Opened], metrics: dict[str, object], reasons: dict) -> list[Score]:
+    rows = []
+    for name in chunk.metrics:
+        metric, ready, values = metrics[name], [], {}
+        for o in opened:
+            if o.edit is None:
+                values[o.example.id] = (None, f"not edited: {reasons.get((chunk.seed, o.example.id), 'no output image')}")
+            elif o.pair is None:
+                values[o.example.id] = (None, o.broken)
+            elif lacking := [n for n in metric.needs if getattr(o.example, n, None) is None]:
+                values[o.example.id] = (None, f"no {lacking[0].replace('_', ' ')}")
+            else:
+                ready.append(o.pair)
+        for pair, value in zip(ready, metric(ready) if ready else [], strict=True):
+            values[pair.example.id] = (None if value.value is None else float(value.value), value.reason)
+        rows += [
+            Score(o.example.id, o.example.group, chunk.seed, name, *values[o.example.id], metric.protocol) for o in opened
+        ]
+    return rows

@@ -1,0 +1,55 @@
+"""Suites: the same dataset names on the miniature, on the authors' published outputs, or on the official files."""
+
+from pathlib import Path
+
+from bench.registry import DATASETS, SUITES, Dataset, Model, load
+from bench.settings import DataSettings, ModelSettings
+
+# Table 1's metrics; what a run scores when --metrics is not given.
+METRICS_OF = {
+    "evr": ("l1", "dino", "cvs"),
+    "gier": ("l1", "ssim", "cvs"),
+    "ma5k": ("l1", "ssim", "lpips"),
+    "magicbrush": ("l1", "dino", "cvs", "cts"),
+    "ipr2pr": ("l1", "ssim"),
+}
+SPELLED = {"evr": "EVR", "gier": "GIER", "ma5k": "MA5k", "magicbrush": "MagicBrush", "ipr2pr": "IPr2Pr"}
+
+
+def banner(suite: str, dataset: str) -> str:
+    """The first line a run prints: what is being run, and what it is not."""
+    name = SPELLED[dataset]
+    if suite == "mini":
+        return f"suite mini: the built-in miniature of {name}, not {name} itself; the real one: --suite paper --data-root ..."
+    if suite == "published":
+        return f"suite published: the MGIE authors' own output images for a few {name} examples, hand-picked by them"
+    return f"suite paper: {name} from its official files"
+
+
+def open_dataset(suite: str, dataset: str, data_root: Path, settings: DataSettings) -> Dataset:
+    """Raises ValueError for an unknown name, FileNotFoundError (with source and next step) where the files are not."""
+    cls = load(DATASETS, dataset, "dataset")
+    if suite not in SUITES:
+        raise ValueError(f"unknown suite '{suite}'; known: {', '.join(SUITES)}")
+    if suite == "mini":
+        return load(SUITES, "mini", "suite")(dataset, data_root, settings)
+    if suite == "published":
+        return load(SUITES, "published", "suite")(dataset, data_root / "published", settings)
+    return cls(data_root / dataset, settings)
+
+
+def open_model(spec: ModelSettings, dataset: Dataset) -> Model:
+    """The model behind a name; in suite published the three systems are the authors' output images."""
+    from bench.registry import MODELS
+
+    if spec.images is not None or (spec.suite == "published" and spec.name in dataset.models):
+        from baselines.precomputed import Precomputed
+
+        if spec.images is not None:
+            return Precomputed(spec)
+        return Precomputed(spec, dataset.outputs(spec.name), dataset.expressive_instructions(spec.name))
+    if spec.name.startswith("diffusers:"):
+        from baselines.diffusers_pipeline import DiffusersPipeline
+
+        return DiffusersPipeline(spec)
+    return load(MODELS, spec.name, "model")(spec)

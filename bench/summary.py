@@ -1,0 +1,69 @@
+"""The summary of one run: mean, interval and n of each metric, seconds an edit; for people or as JSON."""
+
+import json
+
+from bench.records import Edit, Score
+from bench.registry import METRICS
+from bench.runfolder import RunFolder
+from bench.stats import summarise, summarise_seconds
+
+
+def summary(folder: RunFolder, seeds: range, metrics: tuple[str, ...]) -> dict:
+    """The object that --json prints. Values unscaled; n counts examples, of is how many the run has."""
+    run, done = folder.run(), folder.done()
+    scores = [s for s in folder.scores().values() if s.seed in seeds and s.metric in metrics]
+    edits = [e for e in folder.edits().values() if e.seed in seeds]
+    return {
+        "suite": run["suite"], "dataset": run["dataset"], "model": run["model"], "run": str(folder.path),
+        "n": done["n"], "of": run["n"], "groups": run["groups"], "seeds": len(seeds),
+        "metrics": {name: metric_summary([s for s in scores if s.metric == name]) for name in METRICS if name in done["metrics"] and name in metrics},
+        "not_run": {name: why for name, why in done["not_run"].items() if name in metrics},
+        "seconds": seconds_summary(edits, folder.sessions()), "failures": done["failures"], "note": run["note"],
+    }  # fmt: skip
+
+
+def metric_summary(scores: list[Score]) -> dict:
+    s = summarise(scores)
+    reasons = sorted({score.reason for score in scores if score.value is None} | ({s.reason} if s.reason else set()))
+    return {
+        "mean": s.mean, "low": s.low, "high": s.high, "n": s.n, "groups": s.groups,
+        "reason": "; ".join(reasons), "protocol": scores[0].protocol,
+    }  # fmt: skip
+
+
+def seconds_summary(edits: list[Edit], sessions: list[dict]) -> dict:
+    s = summarise_seconds([sum(e.seconds.values()) for e in edits])
+    devices = list(dict.fromkeys(line["device"] for line in sessions))
+    return {"median": s.mean, "low": s.low, "high": s.high, "n": s.n, "device": " and ".join(devices)}
+
+
+def show(summary: dict, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(title=f"{summary['model']} on {summary['dataset']}: {summary['n']} of {summary['of']} examples in "
+                  f"{summary['groups']} groups, {summary['seeds']} seed(s)", title_justify="left")  # fmt: skip
+    for column in ("metric", "mean", "95 % interval", "n", "protocol"):
+        table.add_column(column, justify="right" if column in ("mean", "n") else "left", overflow="fold")
+    for name, m in summary["metrics"].items():
+        mean = "none" if m["mean"] is None else f"{m['mean']:.4f}"
+        table.add_row(name, mean, interval(m) or m["reason"], str(m["n"]), m["protocol"])
+    for name, why in summary["not_run"].items():
+        table.add_row(name, "not run", "", "0", why.splitlines()[0])
+    s = summary["seconds"]
+    if s["median"] is not None:
+        table.add_row("seconds", f"{s['median']:.4f}", interval(s), str(s["n"]), f"median an edit, {s['device']}")
+    console.print(table)
+    if summary["note"]:
+        console.print(f"note: {summary['note']}", markup=False)
+    if summary["failures"]:
+        console.print(f"{summary['failures']} failures are listed in {summary['run']}/failures.jsonl", markup=False)
+    console.print(f"run: {summary['run']}", markup=False, soft_wrap=True)
+
+
+def interval(part: dict) -> str:
+    return "" if part["low"] is None else f"{part['low']:.4f} to {part['high']:.4f}"
