@@ -1,0 +1,170 @@
+"""Training pairs from disk: IPr2Pr folders, the ml-mgie repack, any benchmark's train split, expressive instructions.
+
+Convention: apple/ml-mgie process_data.ipynb and mgie_train.py at 835af37: each seed of an IPr2Pr folder is a pair, no
+flip, no random crop. Its .pkl index is never opened. Expressive instructions: mgie.expressive's JSONL, or the official
+ipr2pr_expressive.json. Not covered: preprocessing (mgie.batches).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from bench.records import Example
+from bench.registry import DATASETS, load
+from bench.settings import DataSettings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# how --data is recognised when --dataset is not given: dataset -> a path that only its layout has
+LAYOUTS = {
+    "ipr2pr": ("seeds.json", "ipr2pr.tsv", "*/prompt.json"),
+    "evr": ("dataset/*/train.json",),
+    "gier": ("GIER.json",),
+    "ma5k": ("annotations/train_sess_1.json",),
+    "magicbrush": ("train/edit_turns.json", "edit_turns.json", "data/train-*.parquet"),
+}
+INSTRUCTION = "instruction"  # --expressive instruction: the instruction itself is the target text
+
+
+class Pair(NamedTuple):
+    """One training example, images decoded (RGB)."""
+
+    id: str
+    input_image: "Image"
+    goal_image: "Image"
+    instruction: str
+    expressive: str  # equal to the instruction where a model trains without expressive instructions
+
+
+class Pairs(Protocol):
+    """What the trainer reads. Pair i is the same each time it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Pair: ...
+
+    def texts(self) -> list[tuple[str, str]]:
+        """(instruction, expressive instruction) of each pair; no image is opened."""
+        ...
+
+
+@dataclass(frozen=True)
+class FilePairs:
+    """Pairs whose images are files."""
+
+    examples: list[Example]
+    expressive: dict[str, str] | None = None  # by example id; None: the instruction
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Pair:
+        from bench import images
+
+        example = self.examples[index]
+        pictures = images.load(example.input_image), images.load(example.goal_image)
+        return Pair(example.id, *pictures, *self._text(example))
+
+    def texts(self) -> list[tuple[str, str]]:
+        return [self._text(example) for example in self.examples]
+
+    def _text(self, example: Example) -> tuple[str, str]:
+        instruction = example.instruction.strip()
+        return instruction, self.expressive[example.id].strip() if self.expressive else instruction
+
+
+def recognise(root: Path) -> str:
+    """The dataset whose layout lies under root."""
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"--data {root}: no such folder. It is one dataset's own folder, e.g. data/ipr2pr: an IPr2Pr download "
+            "(http://instruct-pix2pix.eecs.berkeley.edu/), an ml-mgie repack or a benchmark with its train split")
+    for dataset, patterns in LAYOUTS.items():
+        if any(next(root.glob(pattern), None) for pattern in patterns):
+            return dataset
+    expected = "; ".join(f"{dataset}: {' or '.join(patterns)}" for dataset, patterns in LAYOUTS.items())
+    inside = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
+    raise FileNotFoundError(
+        f"--data {root}: no training data known here (it holds {inside}). Expected one of: {expected}. "
+        "The parent of several datasets is too high: name one dataset's folder")
+
+
+def read_pairs(root: Path, dataset: str, expressive: str | None, needs_expressive: bool) -> Pairs:
+    """The pairs of root's train split. expressive: a file, INSTRUCTION, or None to look next to the data."""
+    if dataset == "ipr2pr" and (root / "ipr2pr.tsv").exists():
+        from mgie.repack import RepackPairs
+
+        pairs: Pairs = RepackPairs.read(root)
+        if needs_expressive and expressive not in (None, INSTRUCTION):
+            raise ValueError(f"--expressive {expressive}: the repack in {root} holds its own in ipr2pr_expressive.json")
+        return pairs if needs_expressive and expressive != INSTRUCTION else pairs.plain()
+    examples = plain_folders(root) if is_plain_ipr2pr(root, dataset) else train_split(root, dataset)
+    usable = [e for e in examples if e.goal_image and e.input_image.exists() and e.goal_image.exists()]
+    if not usable:
+        missing = f", none with both images on disk (first: {examples[0].input_image})" if examples else ""
+        raise FileNotFoundError(f"--data {root}: {len(examples)} {dataset} training examples{missing}")
+    if not needs_expressive or expressive == INSTRUCTION:
+        return FilePairs(usable)
+    return FilePairs(usable, expressive_for(usable, root, dataset, expressive))
+
+
+def is_plain_ipr2pr(root: Path, dataset: str) -> bool:
+    return dataset == "ipr2pr" and not (root / "seeds.json").exists()
+
+
+def plain_folders(root: Path) -> list[Example]:
+    """Every pair under root/<folder>/<seed>_{0,1}.jpg with its prompt.json; no seeds.json, so no splits: all train."""
+    examples = []
+    for prompt in sorted(root.glob("*/prompt.json")):
+        try:
+            instruction = json.loads(prompt.read_text(encoding="utf-8"))["edit"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f'{prompt}: expected JSON like {{"edit": "make it blue"}}: {error!r}') from error
+        for image in sorted(prompt.parent.glob("*_0.jpg")):
+            seed = image.name.removesuffix("_0.jpg")
+            name = f"ipr2pr/train/{prompt.parent.name}_{seed}"
+            goal = image.with_name(f"{seed}_1.jpg")
+            examples.append(Example(name, prompt.parent.name, image, instruction, goal))
+    return examples
+
+
+def train_split(root: Path, dataset: str) -> list[Example]:
+    return load(DATASETS, dataset, "dataset")(root, DataSettings(split="train")).examples()
+
+
+def expressive_for(examples: list[Example], root: Path, dataset: str, file: str | None) -> dict[str, str]:
+    """The expressive instruction of each example, by id; every example must have one that is not empty."""
+    looked = [Path(file)] if file else [
+        root / "expressive.jsonl", root / "ipr2pr_expressive.json", root.parent / f"{root.name}_expressive.jsonl"]
+    found = next((path for path in looked if path.is_file()), None)
+    make = (f"python -m mgie.expressive --data {root} --dataset {dataset} --split train --llava DIR --summarizer DIR "
+            f"--out {looked[0]}")
+    if found is None:
+        raise FileNotFoundError(
+            f"no expressive instructions: {' nor '.join(map(str, looked))} exists.\nMake them: {make}\n"
+            f"or train on the plain instruction as its own target: --expressive {INSTRUCTION}")
+    known = read_expressive(found)
+    lacking = [example.id for example in examples if not known.get(example.id, "").strip()]
+    if lacking:
+        raise ValueError(
+            f"{found}: no expressive instruction for {len(lacking)} of {len(examples)} training examples "
+            f"(first: {lacking[0]}); the file holds {len(known)}.\nFinish it (it resumes): {make}")
+    return known
+
+
+def read_expressive(path: Path) -> dict[str, str]:
+    """Example id -> expressive instruction, from mgie.expressive's JSONL or the official JSON."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        if path.suffix == ".json":  # official: {"0000132_127380018_0": {"instruction": ..., "expressive": ...}}
+            return {f"ipr2pr/train/{key.removesuffix('_0')}": value["expressive"]
+                    for key, value in json.loads(text).items()}
+        # a last line without its newline was cut by a kill
+        lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines() if line.strip()]
+        return {line["id"]: line["expressive"] for line in lines}
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'{path}: expected lines like {{"id": ..., "instruction": ..., "expressive": ...}} (.jsonl) or the '
+            f"official ipr2pr_expressive.json: {error!r}") from error
