@@ -28,7 +28,9 @@ class Precomputed:
         self.name = spec.name
         self.expressive = expressive or {}
         if paths is None and spec.images is None:
-            raise ValueError("model 'precomputed' needs --images: a folder of output images, or a CSV or JSONL of id and path")
+            raise ValueError(
+                "model 'precomputed' needs --images: a folder of output images, or a CSV or JSONL of id and path"
+            )
         self.where = spec.images
         self.paths = dict(paths) if paths is not None else read_index(spec.images)
 
@@ -55,7 +57,9 @@ class Precomputed:
         text = f"{self.where or self.name}: " + "; ".join(said) if said else ""
         if len(missing) > allowed * len(examples):
             wanted = examples[0]
-            raise ValueError(f"{text}\nexpected names like {wanted.file_name} or {wanted.id}.png; or raise --max-failures")
+            raise ValueError(
+                f"{text}\nexpected names like {wanted.file_name} or {wanted.id}.png; or raise --max-failures"
+            )
         return text
 
     def path(self, example_id: str) -> Path | None:

@@ -42,7 +42,9 @@ class Plan:
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("bench.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = p.add_argument_group("what to run")
-    what.add_argument("--model", required=True, help=f"{', '.join(MODELS)}, diffusers:<Hub id or folder>, or any name with --images")
+    what.add_argument(
+        "--model", required=True, help=f"{', '.join(MODELS)}, diffusers:<Hub id or folder>, or any name with --images"
+    )
     what.add_argument("--dataset", required=True, help=", ".join(DATASETS))
     what.add_argument("--suite", choices=SUITES, help="default: mini, the built-in miniature")
     what.add_argument("--setting", choices=("zero-shot", "fine-tuned"), default="zero-shot")
@@ -50,7 +52,9 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--metrics", help=f"of {', '.join(METRICS)}; default: those of Table 1 for the dataset")
     what.add_argument("--seeds", type=int, default=1, help="how many: seeds 0 to N-1 (default 1)")
     where = p.add_argument_group("where things lie")
-    where.add_argument("--data-root", type=Path, help="holds evr/ gier/ ma5k/ magicbrush/ ipr2pr/ published/; default: data")
+    where.add_argument(
+        "--data-root", type=Path, help="holds evr/ gier/ ma5k/ magicbrush/ ipr2pr/ published/; default: data"
+    )
     where.add_argument("--weights", type=Path, help="holds <model>[-<form>][-<dataset>]/")
     where.add_argument("--images", type=Path, help="your own output images: a folder, or a CSV or JSONL of id and path")
     where.add_argument("--out", type=Path, default=Path("runs"), help="run folders go below it (default: runs)")
@@ -66,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def plan(argv: list[str] | None = None) -> Plan:
-    """Read the command line, the dataset's annotations and the model's fingerprint. Raises ValueError, FileNotFoundError."""
+    """Read the command line, the annotations and the model's fingerprint. Raises ValueError, FileNotFoundError."""
     args = parser().parse_args(argv)
     if args.suite is None and (args.data_root or args.weights):
         given = "--data-root" if args.data_root else "--weights"
@@ -74,7 +78,9 @@ def plan(argv: list[str] | None = None) -> Plan:
     if args.form and args.model not in ("lgie", "mgie"):
         raise ValueError(f"--form {args.form} is for lgie and mgie; {args.model} has no forms")
     if args.seeds < 1 or (args.limit is not None and args.limit < 1) or args.batch_size < 1:
-        raise ValueError(f"--seeds {args.seeds}, --limit {args.limit}, --batch-size {args.batch_size}: each must be at least 1")
+        raise ValueError(
+            f"--seeds {args.seeds}, --limit {args.limit}, --batch-size {args.batch_size}: each must be at least 1"
+        )
     suite, data_root = args.suite or "mini", args.data_root or Path("data")
     data = from_flags(DataSettings, args)
     names = tuple((args.metrics or ",".join(METRICS_OF.get(args.dataset, ()))).replace(" ", "").split(","))
@@ -83,7 +89,15 @@ def plan(argv: list[str] | None = None) -> Plan:
     dataset = open_dataset(suite, args.dataset, data_root, data)
     form = (args.form or "e2e") if args.model in ("lgie", "mgie") else "none"
     spec = ModelSettings(
-        args.model, suite, args.dataset, args.setting, args.form or "e2e", args.weights, args.images, args.device, args.dtype
+        args.model,
+        suite,
+        args.dataset,
+        args.setting,
+        args.form or "e2e",
+        args.weights,
+        args.images,
+        args.device,
+        args.dtype,
     )
     model = open_model(spec, dataset)
     examples = dataset.examples()

@@ -37,7 +37,7 @@ def whole_lines(path: Path) -> list[dict]:
             lines.append(json.loads(line))
         except json.JSONDecodeError as error:
             raise ValueError(
-                f"{path}, line {number} is not JSON ({error}); it was changed by hand: remove the file to have it made again"
+                f"{path}, line {number} is not JSON ({error}); it was changed by hand: remove it and run again"
             ) from None
     return lines
 
@@ -58,13 +58,15 @@ class RunFolder:
             yield
 
     def start(self, run: dict, session: dict) -> None:
-        """Write run.json if this is the first start, else check that it is the same run; add a line to sessions.jsonl."""
+        """Write run.json on the first start, later check that it is the same run; add a line to sessions.jsonl."""
         path = self.path / "run.json"
         text = json.dumps(run, indent=1, ensure_ascii=False) + "\n"
         if not path.exists():
             write_atomic(path, text)
         elif path.read_text(encoding="utf-8") != text:
-            raise ValueError(f"{path} describes another run than this command; it was changed by hand: remove {self.path}")
+            raise ValueError(
+                f"{path} describes another run than this command; it was changed by hand: remove {self.path}"
+            )
         whole_lines(self.path / "sessions.jsonl")
         self.append("sessions.jsonl", [session])
 

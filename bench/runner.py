@@ -178,10 +178,15 @@ def edit_or_split(
             reason = f"{type(error).__name__}: {error}"
             if len(batch) == 1:
                 return [], [*failed, failure(batch[0], seed, reason)]
-            halves = [edit_or_split(half, seed, settings, model) for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :])]
+            halves = [
+                edit_or_split(half, seed, settings, model)
+                for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :])
+            ]
             return [pair for done, _ in halves for pair in done], failed + [f for _, fs in halves for f in fs]
         share = (time.perf_counter() - start) / len(batch)
-        return [(e, o if o.seconds else o._replace(seconds={"edit": share})) for e, o in zip(batch, outputs, strict=True)], failed
+        return [
+            (e, o if o.seconds else o._replace(seconds={"edit": share})) for e, o in zip(batch, outputs, strict=True)
+        ], failed
     return [], failed
 
 

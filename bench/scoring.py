@@ -139,7 +139,10 @@ def score_chunk(chunk: Chunk, opened: list[Opened], metrics: dict[str, object], 
         metric, ready, values = metrics[name], [], {}
         for o in opened:
             if o.edit is None:
-                values[o.example.id] = (None, f"not edited: {reasons.get((chunk.seed, o.example.id), 'no output image')}")
+                values[o.example.id] = (
+                    None,
+                    f"not edited: {reasons.get((chunk.seed, o.example.id), 'no output image')}",
+                )
             elif o.pair is None:
                 values[o.example.id] = (None, o.broken)
             elif lacking := [n for n in metric.needs if getattr(o.example, n, None) is None]:
@@ -149,6 +152,7 @@ def score_chunk(chunk: Chunk, opened: list[Opened], metrics: dict[str, object], 
         for pair, value in zip(ready, metric(ready) if ready else [], strict=True):
             values[pair.example.id] = (None if value.value is None else float(value.value), value.reason)
         rows += [
-            Score(o.example.id, o.example.group, chunk.seed, name, *values[o.example.id], metric.protocol) for o in opened
+            Score(o.example.id, o.example.group, chunk.seed, name, *values[o.example.id], metric.protocol)
+            for o in opened
         ]
     return rows

@@ -17,7 +17,8 @@ COMPARED = ("commit", "versions", "python", "device", "threads")
 def session(data_root: Path, device: str) -> dict:
     """One line of sessions.jsonl."""
     return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv[1:], "data_root": str(data_root),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv[1:],
+        "data_root": str(data_root),
         "commit": commit(), "python": platform.python_version(), "versions": versions(),
         "device": device_name(device), "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
     }  # fmt: skip
@@ -65,7 +66,9 @@ def warn_of_differences(sessions: list[dict]) -> None:
     before, now = sessions[-2], sessions[-1]
     for key in COMPARED:
         if before[key] != now[key]:
-            print(f"warning: this run was started with {key} {before[key]}, it goes on with {now[key]}", file=sys.stderr)
+            print(
+                f"warning: this run was started with {key} {before[key]}, it goes on with {now[key]}", file=sys.stderr
+            )
 
 
 @contextmanager

@@ -20,7 +20,8 @@ def banner(suite: str, dataset: str) -> str:
     """The first line a run prints: what is being run, and what it is not."""
     name = SPELLED[dataset]
     if suite == "mini":
-        return f"suite mini: the built-in miniature of {name}, not {name} itself; the real one: --suite paper --data-root ..."
+        real = "the real one: --suite paper --data-root ..."
+        return f"suite mini: the built-in miniature of {name}, not {name} itself; {real}"
     if suite == "published":
         return f"suite published: the MGIE authors' own output images for a few {name} examples, hand-picked by them"
     return f"suite paper: {name} from its official files"

@@ -13,10 +13,11 @@ def summary(folder: RunFolder, seeds: range, metrics: tuple[str, ...]) -> dict:
     run, done = folder.run(), folder.done()
     scores = [s for s in folder.scores().values() if s.seed in seeds and s.metric in metrics]
     edits = [e for e in folder.edits().values() if e.seed in seeds]
+    shown = set(done["metrics"]) & set(metrics)
     return {
         "suite": run["suite"], "dataset": run["dataset"], "model": run["model"], "run": str(folder.path),
         "n": done["n"], "of": run["n"], "groups": run["groups"], "seeds": len(seeds),
-        "metrics": {name: metric_summary([s for s in scores if s.metric == name]) for name in METRICS if name in done["metrics"] and name in metrics},
+        "metrics": {n: metric_summary([s for s in scores if s.metric == n]) for n in METRICS if n in shown},
         "not_run": {name: why for name, why in done["not_run"].items() if name in metrics},
         "seconds": seconds_summary(edits, folder.sessions()), "failures": done["failures"], "note": run["note"],
     }  # fmt: skip
