@@ -98,6 +98,14 @@ def sentences(values: object, where: str) -> list[Sentence]:
     return kept
 
 
+def sentence(record: dict, name: str, where: str) -> str:
+    """The one instruction of a record, raw; '' where it is blank, NaN or null."""
+    if name not in record:
+        raise ValueError(f"{where}: no '{name}' in the record; its keys: {', '.join(record)}")
+    found = sentences([record[name]], f"{where}, '{name}'")
+    return found[0].text if found else ""
+
+
 def inside(folder: Path, name: str, where: str) -> Path:
     """folder/name, refused when it would lie outside folder (or is no file name at all)."""
     parts = name.replace("\\", "/").split("/")

@@ -16,7 +16,7 @@ from bench.datasets.annotations import (
     inside,
     read_json,
     refuse_image_root,
-    sentences,
+    sentence,
 )
 from bench.records import Example
 from bench.settings import DataSettings
@@ -67,15 +67,15 @@ class MA5k:
         for i, record in enumerate(records):
             where = f"{path}, record {i}"
             input_name, goal_name = field(record, "input", str, where), field(record, "output", str, where)
-            found = sentences([record.get("request")], where)  # one request a record: all of --expand mean the same
-            if not found:
+            instruction = sentence(record, "request", where)  # one a record: all of --expand mean the same
+            if not instruction:
                 collected.leave_out("empty instructions left out")
                 continue
             goal_image = inside(images, goal_name, where)
             collected.add(
                 Example(
                     id=f"ma5k/{self.split}/{goal_image.stem}", group=input_name.split("_")[0].split(".")[0],
-                    input_image=inside(images, input_name, where), instruction=found[0].text, goal_image=goal_image,
+                    input_image=inside(images, input_name, where), instruction=instruction, goal_image=goal_image,
                 ),
                 where,
             )
