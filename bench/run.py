@@ -18,7 +18,7 @@ from bench.runfolder import Busy, RunFolder
 from bench.runner import Run, TooManyFailures, edit_all, manifest_hash
 from bench.scoring import ChangedImages, load_metrics, score_all
 from bench.settings import DataSettings, EditSettings, MetricSettings, ModelSettings, add_flags, fill, from_flags
-from bench.suites import METRICS_OF, banner, open_dataset, open_model
+from bench.suites import banner, metrics_of, open_dataset, open_model
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def plan(argv: list[str] | None = None) -> Plan:
         )
     suite, data_root = args.suite or "mini", args.data_root or Path("data")
     data = from_flags(DataSettings, args)
-    names = tuple((args.metrics or ",".join(METRICS_OF.get(args.dataset, ()))).replace(" ", "").split(","))
+    names = tuple((args.metrics or ",".join(metrics_of(suite, args.dataset))).replace(" ", "").split(","))
     if unknown := [name for name in names if args.metrics and name not in METRICS]:
         raise ValueError(f"unknown metric '{unknown[0]}'; known: {', '.join(METRICS)}")
     dataset = open_dataset(suite, args.dataset, data_root, data)
