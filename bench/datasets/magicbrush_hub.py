@@ -74,7 +74,7 @@ def write_turn(row: dict, images: Path, last_goal: dict[str, bytes]) -> dict:
     """Writes a turn's images; returns its record in edit_turns.json. last_goal: the goal image of turns seen so far."""
     img_id, number = row["img_id"], row["turn_index"]
     if not isinstance(img_id, str) or not re.fullmatch(r"\w+", img_id) or type(number) is not int or number < 1:
-        raise ValueError(f"MagicBrush: a row has img_id {img_id!r}, turn_index {number!r}; expected a COCO id; 1, 2, ..")
+        raise ValueError(f"MagicBrush: a row has img_id {img_id!r}, turn_index {number!r}; expected an id and 1, 2")
     names = {"input": "-input.png", "mask": f"-mask{number}.png", "output": f"-output{number}.png"}
     names = {key: img_id + end for key, end in names.items()}
     source, goal = image_bytes(row, "source_img"), image_bytes(row, "target_img")
