@@ -67,8 +67,9 @@ def score_all(
     with ThreadPoolExecutor(DECODING_THREADS) as pool:
         ahead: Future | None = None
         for place, chunk in enumerate(chunks):
-            pairs = ahead.result() if ahead else decode(chunk, run, folder, edits)
-            ahead = pool.submit(decode, chunks[place + 1], run, folder, edits) if place + 1 < len(chunks) else None
+            pairs = ahead.result() if ahead else decode(chunk, run, folder, edits, metrics)
+            rest = chunks[place + 1 : place + 2]
+            ahead = pool.submit(decode, *rest, run, folder, edits, metrics) if rest else None
             changed = [(chunk.seed, p.edit.example_id) for p in pairs if p.changed]
             if changed:
                 raise ChangedImages(changed)
@@ -107,11 +108,15 @@ class Opened(NamedTuple):
     changed: bool  # the output image is not the one that was written
 
 
-def decode(chunk: Chunk, run: Run, folder: RunFolder, edits: dict[tuple[int, str], Edit]) -> list[Opened]:
-    return [opened(e, chunk.seed, run.edit, folder, edits.get((chunk.seed, e.id))) for e in chunk.examples]
+def decode(chunk: Chunk, run: Run, folder: RunFolder, edits: dict, metrics: dict[str, object]) -> list[Opened]:
+    """The chunk's images, those that its metrics need decoded; runs in a worker thread, one chunk ahead."""
+    needs = {need for name in chunk.metrics for need in metrics[name].needs}
+    return [opened(e, chunk.seed, run.edit, folder, edits.get((chunk.seed, e.id)), needs) for e in chunk.examples]
 
 
-def opened(example: Example, seed: int, settings: EditSettings, folder: RunFolder, edit: Edit | None) -> Opened:
+def opened(
+    example: Example, seed: int, settings: EditSettings, folder: RunFolder, edit: Edit | None, needs: set[str]
+) -> Opened:
     from bench.metrics.pairs import Pair, Picture
 
     if edit is None:
@@ -125,12 +130,13 @@ def opened(example: Example, seed: int, settings: EditSettings, folder: RunFolde
         changed = output.sha256 != edit.image_sha256
     except ImageError:
         changed = True
+    pair = Pair(example, output, goal, source)
     try:
-        if goal:
-            goal.image  # noqa: B018  decoded here, in a worker thread
+        for picture in (goal if "goal_image" in needs else None, source if "input_image" in needs else None):
+            _ = picture and picture.image
     except ImageError as error:
         return Opened(example, edit, None, str(error), changed)
-    return Opened(example, edit, Pair(example, output, goal, source), "", changed)
+    return Opened(example, edit, pair, "", changed)
 
 
 def score_chunk(chunk: Chunk, opened: list[Opened], metrics: dict[str, object], reasons: dict) -> list[Score]:
