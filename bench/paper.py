@@ -32,7 +32,7 @@ class Reported(NamedTuple):
 def reported_cells(path: Path = REPORTED) -> dict[tuple[str, str, str, str, str], Reported]:
     """By (item, setting, dataset, model, metric), as in the file; metrics by our names. Raises FileNotFoundError."""
     if not path.exists():
-        raise FileNotFoundError(f"{path}: the paper's numbers are not there; they are part of the repository: check it out")
+        raise FileNotFoundError(f"{path}: the paper's numbers are missing; they are in the repository: check it out")
     cells = {}
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):

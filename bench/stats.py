@@ -31,7 +31,7 @@ class Summary(NamedTuple):
     reason: str = ""  # why there is no mean, or no interval
 
 
-class Comparison(NamedTuple):
+class PairedTest(NamedTuple):
     difference: float | None  # mean of a - b over the examples that both have
     p: float | None  # two-sided
     n: int
@@ -154,7 +154,7 @@ def _order_statistic(n: int) -> int | None:
     return k
 
 
-def paired_test(a: Iterable[Score], b: Iterable[Score]) -> Comparison:
+def paired_test(a: Iterable[Score], b: Iterable[Score]) -> PairedTest:
     """Do two models differ in one metric on one dataset? Permutation test that flips the sign of whole groups.
 
     Paired by example (mean over its seeds first, so one seed may meet five); examples that only one has are left out.
@@ -167,13 +167,13 @@ def paired_test(a: Iterable[Score], b: Iterable[Score]) -> Comparison:
             raise ValueError(f"{example_id} is in group {group} of one run and {other} of the other")
         group_of[example_id] = group
     if not group_of:
-        return Comparison(None, None, 0, 0, "", "no example has a value in both")
+        return PairedTest(None, None, 0, 0, "", "no example has a value in both")
     parts = defaultdict(list)
     for example_id, group in group_of.items():
         parts[group].append(left[example_id][1] - right[example_id][1])
     sums = np.array([math.fsum(parts[g]) for g in sorted(parts)])
     p, method = flip_test(sums)
-    return Comparison(math.fsum(sums) / len(group_of), p, len(group_of), len(sums), method)
+    return PairedTest(math.fsum(sums) / len(group_of), p, len(group_of), len(sums), method)
 
 
 def _by_example(scores: Iterable[Score]) -> Mapping[str, tuple[str, float]]:

@@ -51,7 +51,8 @@ def read_scores(path: Path) -> list[Score]:
         raise ValueError(f"{path}: cannot be unpacked: {error}") from error
     lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     if not lines or tuple(lines[0]) != COLUMNS:
-        raise ValueError(f"{path}: columns are {','.join(lines[0]) if lines else 'missing'}; expected {','.join(COLUMNS)}")
+        found = ",".join(lines[0]) if lines else "missing"
+        raise ValueError(f"{path}: columns are {found}; expected {','.join(COLUMNS)}")
     scores, seen = [], set()
     for number, line in enumerate(lines[1:], 2):
         score = _score(line, f"{path}, line {number}")

@@ -1,0 +1,153 @@
+"""The cells of a table: which runs it needs, running those that are not finished, reading finished ones back.
+
+A cell is one bench.run (model x dataset x setting x form). Finished ones are found without starting a process; the
+others run as `python -m bench.run`, one a core, and one after the other in suite paper, where they share a GPU.
+A cell that cannot run is a reason, never an exception: the other cells still make the table.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.records import Score
+from bench.runfolder import RunFolder
+
+FORMS = ("fz", "ft", "e2e")
+WITH_FORMS = ("lgie", "mgie")  # the others have form "none"
+PAPER_MODELS = ("inspix2pix", "lgie", "mgie")
+BENCHMARKS = ("evr", "gier", "ma5k", "magicbrush")
+
+
+@dataclass(frozen=True)
+class Cell:
+    suite: str
+    dataset: str
+    model: str
+    setting: str = "zero-shot"
+    form: str = "none"
+
+    @property
+    def label(self) -> str:
+        form = "" if self.form == "none" else f" {self.form}"
+        return f"{self.dataset} {self.model}{form} {self.setting}"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all cells of a table share."""
+
+    split: str = ""  # empty: the dataset's own default
+    seeds: int = 1
+    metrics: tuple[str, ...] = ()  # empty: the table's own
+    data_root: Path | None = None
+    weights: Path | None = None
+    out: Path = Path("runs")
+    engine: str = "local"
+    limit: int | None = None
+
+
+class Result(NamedTuple):
+    cell: Cell
+    folder: Path | None  # of the finished run
+    reason: str = ""  # why there is none
+
+
+def cells_of(table: int, suite: str, models: Sequence[str], datasets: Sequence[str]) -> list[Cell]:
+    """Tables 1 and 2: end to end, zero-shot and fine-tuned. Table 3: each form of lgie and mgie, zero-shot."""
+    setting, cells = "fine-tuned" if table == 2 else "zero-shot", []
+    for model in models:
+        forms = (FORMS if table == 3 else ("e2e",)) if model in WITH_FORMS else ("none",)
+        cells += [Cell(suite, dataset, model, setting, form) for form in forms for dataset in datasets]
+    return cells
+
+
+def command(cell: Cell, options: Options) -> list[str]:
+    """The arguments of bench.run for this cell."""
+    argv = ["--suite", cell.suite, "--dataset", cell.dataset, "--model", cell.model, "--setting", cell.setting]
+    given = {
+        "--form": "" if cell.form == "none" else cell.form,
+        "--split": options.split, "--metrics": ",".join(options.metrics), "--data-root": options.data_root,
+        "--weights": options.weights, "--limit": options.limit,
+        "--engine": "" if options.engine == "local" else options.engine,
+    }  # fmt: skip
+    for flag, value in given.items():
+        argv += [flag, str(value)] if value not in ("", None) else []
+    return [*argv, "--seeds", str(options.seeds), "--out", str(options.out)]
+
+
+def run_cells(cells: Sequence[Cell], options: Options) -> list[Result]:
+    """One result a cell, in order; whatever is not finished is run. Progress goes to stderr."""
+    planned = [plan_cell(cell, options) for cell in cells]
+    todo = [i for i, (_, finished) in enumerate(planned) if not finished]
+    results = [result for result, _ in planned]
+    suites = {cell.suite for cell in cells}
+    # one at a time where models may fill the GPU, and on a cluster, which does its own sharing
+    workers = 1 if "paper" in suites or options.engine != "local" else min(len(os.sched_getaffinity(0)), 8)
+    if todo:
+        print(f"{len(cells) - len(todo)} of {len(cells)} cells are settled, {len(todo)} to run", file=sys.stderr)
+        with ThreadPoolExecutor(workers) as pool:
+            ran = pool.map(lambda i: run_cell(results[i], options), todo)
+            for done, (i, result) in enumerate(zip(todo, ran, strict=True), 1):
+                results[i] = result
+                said = f"not run: {result.reason}" if result.reason else "done"
+                print(f"[{done}/{len(todo)}] {cells[i].label}: {said}", file=sys.stderr, flush=True)
+    return results
+
+
+def plan_cell(cell: Cell, options: Options) -> tuple[Result, bool]:
+    """Where the cell's run is, and whether that settles it: finished, or known to be impossible."""
+    from bench.run import is_done, plan
+
+    try:
+        asked = plan(command(cell, options))
+    except (ValueError, OSError, ImportError) as error:  # what bench.run would exit with 2 for
+        return Result(cell, None, one_line(str(error))), True
+    return Result(cell, asked.folder.path), is_done(asked)
+
+
+def run_cell(planned: Result, options: Options) -> Result:
+    argv = [sys.executable, "-m", "bench.run", *command(planned.cell, options), "--json"]
+    done = subprocess.run(argv, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    if done.returncode == 0:
+        return planned
+    text = done.stderr.strip()
+    said = text[text.rfind("error: ") + len("error: ") :] if "error: " in text else text[-300:]
+    return Result(planned.cell, None, one_line(said) or f"bench.run ended with exit code {done.returncode}")
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+class Finished(NamedTuple):
+    """What a finished run says; only the seeds that were asked for."""
+
+    name: str  # of its folder
+    note: str  # what a reader must know about this data or model
+    of: int  # examples that the run has
+    groups: int
+    scores: list[Score]
+    not_run: dict[str, str]  # metric -> why its network is not at hand
+    seconds: list[float]  # one an edit; empty where the output images were given
+    batch_size: int
+    device: str
+
+
+def read_run(folder: Path, seeds: int) -> Finished:
+    run = RunFolder(folder)
+    description, done = run.run(), run.done()
+    if done is None:
+        raise ValueError(f"{folder}: no done.json; the run is not finished: give its command again")
+    scores = [s for s in run.scores().values() if s.seed < seeds]
+    given = "images" in description["fingerprint"]  # bench.run --images, or the authors' published outputs
+    edits = [e for e in run.edits().values() if e.seed < seeds]
+    return Finished(
+        folder.name, description["note"], description["n"], description["groups"], scores, done["not_run"],
+        [] if given else [sum(e.seconds.values()) for e in edits if e.seconds], description["edit"]["batch_size"],
+        " and ".join(dict.fromkeys(session["device"] for session in run.sessions())),
+    )  # fmt: skip
