@@ -21,7 +21,9 @@ class DataSettings:
         "instruction", "what one example is: each instruction, the first of a pair, or of a record (EVR)",
         ("instruction", "pair", "record"),
     )
-    turns: str = flag("single", "MagicBrush: each turn on the true input, or sessions on the model's own", ("single", "multi"))
+    turns: str = flag(
+        "single", "MagicBrush: each turn on the true input, or sessions on the model's own", ("single", "multi")
+    )
     caption: str = flag("global", "MagicBrush: which goal caption CTS reads", ("global", "local"))
     image_root: Path | None = flag(None, "EVR: folder of the images, whose annotations hold bare names")
     limit: int | None = flag(None, "only the first N examples")
@@ -51,6 +53,32 @@ class ModelSettings:
     images: Path | None = None  # precomputed: a folder or an index file of output images
     device: str = "auto"  # auto: cuda where there is one, else cpu
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
+
+
+@dataclass(frozen=True)
+class MetricSettings:
+    """Which networks the metrics look with. All but the last two change a value, and stand in its protocol."""
+
+    clip: str = flag(
+        "ViT-B-32-quickgelu/openai",
+        "CLIP of cvs, cts, clip_s: open_clip's MODEL/PRETRAINED (ViT-L-14-quickgelu/openai), MODEL/FILE, or a folder "
+        "with open_clip_config.json",
+    )
+    dino: str = flag(
+        "timm/vit_small_patch16_224.dino",
+        "DINO: a timm model on the Hub, a weights file of ViT-S/16, or a folder with timm's config.json",
+    )
+    lpips: str = flag("alex", "network of LPIPS", ("alex", "vgg", "squeeze"))
+    lpips_weights: Path | None = flag(None, "LPIPS: weights file of its network; default: torchvision's, fetched once")
+    lpips_heads: str = flag(
+        "linear", "LPIPS: the package's calibrated layers, or none (for a network of your own)", ("linear", "none")
+    )
+    direction: str = flag(
+        "own", "clip_direction: CLIP's own transform, or instruct-pix2pix's code with its range bug",
+        ("own", "ip2p_legacy"),
+    )
+    metric_device: str = flag("auto", "where the metrics' networks run: auto, cpu, cuda, ...")
+    metric_batch_size: int = flag(16, "examples scored together; moves a value by less than 1e-5")
 
 
 def add_flags(parser: ArgumentParser, settings: type) -> None:

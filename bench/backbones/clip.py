@@ -1,0 +1,176 @@
+"""CLIP through open_clip, in fp32: image and text features for CVS, CTS, CLIP-S and the direction similarity.
+
+Convention: MagicBrush image_eval.py at fcfc892 (ViT-B/32, openai): the network's own inference transform on the image
+as it is (bicubic to the short side, centre crop, PIL). open_clip's plain ViT-B-32 with openai's weights has the wrong
+activation and is refused. Texts are cut to the context length with their end token kept, and counted.
+"""
+
+import json
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from bench.backbones.compute import device_of, in_batches, who
+from bench.backbones.weights import digest, from_hub
+from bench.features import FeatureCache
+from bench.settings import MetricSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.metrics.pairs import Picture
+
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+
+
+class Source(NamedTuple):
+    """One CLIP: what open_clip calls it, its weights, what describes it."""
+
+    name: str  # a built-in model name, or local-dir:<folder>
+    shown: str  # in the protocol
+    weights: Path
+    described_by: tuple[Path, ...]  # files that, besides the weights, decide what comes out
+    config: dict
+    preprocess: dict
+
+
+class Texts(NamedTuple):
+    features: np.ndarray  # (n, D)
+    truncated: int  # how many texts were longer than the network reads
+
+
+@lru_cache(maxsize=2)
+def clip_of(settings: MetricSettings) -> "CLIP":
+    """One network for all metrics that ask for it."""
+    return CLIP(settings.clip, settings.metric_device, settings.metric_batch_size)
+
+
+class CLIP:
+    """Cheap to make: the network is loaded at the first image."""
+
+    def __init__(self, spec: str, device: str = "auto", batch_size: int = 16) -> None:
+        from open_clip import PreprocessCfg, get_tokenizer
+
+        self.source, self.device, self.batch_size = find(spec), device_of(device), batch_size
+        self.sha256 = digest(self.source.weights, *self.source.described_by)
+        size = self.source.config["vision_cfg"]["image_size"]
+        self.preprocess = PreprocessCfg(**{**self.source.preprocess, "size": size})
+        self.tokenizer = get_tokenizer(self.source.name)
+        crop = "centre crop" if self.preprocess.resize_mode == "shortest" else self.preprocess.resize_mode
+        self.network_id = f"open_clip {self.source.shown} sha256:{self.sha256[:8]} fp32"
+        self.protocol = f"{self.network_id}, own transform ({self.preprocess.interpolation} {size}, {crop})"
+
+    @cached_property
+    def network(self) -> "nn.Module":
+        import open_clip
+
+        pretrained = None if self.source.name.startswith("local-dir:") else str(self.source.weights)
+        try:
+            network = open_clip.create_model(self.source.name, pretrained, precision="fp32", pretrained_text=False)
+            # of several weights files in a folder, the one whose hash stands in the protocol
+            open_clip.load_checkpoint(network, str(self.source.weights), strict=True)
+        except (RuntimeError, AttributeError, KeyError) as error:
+            why = " ".join(str(error).splitlines()[:2]) or type(error).__name__
+            raise ValueError(f"{self.source.weights}: not the weights of {self.source.shown}: {why}") from error
+        return network.float().eval().requires_grad_(False).to(self.device)
+
+    @cached_property
+    def transform(self) -> object:
+        from open_clip import image_transform_v2
+
+        return image_transform_v2(self.preprocess, is_train=False)
+
+    def images(self, pictures: list["Picture"], cache: FeatureCache, on_disk: bool = True) -> np.ndarray:
+        """(n, D), not normalised."""
+        key = who(self.protocol, self.sha256, self.device, self.batch_size)
+        return cache.features(key, pictures, self.encode_images, on_disk)
+
+    def encode_images(self, pictures: list["Picture"]) -> np.ndarray:
+        return self.encode_tensors([self.transform(picture.image) for picture in pictures])
+
+    def encode_tensors(self, rows: list["Tensor"]) -> np.ndarray:
+        """rows: (3, size, size) each, normalised."""
+        return in_batches(rows, self.batch_size, self.device, lambda batch: self.network.encode_image(batch))
+
+    def texts(self, texts: list[str]) -> Texts:
+        """(n, D), not normalised; equal texts are encoded once."""
+        if not texts:
+            return Texts(np.zeros((0, 0), dtype=np.float32), 0)
+        distinct = list(dict.fromkeys(texts))
+        ids, lengths = self.tokens(distinct)
+        features = in_batches(list(ids), self.batch_size, self.device, lambda batch: self.network.encode_text(batch))
+        rows = [distinct.index(text) for text in texts]
+        return Texts(features[rows], sum(lengths[row] > ids.shape[1] for row in rows))
+
+    def tokens(self, texts: list[str]) -> tuple["Tensor", list[int]]:
+        """(n, context length) ids, and how long each text would have been. Raises ValueError for a lost end token."""
+        ids, end = self.tokenizer(texts), self.end_token
+        if not bool((ids == end).any(dim=1).all()):
+            raise ValueError(
+                f"{self.source.shown}: its tokenizer writes no end token (id {end}) where the text tower looks for it; "
+                "check eos_id in open_clip_config.json against the tokenizer"
+            )
+        return ids, [self.length(text) for text in texts]
+
+    def length(self, text: str) -> int:
+        hf = getattr(self.tokenizer, "tokenizer", None)
+        if hf is None:  # open_clip's own: start, text, end
+            return len(self.tokenizer.encode(text)) + 2
+        return len(hf(self.tokenizer.clean_fn(text)).input_ids)
+
+    @property
+    def end_token(self) -> int:
+        config = self.source.config["text_cfg"]
+        if config.get("pool_type", "argmax") == "eos":
+            return config.get("eos_id", 2)
+        own = getattr(self.tokenizer, "eot_token_id", None)
+        return self.tokenizer.tokenizer.eos_token_id if own is None else own
+
+
+def find(spec: str) -> Source:
+    """The CLIP behind --clip. FileNotFoundError: nowhere at hand; ValueError: not a name, or a wrong pairing."""
+    from open_clip import get_model_config, get_pretrained_cfg, list_models, list_pretrained_tags_by_model
+
+    spec = spec.removeprefix("local-dir:")
+    if Path(spec).is_dir():
+        return in_folder(Path(spec))
+    name, _, pretrained = spec.partition("/")
+    config = get_model_config(name)
+    if config is None or not pretrained:
+        near = [n for n in list_models() if n.startswith(name[:5])][:5] or list_models()[:5]
+        raise ValueError(
+            f"--clip {spec}: neither a folder nor MODEL/PRETRAINED or MODEL/FILE with an open_clip model "
+            f"({', '.join(near)}, ...); the paper's is ViT-B-32-quickgelu/openai"
+        )
+    tag = get_pretrained_cfg(name, pretrained)
+    if not tag:
+        if not Path(pretrained).is_file():
+            known = ", ".join(list_pretrained_tags_by_model(name)) or "none"
+            raise FileNotFoundError(f"--clip {spec}: no such file, and no weights of {name} called so; known: {known}")
+        return Source(name, f"{name}/{Path(pretrained).name}", Path(pretrained), (), config, {})
+    if bool(tag.get("quick_gelu")) != bool(config.get("quick_gelu")):
+        other = name.removesuffix("-quickgelu") if config.get("quick_gelu") else f"{name}-quickgelu"
+        raise ValueError(f"--clip {spec}: its weights need another activation than {name}; use {other}/{pretrained}")
+    repo, _, file = tag["hf_hub"].rpartition("/")
+    weights = from_hub(repo, (file,) if file else WEIGHTS[::2], f"CLIP {spec}", f"--clip {name}/FILE")
+    preprocess = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode")}
+    return Source(name, spec, weights, (), config, preprocess)
+
+
+def in_folder(folder: Path) -> Source:
+    """open_clip's own local-dir scheme: open_clip_config.json, weights, a tokenizer where the config asks for it."""
+    described = folder / "open_clip_config.json"
+    if not described.is_file():
+        raise FileNotFoundError(f"--clip {folder}: no open_clip_config.json in it; without one, name MODEL/FILE")
+    data = json.loads(described.read_text())
+    if not {"vision_cfg", "text_cfg"} <= data.get("model_cfg", {}).keys():
+        raise ValueError(f"{described}: no model_cfg with vision_cfg and text_cfg")
+    found = [folder / name for name in WEIGHTS if (folder / name).is_file()] or sorted(folder.glob("*.safetensors"))
+    if not found:
+        raise FileNotFoundError(f"--clip {folder}: no weights in it; expected {WEIGHTS[0]}")
+    tokenizer = [folder / name for name in TOKENIZER if (folder / name).is_file()]
+    config, preprocess = data["model_cfg"], data.get("preprocess_cfg", {})
+    return Source(f"local-dir:{folder}", folder.name, found[0], (described, *tokenizer), config, preprocess)

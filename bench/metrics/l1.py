@@ -1,0 +1,31 @@
+"""L1: mean absolute pixel difference between output and goal image. Lower is better; range [0, 1].
+
+Convention: MagicBrush image_eval.py at fcfc892: output resized to the goal's size, mean over pixels and RGB, one value
+a pair. The sum runs in float64. Rewards doing nothing on small edits: read it beside the identity row.
+"""
+
+from typing import TYPE_CHECKING
+
+from bench.features import FeatureCache
+from bench.metrics.pairs import RESIZE_RULE, Pair, Value, at_goal_size, in_unit_range, same_shape
+from bench.settings import MetricSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def l1(output: "Tensor", goal: "Tensor") -> "Tensor":
+    """output, goal: (B, 3, H, W) in [0, 1]. Returns (B,) float64: one value a pair, never the batch mean."""
+    same_shape("l1", output, goal)
+    in_unit_range("l1", output, goal)
+    return (output.double() - goal.double()).abs().flatten(1).mean(dim=1)
+
+
+class L1:
+    name, better, needs, networks = "l1", "lower", ("goal_image",), ()
+
+    def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
+        self.protocol = f"l1: {RESIZE_RULE}, [0, 1], mean over RGB, float64"
+
+    def __call__(self, pairs: list[Pair]) -> list[Value]:
+        return [Value(l1(*at_goal_size(pair)).item()) for pair in pairs]
