@@ -74,7 +74,8 @@ class Precomputed:
             path = self.path(example.id)
             if path is None:
                 raise ValueError(f"no image for {example.id} among the {len(self.paths)} of {self.where or self.name}")
-            outputs.append(Output(load(path, EditSettings(alpha=settings.alpha)), self.expressive.get(example.id)))
+            image = load(path, EditSettings(alpha=settings.alpha))
+            outputs.append(Output(image, self.expressive.get(example.id), seconds={}))  # no inference time
         return outputs
 
 

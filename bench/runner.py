@@ -185,7 +185,7 @@ def edit_or_split(
             return [pair for done, _ in halves for pair in done], failed + [f for _, fs in halves for f in fs]
         share = (time.perf_counter() - start) / len(batch)
         return [
-            (e, o if o.seconds else o._replace(seconds={"edit": share})) for e, o in zip(batch, outputs, strict=True)
+            (e, o if o.seconds is not None else o._replace(seconds={"edit": share})) for e, o in zip(batch, outputs, strict=True)
         ], failed
     return [], failed
 

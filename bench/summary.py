@@ -33,7 +33,7 @@ def metric_summary(scores: list[Score]) -> dict:
 
 
 def seconds_summary(edits: list[Edit], sessions: list[dict]) -> dict:
-    s = summarise_seconds([sum(e.seconds.values()) for e in edits])
+    s = summarise_seconds([sum(e.seconds.values()) for e in edits if e.seconds])  # none where images were given
     devices = list(dict.fromkeys(line["device"] for line in sessions))
     return {"median": s.mean, "low": s.low, "high": s.high, "n": s.n, "device": " and ".join(devices)}
 
@@ -46,19 +46,27 @@ def show(summary: dict, as_json: bool) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    table = Table(title=f"{summary['model']} on {summary['dataset']}: {summary['n']} of {summary['of']} examples in "
-                  f"{summary['groups']} groups, {summary['seeds']} seed(s)", title_justify="left")  # fmt: skip
-    for column in ("metric", "mean", "95 % interval", "n", "protocol"):
-        table.add_column(column, justify="right" if column in ("mean", "n") else "left", overflow="fold")
+    console.print(
+        f"{summary['model']} on {summary['dataset']}: {summary['n']} of {summary['of']} examples in "
+        f"{summary['groups']} groups, {summary['seeds']} seed{'s' * (summary['seeds'] > 1)}", markup=False,
+    )  # fmt: skip
+    table = Table()
+    for column in ("metric", "mean", "95 % interval", "n"):
+        table.add_column(column, justify="right" if column in ("mean", "n") else "left")
     for name, m in summary["metrics"].items():
-        mean = "none" if m["mean"] is None else f"{m['mean']:.4f}"
-        table.add_row(name, mean, interval(m) or m["reason"], str(m["n"]), m["protocol"])
-    for name, why in summary["not_run"].items():
-        table.add_row(name, "not run", "", "0", why.splitlines()[0])
+        table.add_row(name, "none" if m["mean"] is None else f"{m['mean']:.4f}", interval(m), str(m["n"]))
+    for name in summary["not_run"]:
+        table.add_row(name, "not run", "", "0")
     s = summary["seconds"]
     if s["median"] is not None:
-        table.add_row("seconds", f"{s['median']:.4f}", interval(s), str(s["n"]), f"median an edit, {s['device']}")
+        table.add_row("seconds", f"{s['median']:.4f}", interval(s), str(s["n"]))
     console.print(table)
+    for m in summary["metrics"].values():
+        console.print(f"{m['protocol']}{'; ' + m['reason'] if m['reason'] else ''}", markup=False)
+    for name, why in summary["not_run"].items():
+        console.print(f"{name} not run: {why}", markup=False)
+    if s["median"] is not None:
+        console.print(f"seconds: median an edit on {s['device']}", markup=False)
     if summary["note"]:
         console.print(f"note: {summary['note']}", markup=False)
     if summary["failures"]:
