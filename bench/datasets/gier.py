@@ -55,6 +55,10 @@ def annotation_file(root: Path, split: str) -> Path:
     return root / "splits" / f"{split}_sess_3.json"
 
 
+def mask_file(root: Path, input_image: Path) -> Path:
+    return root / "masks" / f"{input_image.stem}_mask.json"
+
+
 def subset_indices(root: Path, split: str, subset: str, records: int) -> set[int]:
     path = root / "splits" / f"{split}_{subset}_sess_3.json"
     indices = read_json(path, list, SOURCE, root)
@@ -124,7 +128,7 @@ class GIER:
         found = sentences(raw, where)
         collected.leave_out("empty instructions left out", len(raw) - len(found))
         ids = mask_ids(record.get("operator"), where)
-        mask = Mask(self.root / "masks" / f"{input_image.stem}_mask.json", ids) if ids else None
+        mask = Mask(mask_file(self.root, input_image), ids) if ids else None
         for k, text in found if self.settings.expand == "instruction" else found[:1]:
             collected.add(
                 Example(

@@ -1,0 +1,165 @@
+"""What a dataset's files hold: `python -m bench.audit --dataset evr|gier|ma5k|magicbrush --data-root ROOT [--json]`.
+
+Counts, repeated pairs, leaks between splits and between datasets, type and size mismatches, beside what was measured on
+the official files (bench/audit.csv). Of images only the header is read. Exit codes: 0, also when numbers differ; 2
+where a file is missing or broken.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.audit_facts import FACTS, Fact, magicbrush_folders, read_splits
+from bench.datasets import evr, gier, ma5k, magicbrush
+from bench.datasets.annotations import inside, read_json
+
+
+class Header(NamedTuple):
+    """What an image's header says. size is as a viewer shows it: turned where EXIF says so."""
+
+    size: tuple[int, int]
+    mode: str
+    turned: bool
+
+
+def read_header(path: Path) -> Header | None:
+    """None where the file is no image that PIL knows."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as file:
+            orientation = file.getexif().get(0x0112, 1)
+            size = file.size[::-1] if orientation in (5, 6, 7, 8) else file.size
+            return Header(size, file.mode, orientation not in (0, 1))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        return None
+
+
+class Named(NamedTuple):
+    """The files one record names."""
+
+    input_image: Path
+    goal_image: Path
+    mask: Path | None = None
+
+
+def named_files(dataset: str, root: Path, image_root: Path | None) -> dict[str, list[Named]]:
+    """By split. Read from the annotations, not through the dataset's class: that refuses what an audit should count."""
+    if dataset == "magicbrush":
+        named = {}
+        for split, folder in magicbrush_folders(root).items():
+            path = folder / "edit_turns.json"
+            turns = read_json(path, list, magicbrush.SOURCE, root)
+            read = [magicbrush.read_turn(t, folder / "images", f"{path}, record {i}") for i, t in enumerate(turns)]
+            named[split] = [Named(turn.input_image, turn.goal_image, turn.mask) for turn in read]
+        return named
+    module, images = {"evr": evr, "gier": gier, "ma5k": ma5k}[dataset], image_root or root / "images"
+    keys = ("img0", "img1") if dataset == "evr" else ("input", "output")
+    named = {}
+    for split, records in read_splits(module, root, dict.fromkeys(keys, str)).items():
+        named[split] = []
+        for i, record in enumerate(records):
+            where = f"{module.annotation_file(root, split)}, record {i}"
+            paths = [inside(images, record[key], where) for key in keys]
+            masked = dataset == "gier" and gier.mask_ids(record.get("operator"), where)
+            named[split].append(Named(*paths, gier.mask_file(root, paths[0]) if masked else None))
+    return named
+
+
+def image_facts(split: str, files: list[Named]) -> list[Fact]:
+    """Missing and broken files, and pairs of unequal size among those that are there."""
+    pairs = {(file.input_image, file.goal_image) for file in files}
+    named = {path for pair in pairs for path in pair}
+    there = {path for path in named if path.is_file()}
+    headers = {path: read_header(path) for path in there}
+    known = {path: header for path, header in headers.items() if header}
+    both = [(known[a], known[b]) for a, b in pairs if a in known and b in known]
+    masks = {file.mask for file in files if file.mask}
+    facts = [
+        Fact("images named", split, len(named)),
+        Fact("images missing", split, len(named) - len(there)),
+        Fact("masks missing", split, sum(not path.is_file() for path in masks)),
+    ]
+    if not there:
+        return facts
+    modes = Counter(header.mode for header in known.values())
+    return [
+        *facts,
+        Fact("images whose header cannot be read", split, len(there) - len(known)),
+        Fact("pairs compared", split, len(both)),
+        Fact("pairs of unequal size", split, sum(a.size != b.size for a, b in both)),
+        Fact("images with an EXIF rotation", split, sum(header.turned for header in known.values())),
+        Fact("pairs where EXIF turns one image alone", split, sum(a.turned != b.turned for a, b in both)),
+        Fact("modes of the images", split, dict(sorted(modes.items(), key=lambda item: (-item[1], item[0])))),
+    ]
+
+
+def official(dataset: str) -> dict[tuple[str, str], object]:
+    """(what, where) -> value on the official files."""
+    with (Path(__file__).parent / "audit.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["dataset"] == dataset]
+    return {(row["what"], row["where"]): json.loads(row["value"]) for row in rows}
+
+
+def audit(dataset: str, data_root: Path, image_root: Path | None = None) -> list[dict]:
+    """One row a fact: what, where, value, official (null where nothing is known) and verdict (ok, differs or empty)."""
+    root = data_root / dataset
+    facts = FACTS[dataset](root, data_root)
+    for split, files in named_files(dataset, root, image_root).items():
+        facts += image_facts(split, files)
+    known, rows = official(dataset), []
+    for fact in facts:
+        expected = known.get((fact.what, fact.where))
+        verdict = "" if expected is None else "ok" if fact.value == expected else "differs"
+        rows.append(fact._asdict() | {"official": expected, "verdict": verdict})
+    return rows
+
+
+def shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {number:,}" for key, number in value.items()) or "none"
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "none"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def as_text(dataset: str, data_root: Path, rows: list[dict]) -> str:
+    lines = [f"{dataset} in {data_root / dataset}: what the files hold, and whether that is the official number"]
+    for where in dict.fromkeys(row["where"] for row in rows):
+        lines.append(f"\n{where}")
+        for row in (row for row in rows if row["where"] == where):
+            verdict = row["verdict"] if row["verdict"] != "differs" else f"differs, officially {shown(row['official'])}"
+            lines.append(f"  {row['what']:<56} {shown(row['value'])}" + (f"  [{verdict}]" if verdict else ""))
+    verdicts = Counter(row["verdict"] for row in rows)
+    lines.append(f"\n{verdicts['ok']} numbers as in the official files, {verdicts['differs']} differ, "
+                 f"{verdicts['']} without a known official value")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.audit", description=__doc__.partition("\n")[0])
+    parser.add_argument("--dataset", required=True, choices=FACTS)
+    parser.add_argument("--data-root", type=Path, default=Path("data"), help="the parent of evr/, gier/, ...; default: data")
+    parser.add_argument("--image-root", type=Path, help="EVR: folder of the images; default: <data-root>/evr/images")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of text")
+    args = parser.parse_args(argv)
+    if args.image_root and args.dataset != "evr":
+        parser.error(f"--image-root {args.image_root}: only EVR takes it; {args.dataset} has its images under --data-root")
+    try:
+        rows = audit(args.dataset, args.data_root, args.image_root)
+    except (FileNotFoundError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps({"dataset": args.dataset, "facts": rows}, indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        print(as_text(args.dataset, args.data_root, rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
