@@ -46,16 +46,20 @@ def draw(seed: int, step: int, latents: tuple[int, int, int, int], num_timesteps
     )
 
 
-def instruction_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """L_ins before the division: (sum of the cross-entropies, number of scored tokens).
-
-    logits: (B, L, V); labels: (B, L), IGNORED where nothing is scored. The state at position i predicts label i + 1.
-    A batch without a scored token has sum 0 and count 0, where the official mean is NaN.
-    """
-    targets = labels[:, 1:]
+def scored_places(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """labels: (B, L). Returns (B, L - 1) bool, which states predict a scored token, and those N tokens."""
+    targets = labels[:, 1:]  # the state at place i predicts the token at i + 1
     scored = targets != IGNORED
-    # the scored rows only: the prompt's logits would be most of the work at a vocabulary of 32,011
-    return F.cross_entropy(logits[:, :-1][scored].float(), targets[scored], reduction="sum"), scored.sum()
+    return scored, targets[scored]
+
+
+def instruction_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """L_ins before the division by N: the sum of the cross-entropies of the N scored tokens in the batch.
+
+    logits: (N, V), of the scored places only: at a vocabulary of 32,011 the prompt's would be most of the work.
+    Without a scored token the sum is 0, where the official mean is NaN.
+    """
+    return F.cross_entropy(logits.float(), targets, reduction="sum")
 
 
 def visual_token_starts(labels: Tensor, img0: int, count: int) -> Tensor:

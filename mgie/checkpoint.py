@@ -1,0 +1,157 @@
+"""Checkpoints of a training run: a pipeline folder that loads like any other, and beside it what resuming needs.
+
+    OUT/.checkpoints/step-000500/   the pipeline (EMA weights where EMA is on), and trainer/:
+        state.json                  step, format; the last file a reader looks at is there because the folder is
+        trained.safetensors         the trained parameters as the optimiser sees them (float32)
+        optimizer.safetensors       `state.<parameter>.exp_avg` ...
+        ema.safetensors             only with EMA
+
+A folder appears under its name by one rename, so a name is a whole checkpoint. No pickle is written or read. Full
+tensors are gathered through torch.distributed.checkpoint's state dicts, which treat one process, DDP and FSDP alike.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+FOLDER, TRAINER = ".checkpoints", "trainer"
+
+
+def checkpoints(out: Path) -> list[tuple[int, Path]]:
+    """(step, folder) of every whole checkpoint, oldest first."""
+    found = [path for path in (out / FOLDER).glob("step-*") if path.name[5:].isdigit()]
+    return sorted((int(path.name[5:]), path) for path in found)
+
+
+def clear_unfinished(out: Path) -> None:
+    for path in (out / FOLDER).glob(".unfinished-*"):
+        shutil.rmtree(path)
+
+
+def write(out: Path, step: int, keep: int, fill: Callable[[Path], None]) -> Path:
+    """fill writes the checkpoint's files into the folder that it is given; then it gets its name.
+
+    The newest `keep` checkpoints stay. Raises OSError as the disk gives it (full, read-only); nothing half stays named.
+    """
+    final, temporary = out / FOLDER / f"step-{step:06d}", out / FOLDER / f".unfinished-{step:06d}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    (temporary / TRAINER).mkdir(parents=True)
+    fill(temporary)
+    for path in temporary.rglob("*"):
+        if path.is_file():
+            flush(path)
+    if final.exists():  # the same step, saved again after its csv row was lost
+        shutil.rmtree(final)
+    os.replace(temporary, final)
+    for _, old in checkpoints(out)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def flush(path: Path) -> None:
+    """To the disk: a rename that outlives a power cut must not name files that did not."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def publish(checkpoint: Path, out: Path, index: str = "model_index.json") -> None:
+    """The checkpoint's pipeline becomes OUT's: OUT is then a model folder itself. The index comes last."""
+    (out / index).unlink(missing_ok=True)
+    for path in sorted(checkpoint.rglob("*")):
+        relative = path.relative_to(checkpoint)
+        if path.is_file() and relative.parts[0] != TRAINER and relative != Path(index):
+            place(path, out / relative)
+    place(checkpoint / index, out / index)
+
+
+def place(source: Path, target: Path) -> None:
+    """A hard link where the disk can (a 7b pipeline is not stored twice), else a copy; atomic."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+
+
+def save_tensors(tensors: dict[str, "Tensor"], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
+
+
+def load_tensors(path: Path) -> dict[str, "Tensor"]:
+    """Raises ValueError that names the file when it is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, FileNotFoundError) as error:
+        raise ValueError(f"{path}: damaged checkpoint ({error}); delete {path.parents[1]} and start again: "
+                         "the one before it is used") from error
+
+
+def trained_tensors(model: "nn.Module") -> dict[str, "Tensor"]:
+    """Full tensors of the parameters that train, by name. A collective call: every process makes it."""
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict
+
+    wanted = {clean(name) for name, parameter in model.named_parameters() if parameter.requires_grad}
+    state = get_model_state_dict(model, options=_options())
+    return {name: tensor for name, tensor in state.items() if name in wanted}
+
+
+def load_trained(model: "nn.Module", tensors: dict[str, "Tensor"]) -> None:
+    """Into the parameters that train; each must be there, and none else."""
+    from torch.distributed.checkpoint.state_dict import set_model_state_dict
+
+    wanted = {clean(name) for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if wanted != tensors.keys():
+        odd = sorted(wanted ^ tensors.keys())
+        raise ValueError(f"checkpoint and model differ in {len(odd)} trained parameters (first: {odd[0]}); "
+                         "was it written with other --model or --form?")
+    set_model_state_dict(model, tensors, options=_options(strict=False))
+
+
+def optimizer_tensors(model: "nn.Module", optimizer: "Optimizer") -> dict[str, "Tensor"]:
+    """`state.<parameter>.<name>` -> full tensor. Rates and the like follow from the step and are not stored."""
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+
+    state = get_optimizer_state_dict(model, optimizer, options=_options(flatten_optimizer_state_dict=True))
+    return {name: tensor for name, tensor in state.items() if name.startswith("state.")}
+
+
+def load_optimizer(model: "nn.Module", optimizer: "Optimizer", tensors: dict[str, "Tensor"]) -> None:
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+
+    options = _options(flatten_optimizer_state_dict=True)
+    state = get_optimizer_state_dict(model, optimizer, options=options)
+    set_optimizer_state_dict(model, optimizer, {**state, **tensors}, options=options)
+
+
+def clean(name: str) -> str:
+    """A parameter's own name, without what wrapping for many processes or checkpointing puts into it."""
+    for part in ("module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod."):
+        name = name.replace(part, "")
+    return name
+
+
+def write_json(path: Path, data: dict) -> None:
+    """Atomic."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _options(**more: bool) -> object:
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
+
+    return StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, **more)

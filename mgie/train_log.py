@@ -1,0 +1,108 @@
+"""train.csv and train.png of a training run.
+
+Columns: step (from 1), l_ins and l_edit (of the whole batch; empty where a model has no such loss), loss, lr (of the
+MLLM, else of the diffusion), lr_diffusion, grad_norm (before clipping), samples/s, memory (MB: peak allocated on a GPU,
+peak resident on a CPU). Two runs with the same settings on the same device agree in all but the last two.
+"""
+
+import csv
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+SPEED = ("samples/s", "memory")  # the columns that no seed fixes
+
+
+class Row(NamedTuple):
+    step: int
+    l_ins: float | None
+    l_edit: float
+    loss: float
+    lr: float
+    lr_diffusion: float
+    grad_norm: float
+    samples_per_second: float
+    memory: float
+
+
+COLUMNS = (*Row._fields[:-2], *SPEED)
+
+
+class TrainLog:
+    """Appends rows. Opened at a step, it first drops the rows after it: a killed run wrote them past its checkpoint."""
+
+    def __init__(self, path: Path, resumed_step: int) -> None:
+        kept = [row for row in read(path) if int(row["step"]) <= resumed_step]
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(kept)
+        os.replace(temporary, path)
+        self.file = open(path, "a", newline="", encoding="utf-8")  # noqa: SIM115  open as long as the run
+
+    def append(self, row: Row) -> None:
+        """Floats are written so that reading gives back the same bits."""
+        speed = f"{row.samples_per_second:.2f}", f"{row.memory:.0f}"
+        csv.writer(self.file).writerow(["" if value is None else repr(value) for value in row[:-2]] + list(speed))
+        self.file.flush()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The whole rows of a train.csv; a last line that a kill has cut is left out."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+    if rows and tuple(rows[0]) != COLUMNS:
+        raise ValueError(f"{path}: columns are {list(rows[0])}, expected {list(COLUMNS)}; another program's file?")
+    return [row for row in rows if None not in row.values()]
+
+
+def plot(path: Path, picture: Path, title: str) -> None:
+    """The losses of path over the steps, each value and their running mean."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = read(path)
+    steps = [int(row["step"]) for row in rows]
+    curves = {name: [float(row[name]) for row in rows if row[name]] for name in ("l_ins", "l_edit", "loss")}
+    curves = {name: values for name, values in curves.items() if values}
+    figure, axes = plt.subplots(1, len(curves), figsize=(4.5 * len(curves), 3.2), squeeze=False)
+    for axis, (name, values) in zip(axes[0], curves.items(), strict=True):
+        axis.plot(steps, values, color="0.75", linewidth=0.7)
+        axis.plot(steps, running_mean(values), color="C0")
+        axis.set(title=name, xlabel="step")
+        axis.set_ylim(bottom=0)
+    figure.suptitle(title)
+    figure.tight_layout()
+    temporary = picture.with_name(f".{picture.stem}.{os.getpid()}.png")
+    figure.savefig(temporary, dpi=100)
+    plt.close(figure)
+    os.replace(temporary, picture)
+
+
+def running_mean(values: list[float]) -> list[float]:
+    """Exponential, over about a fiftieth of the run."""
+    keep, mean, means = 1 - 1 / max(1, len(values) / 50), values[0], []
+    for value in values:
+        mean = keep * mean + (1 - keep) * value
+        means.append(mean)
+    return means
+
+
+def memory_mb(device: str) -> float:
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**20
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes on Linux, bytes on macOS
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
