@@ -143,12 +143,12 @@ def as_text(dataset: str, data_root: Path, rows: list[dict]) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.audit", description=__doc__.partition("\n")[0])
     parser.add_argument("--dataset", required=True, choices=FACTS)
-    parser.add_argument("--data-root", type=Path, default=Path("data"), help="the parent of evr/, gier/, ...; default: data")
+    parser.add_argument("--data-root", type=Path, default=Path("data"), help="the parent of evr/, gier/, ...")
     parser.add_argument("--image-root", type=Path, help="EVR: folder of the images; default: <data-root>/evr/images")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of text")
     args = parser.parse_args(argv)
     if args.image_root and args.dataset != "evr":
-        parser.error(f"--image-root {args.image_root}: only EVR takes it; {args.dataset} has its images under --data-root")
+        parser.error(f"--image-root {args.image_root}: only EVR takes it, not {args.dataset}")
     try:
         rows = audit(args.dataset, args.data_root, args.image_root)
     except (FileNotFoundError, ValueError) as error:
