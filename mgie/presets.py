@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from mgie.mllm import MLLM
 
 
+# what a checkpoint may have of its own without being one of another preset
+SAMPLING = {
+    "name", "latent_scale", "guidance_scale", "image_guidance_scale", "num_inference_steps", "max_side", "token_rule",
+    "max_new_tokens", "no_repeat_ngram_size", "max_length",
+}
+
+
 @dataclass(frozen=True)
 class Preset:
     name: str

@@ -5,7 +5,6 @@ the trained weights remember the old ways (mgie.prompts). Every special id is lo
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -21,17 +20,18 @@ class Tokenizer:
         encode_piece: Callable[[str], list[int]],
         decode_piece: Callable[[list[int]], str],
         special: dict[str, int],
-        file: Path | None = None,
+        source: tuple[str, bytes] | None = None,
     ) -> None:
-        """encode_piece, decode_piece: text without special tokens <-> ids. special: token -> id. file: for saving.
+        """encode_piece, decode_piece: text without special tokens <-> ids. special: token -> id.
 
+        source: file name and content of what they were read from, for saving.
         An LLM without eyes has no image tokens; the visual tokens are missing only where nothing is edited (LLaVA).
         """
         missing = [token for token in SENTENCE_TOKENS if token not in special]
         if missing:
             raise ValueError(f"tokenizer: no id for {', '.join(missing)}; known special tokens: {', '.join(special)}")
         self._encode_piece, self._decode_piece = encode_piece, decode_piece
-        self.special, self._file = dict(special), file
+        self.special, self._source = dict(special), source
         self.pad, self.bos, self.eos = (special[token] for token in SENTENCE_TOKENS)
 
     @property
@@ -77,7 +77,7 @@ class Tokenizer:
         if not isinstance(added, dict):
             added = {token: model.get_piece_size() + i for i, token in enumerate(added)}
         special = {token: model.piece_to_id(token) for token in SENTENCE_TOKENS} | added
-        return cls(model.encode, model.decode, special, Path(file))
+        return cls(model.encode, model.decode, special, (SENTENCEPIECE, Path(file).read_bytes()))
 
     @classmethod
     def from_tokenizers(cls, file: Path, added: dict[str, int] | None = None) -> "Tokenizer":
@@ -90,17 +90,16 @@ class Tokenizer:
             lambda text: model.encode(text, add_special_tokens=False).ids,
             lambda ids: model.decode(list(ids), skip_special_tokens=False),
             {token: i for token, i in ids.items() if i is not None},
-            Path(file),
+            (TOKENIZERS, Path(file).read_bytes()),
         )
 
     def save_pretrained(self, folder: Path) -> None:
-        if self._file is None:
+        if self._source is None:
             raise ValueError("this tokenizer was not read from a file, so it cannot be saved")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / (SENTENCEPIECE if self._file.suffix == ".model" else TOKENIZERS)
-        if self._file.resolve() != target.resolve():
-            shutil.copyfile(self._file, target)
+        name, content = self._source
+        (folder / name).write_bytes(content)
         (folder / SPECIAL).write_text(json.dumps(self.special, indent=1) + "\n")
 
     @classmethod

@@ -1,0 +1,87 @@
+"""Diffusion: from the input image's latents and the edit head's conditioning to the output image's latents.
+
+Convention: StableDiffusionInstructPix2PixPipeline of diffusers, batched, with one generator an image. UNet, VAE and
+schedulers are diffusers' own.  B batch, C latent channels, h w latent size, Q F the conditioning.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mgie.guidance import guide, guided
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+
+Step = Callable[[int, Tensor], None]  # told the number of steps done and the latents
+
+
+def encode_condition(vae: "AutoencoderKL", pixels: Tensor) -> Tensor:
+    """pixels: (B, 3, H, W) in [-1, 1]. Returns (B, C, h, w) float32.
+
+    quirk: the mode of the posterior and NOT scaled, unlike the latent that is diffused; in training too.
+    """
+    return vae.encode(pixels.to(vae.dtype)).latent_dist.mode().float()
+
+
+def decode_latents(vae: "AutoencoderKL", latents: Tensor) -> Tensor:
+    """latents: (B, C, h, w). Returns (B, 3, H, W), about [-1, 1]."""
+    return vae.decode((latents / vae.config.scaling_factor).to(vae.dtype)).sample
+
+
+def start_noise(shape: tuple[int, ...], generators: list[torch.Generator] | None, device: torch.device) -> Tensor:
+    """(B, C, h, w) float32, each image from its own generator, so that it does not depend on its batch."""
+    from diffusers.utils.torch_utils import randn_tensor
+
+    return randn_tensor(shape, generator=generators, device=device, dtype=torch.float32)
+
+
+def denoise(
+    unet: "UNet2DConditionModel",
+    scheduler: "SchedulerMixin",
+    condition: Tensor,
+    embeds: Tensor,
+    null: Tensor,
+    guidance_scale: float,
+    image_guidance_scale: float,
+    num_inference_steps: int,
+    generators: list[torch.Generator] | None = None,
+    noise: Tensor | None = None,
+    on_step: Step | None = None,
+) -> Tensor:
+    """The output image's latents, (B, C, h, w) float32, scaled as they are diffused.
+
+    condition: (B, C, h, w) of the input image. embeds: (B, Q, F). null: (1, Q, F). generators: one an image, for the
+    first noise and for a scheduler that draws at every step. noise: the first noise, instead of drawing it.
+    """
+    scheduler = type(scheduler).from_config(scheduler.config)  # its own state: calls do not disturb each other
+    scheduler.set_timesteps(num_inference_steps, device=condition.device)
+    if noise is None:
+        noise = start_noise(condition.shape, generators, condition.device)
+    latents = noise * scheduler.init_noise_sigma                                  # (B, C, h, w)
+    guiding = guided(guidance_scale, image_guidance_scale)
+    if guiding:
+        # quirk: the stack is [image and instruction | image and NULL | no image and NULL], in this order
+        null = null.expand_as(embeds)
+        embeds = torch.cat([embeds, null, null])                                  # (3B, Q, F)
+        condition = torch.cat([condition, condition, torch.zeros_like(condition)])
+    embeds, draws = embeds.to(unet.dtype), _draws(scheduler, generators)
+    for i, t in enumerate(scheduler.timesteps):
+        noisy = scheduler.scale_model_input(torch.cat([latents] * 3) if guiding else latents, t)
+        model_input = torch.cat([noisy, condition], dim=1).to(unet.dtype)         # (3B or B, 2C, h, w)
+        predicted = unet(model_input, t, encoder_hidden_states=embeds, return_dict=False)[0].float()
+        if guiding:
+            predicted = guide(predicted, guidance_scale, image_guidance_scale)    # (B, C, h, w)
+        latents = scheduler.step(predicted, t, latents, return_dict=False, **draws)[0]
+        if on_step is not None:
+            on_step(i + 1, latents)
+    return latents
+
+
+def _draws(scheduler: "SchedulerMixin", generators: list[torch.Generator] | None) -> dict:
+    """Only schedulers that draw noise at every step take a generator."""
+    takes = "generator" in inspect.signature(scheduler.step).parameters
+    return {"generator": generators} if takes and generators else {}

@@ -1,0 +1,101 @@
+"""A pipeline as one folder of safetensors, in diffusers' manner: a subfolder a component, model_index.json on top.
+
+    llama/ tower/ projector/ tokenizer/ image_processor/ edit_head/ unet/ vae/ scheduler/ preset.json model_index.json
+tower/, projector/ and image_processor/ are missing where the LLM has no eyes (LGIE). model_index.json is written last.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mgie.presets import PRESETS, SAMPLING, Preset
+
+if TYPE_CHECKING:
+    import torch
+
+    from mgie.pipeline import MGIEPipeline
+
+INDEX, PRESET, EMBEDDINGS = "model_index.json", "preset.json", "visual_embeddings.safetensors"
+MINI = Path(__file__).parent / "mini" / "weights"  # <model>[-<form>]/ each
+
+
+def save(pipe: "MGIEPipeline", path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path.mkdir(parents=True, exist_ok=True)
+    (path / INDEX).unlink(missing_ok=True)
+    pipe.mllm.save_pretrained(path)
+    pipe.tokenizer.save_pretrained(path / "tokenizer")
+    if pipe.image_processor is not None:
+        pipe.image_processor.save_pretrained(path / "image_processor")
+    pipe.edit_head.save_pretrained(path / "edit_head")
+    embeddings = pipe.visual_embeddings.cpu().contiguous()
+    save_file({"visual_embeddings": embeddings}, path / "edit_head" / EMBEDDINGS)
+    for name in ("unet", "vae", "scheduler"):
+        getattr(pipe, name).save_pretrained(path / name)
+    (path / PRESET).write_text(json.dumps(pipe.preset.to_json(), indent=1) + "\n")
+    index = {"_class_name": "MGIEPipeline", "preset": pipe.preset.name, "scheduler": type(pipe.scheduler).__name__}
+    (path / INDEX).write_text(json.dumps(index | {"eyes": pipe.mllm.tower is not None}, indent=1) + "\n")
+
+
+def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None") -> dict:
+    """The arguments of MGIEPipeline. expected: name of the preset that the weights must have."""
+    import diffusers
+    from safetensors.torch import load_file
+
+    from mgie.edit_head import EditHead
+    from mgie.mllm import MLLM
+    from mgie.preprocess import ClipProcessor
+    from mgie.tokenizer import Tokenizer
+    from mgie.weights import load_library_model, refuse_nan
+
+    path = find(name)
+    index = json.loads((path / INDEX).read_text())
+    preset = read_preset(path, expected)
+    tokenizer = Tokenizer.from_pretrained(path / "tokenizer")
+    parts = {
+        "mllm": MLLM.from_pretrained(path, tokenizer.image_start, tokenizer.image_patch, dtype),
+        "edit_head": EditHead.from_pretrained(path / "edit_head", dtype),
+        "unet": load_library_model(diffusers.UNet2DConditionModel, path / "unet", torch_dtype=dtype),
+        "vae": load_library_model(diffusers.AutoencoderKL, path / "vae", torch_dtype=dtype),
+    }
+    for part, module in parts.items():
+        refuse_nan(module, f"{path}: {part}")
+    return parts | {
+        "tokenizer": tokenizer,
+        "image_processor": ClipProcessor.from_pretrained(path / "image_processor") if index["eyes"] else None,
+        "visual_embeddings": load_file(path / "edit_head" / EMBEDDINGS)["visual_embeddings"].to(dtype),
+        "scheduler": getattr(diffusers, index["scheduler"]).from_pretrained(path / "scheduler"),
+        "preset": preset,
+    }
+
+
+def find(name: str | Path) -> Path:
+    """The folder behind a name. Raises FileNotFoundError that says how to get it."""
+    path = MINI / "mgie-e2e" if str(name) == "mini" else Path(name)
+    if (path / INDEX).exists():
+        return path
+    if str(name) == "mini":
+        raise FileNotFoundError(f"the miniature's weights are not in {path}; make them with: make mini")
+    state = f"{path} has no {INDEX}" if path.is_dir() else f"there is no folder {path}"
+    raise FileNotFoundError(
+        f"{state}: not a folder of MGIE weights. The official ones are converted with `python -m mgie.convert`"
+        " (its --help says where they come from); `mini` needs none"
+    )
+
+
+def read_preset(path: Path, expected: str | None) -> Preset:
+    """Raises ValueError for a checkpoint of another preset, with the first size that differs."""
+    preset = Preset.from_json(json.loads((path / PRESET).read_text()))
+    if expected is None:
+        return preset
+    if expected not in PRESETS:
+        raise ValueError(f"unknown preset '{expected}'; known: {', '.join(PRESETS)}")
+    ours, theirs = PRESETS[expected].to_json(), preset.to_json()
+    sizes = sorted(name for name in ours.keys() - SAMPLING if ours[name] != theirs[name])
+    if sizes:
+        raise ValueError(
+            f"{path} is a checkpoint of preset '{preset.name}', not of '{expected}': "
+            f"{sizes[0]} is {theirs[sizes[0]]}, not {ours[sizes[0]]}"
+        )
+    return preset

@@ -1,0 +1,148 @@
+"""The decode loop: one batched greedy pass that writes expressive instructions and keeps the last layer's states.
+
+Convention: demo.ipynb of apple/ml-mgie at 835af37 (greedy, no_repeat_ngram_size 3, max_new_tokens 96), one sequence at
+a time there, any number here.  B batch, L padded prompt length, D hidden size, V vocabulary.
+"""
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mgie.mllm import positions
+from mgie.visual_tokens import NUM_VISUAL_TOKENS, slice_is_settled, visual_slice
+
+if TYPE_CHECKING:
+    from mgie.mllm import MLLM
+    from mgie.tokenizer import Tokenizer
+
+
+class Answer(NamedTuple):
+    sequence: list[int]  # prompt and answer; it ends where its slice was settled
+    prompt_length: int
+    all_states: Tensor  # (len(sequence) - 1, D), last layer; the last token is never run
+    start: int  # index of the first of the eight states
+    written: bool  # whether [IMG0] was written
+
+    @property
+    def states(self) -> Tensor:
+        """(8, D): what the edit head reads."""
+        return self.all_states[self.start : self.start + NUM_VISUAL_TOKENS]
+
+    @property
+    def ids(self) -> list[int]:
+        return self.sequence[self.prompt_length :]
+
+
+@torch.no_grad()
+def decode(
+    mllm: "MLLM",
+    tokenizer: "Tokenizer",
+    prompts: list[list[int]],
+    pixel_values: Tensor | None,
+    device: torch.device,
+    max_new_tokens: int = 96,
+    no_repeat_ngram_size: int = 3,
+) -> list[Answer]:
+    """prompts: ids of each row, unpadded. pixel_values: (B, 3, s, s), or None for an LLM without eyes.
+
+    A row ends at </s>, after max_new_tokens, or once its slice is settled as the whole decode would settle it.
+    """
+    from transformers import DynamicCache
+
+    rows = [_Row(prompt, max_new_tokens, no_repeat_ngram_size) for prompt in prompts]
+    ids, mask = pad_left(prompts, tokenizer.pad, device)                          # (B, L) each
+    place, img0 = positions(mask), tokenizer.visual[0]
+    embeddings, cache, kept = mllm.embed(ids, pixel_values), DynamicCache(config=mllm.llama.config), []
+    while True:
+        states = mllm.llama.model(
+            inputs_embeds=embeddings, attention_mask=mask, position_ids=place, past_key_values=cache, use_cache=True
+        ).last_hidden_state                                                       # (B, L, D), then (B, 1, D)
+        kept.append(states)
+        scores = mllm.llama.lm_head(states[:, -1]).float()                        # (B, V)
+        next_ids = _without_repeats(scores, rows).argmax(dim=-1)                  # (B,)
+        for row, token in zip(rows, next_ids.tolist(), strict=True):
+            row.take(token, img0, tokenizer.eos)
+        if all(row.settled for row in rows):
+            break
+        embeddings = mllm.llama.get_input_embeddings()(next_ids[:, None])         # no splice: the image is in the cache
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+        place = place[:, -1:] + 1
+    padding = [ids.shape[1] - len(prompt) for prompt in prompts]
+    return _answers([row.sequence for row in rows], prompts, torch.cat(kept, dim=1), padding, img0)
+
+
+@torch.no_grad()
+def read(
+    mllm: "MLLM",
+    tokenizer: "Tokenizer",
+    prompts: list[list[int]],
+    answers: list[list[int]],
+    pixel_values: Tensor | None,
+    device: torch.device,
+) -> list[Answer]:
+    """The states of answers that are given (ids, with the visual tokens and </s>): one forward, nothing is decoded."""
+    sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+    ids, mask = pad_left([sequence[:-1] for sequence in sequences], tokenizer.pad, device)
+    states = mllm(ids, mask, pixel_values).states                                 # (B, longest, D)
+    return _answers(sequences, prompts, states, [ids.shape[1] + 1 - len(s) for s in sequences], tokenizer.visual[0])
+
+
+def pad_left(rows: list[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(B, L) ids and mask. The mask knows padding by its place: a real <unk>, whose id pads, is attended to."""
+    longest = max(map(len, rows))
+    ids = [[pad] * (longest - len(row)) + list(row) for row in rows]
+    mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+class _Row:
+    """One sequence as it grows, and which tokens would repeat one of its n-grams."""
+
+    def __init__(self, prompt: list[int], max_new_tokens: int, no_repeat: int) -> None:
+        """no_repeat: n, or 0 to allow all repeats."""
+        self.sequence, self.limit, self.no_repeat = list(prompt), len(prompt) + max_new_tokens, no_repeat
+        self.settled = False
+        self._followers = defaultdict(list)
+        for end in range(no_repeat, len(prompt) + 1) if no_repeat else ():
+            self._note(end)
+
+    def _note(self, end: int) -> None:
+        *first, last = self.sequence[end - self.no_repeat : end]
+        self._followers[tuple(first)].append(last)
+
+    @property
+    def forbidden(self) -> list[int]:
+        """quirk: over prompt and answer together, patch tokens included, as transformers' own rule does."""
+        if not self.no_repeat or len(self.sequence) + 1 < self.no_repeat:
+            return []
+        return self._followers.get(tuple(self.sequence[len(self.sequence) + 1 - self.no_repeat :]), [])
+
+    def take(self, token: int, img0: int, eos: int) -> None:
+        if self.settled:  # the other rows go on
+            return
+        self.sequence.append(token)
+        if self.no_repeat and len(self.sequence) >= self.no_repeat:
+            self._note(len(self.sequence))
+        over = token == eos or len(self.sequence) >= self.limit
+        self.settled = slice_is_settled(self.sequence, img0, over)
+
+
+def _without_repeats(scores: Tensor, rows: list[_Row]) -> Tensor:
+    pairs = [(i, token) for i, row in enumerate(rows) if not row.settled for token in row.forbidden]
+    if pairs:
+        where, tokens = torch.tensor(pairs, device=scores.device).T
+        scores[where, tokens] = float("-inf")
+    return scores
+
+
+def _answers(
+    sequences: list[list[int]], prompts: list[list[int]], states: Tensor, padding: list[int], img0: int
+) -> list[Answer]:
+    """states: (B, steps, D), each row padded on the left."""
+    answers = []
+    for sequence, prompt, row, first in zip(sequences, prompts, states, padding, strict=True):
+        start, written = visual_slice(sequence, img0)
+        answers.append(Answer(sequence, len(prompt), row[first : first + len(sequence) - 1], start, written))
+    return answers

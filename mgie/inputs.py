@@ -1,0 +1,113 @@
+"""What a call of the pipeline is given, checked: an error with the value and what to do for each kind of bad input."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from PIL import Image
+
+from mgie.preprocess import edit_size
+from mgie.prompts import ADDED_TOKENS, SENTENCE_TOKENS, Rule, build_prompt
+
+if TYPE_CHECKING:
+    import torch
+
+    from mgie.pipeline import MGIEPipeline
+    from mgie.tokenizer import Tokenizer
+
+
+class Inputs(NamedTuple):
+    """As many of each as there are edits."""
+
+    images: list[Image.Image]  # RGB
+    sizes: list[tuple[int, int]]  # (width, height) of the edits
+    instructions: list[str]
+    expressive: list[str] | None
+    generators: "list[torch.Generator] | None"
+
+    @classmethod
+    def check(
+        cls, pipe: "MGIEPipeline", image: object, instruction: object, expressive: object, generator: object
+    ) -> "Inputs":
+        images, instructions = _listed(image), _listed(instruction)
+        count = max(len(images), len(instructions))
+        images, instructions = _spread(images, count, "images"), _spread(instructions, count, "instructions")
+        images = [_picture(i, one) for i, one in enumerate(images)]
+        texts = [_text(i, one, "instruction") for i, one in enumerate(instructions)]
+        if expressive is not None:
+            given = _spread(_listed(expressive), count, "expressive instructions")
+            expressive = [_text(i, one, "expressive instruction") for i, one in enumerate(given)]
+        factor, limit = pipe.preset.factor, pipe.preset.max_side
+        if any(max(one.size) > limit for one in images):
+            pipe.notice(f"images with a side over {limit} px are shrunk to it (preset {pipe.preset.name})")
+        sizes = [edit_size(one, factor, limit) for one in images]
+        return cls(images, sizes, texts, expressive, _generators(generator, count))
+
+
+class Prompt(NamedTuple):
+    ids: list[int]
+    shortened: bool
+
+
+def fit_prompt(tokenizer: "Tokenizer", instruction: str, patches: int, limit: int, rule: Rule) -> Prompt:
+    """The prompt's ids, at most `limit`: too long an instruction loses its end, never the image or the template."""
+    ids = tokenizer.encode(build_prompt(instruction, patches), rule)
+    if len(ids) <= limit:
+        return Prompt(ids, False)
+    fits, over = 0, len(instruction)
+    while over - fits > 1:  # the most characters that fit
+        middle = (fits + over) // 2
+        if len(tokenizer.encode(build_prompt(instruction[:middle], patches), rule)) <= limit:
+            fits = middle
+        else:
+            over = middle
+    ids = tokenizer.encode(build_prompt(instruction[:fits], patches), rule)
+    if len(ids) > limit:
+        raise ValueError(f"the prompt takes {len(ids)} tokens without an instruction, and {limit} are left for it")
+    return Prompt(ids, True)
+
+
+def _listed(value: object) -> list:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _spread(values: list, count: int, what: str) -> list:
+    if len(values) not in (1, count) or count == 0:
+        raise ValueError(f"{len(values)} {what} for {count} edits; give one, or as many as there are edits")
+    return values if len(values) == count else values * count
+
+
+def _picture(place: int, image: object) -> Image.Image:
+    if image is None:
+        raise ValueError(f"no input image for edit {place}; give a PIL image")
+    if not isinstance(image, Image.Image):
+        kind = type(image).__name__
+        raise ValueError(f"the input image of edit {place} is a {kind}; give a PIL image, e.g. Image.open(path)")
+    if min(image.size) == 0:
+        raise ValueError(f"the input image of edit {place} is {image.width}x{image.height} px; it has no pixels")
+    from bench.images import to_rgb  # transparent pixels on white, 16 bit and CMYK brought to 8 bit RGB
+
+    return image if image.mode == "RGB" else to_rgb(image)
+
+
+def _text(place: int, text: object, what: str) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"the {what} of edit {place} is empty ({text!r}); say what to change")
+    text = text.strip()
+    special = [token for token in (*SENTENCE_TOKENS, *ADDED_TOKENS) if token in text]
+    if special:
+        raise ValueError(f"the {what} of edit {place} holds {special[0]}, a token of the model's own; leave it out")
+    return text
+
+
+def _generators(generator: object, count: int) -> "list[torch.Generator] | None":
+    if generator is None:
+        return None
+    generators = _listed(generator)
+    if len(generators) != count:
+        raise ValueError(
+            f"{len(generators)} generators for {count} edits; give one each, so that no edit depends on its batch"
+        )
+    import torch
+
+    if not all(isinstance(one, torch.Generator) for one in generators):
+        raise ValueError(f"generator is {generator!r}; give torch.Generator('cpu').manual_seed(seed), one an edit")
+    return generators

@@ -1,0 +1,242 @@
+"""MGIEPipeline: input image and instruction -> expressive instruction -> output image, read top to bottom.
+
+Convention: demo.ipynb of apple/ml-mgie at 835af37 with diffusers' manners (from_pretrained, save_pretrained, generator,
+progress bar, offload). Without eyes in its MLLM it is LGIE. Not covered: training (mgie.train), FZ and FT (baselines).
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from mgie import diffusion, folder, generate
+from mgie.guidance import guided
+from mgie.inputs import Inputs, fit_prompt
+from mgie.preprocess import ClipProcessor, edit_pixels, to_images
+from mgie.prompts import build_answer, tidy
+from mgie.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+
+    from mgie.edit_head import EditHead
+    from mgie.mllm import MLLM
+    from mgie.presets import Preset
+
+log = logging.getLogger("mgie")
+
+
+@dataclass(frozen=True)
+class MGIEOutput:
+    images: list[Image.Image]  # RGB
+    expressive_instructions: list[str]
+    tokens: list[int]  # tokens of each expressive instruction, before [IMG0] or </s>; 0 where it was given
+    visual_tokens_written: list[bool]  # False: the answer has no [IMG0], its last states were used (quirk)
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage, of the whole call
+
+
+class MGIEPipeline:
+    def __init__(
+        self,
+        mllm: "MLLM",
+        tokenizer: Tokenizer,
+        image_processor: ClipProcessor | None,
+        edit_head: "EditHead",
+        visual_embeddings: Tensor,
+        unet: "UNet2DConditionModel",
+        vae: "AutoencoderKL",
+        scheduler: "SchedulerMixin",
+        preset: "Preset",
+    ) -> None:
+        """visual_embeddings: (8, D), added to the states before the edit head: the input embeddings of [IMG0]..[IMG7].
+
+        image_processor: None where the MLLM has no eyes.
+        """
+        self.mllm, self.edit_head, self.unet, self.vae = mllm.eval(), edit_head.eval(), unet.eval(), vae.eval()
+        self.tokenizer, self.image_processor, self.scheduler = tokenizer, image_processor, scheduler
+        self.visual_embeddings = visual_embeddings.detach().reshape(-1, visual_embeddings.shape[-1]).clone()
+        self.preset, self.device = preset, mllm.llama.lm_head.weight.device
+        self.progress, self._offloaded = True, False
+        self._said: set[str] = set()
+
+    # loading and placing
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, preset: str | None = None, dtype: torch.dtype | None = None
+    ) -> "MGIEPipeline":
+        """name: a folder that save_pretrained or `python -m mgie.convert` wrote, or "mini".
+
+        preset: refuse a checkpoint of another one. dtype: None keeps that of the weights. Raises FileNotFoundError,
+        or ValueError for weights that do not fit or are not numbers.
+        """
+        return cls(**folder.load(name, preset, dtype))
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """One folder: a subfolder of safetensors a component, and model_index.json, written last."""
+        folder.save(self, Path(path))
+
+    @property
+    def components(self) -> dict[str, nn.Module]:
+        parts = {"llama": self.mllm.llama, "tower": self.mllm.tower, "projector": self.mllm.projector}
+        parts |= {"edit_head": self.edit_head, "unet": self.unet, "vae": self.vae}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "MGIEPipeline":
+        if self._offloaded:
+            raise ValueError("this pipeline is offloaded and places its parts itself; load it again to move it")
+        for part in self.components.values():
+            part.to(device=device, dtype=dtype)
+        self.visual_embeddings = self.visual_embeddings.to(device=device, dtype=dtype)
+        self.device = self.visual_embeddings.device
+        return self
+
+    def enable_model_cpu_offload(self, device: str | torch.device = "cuda") -> None:
+        """Weights wait in main memory: the LLM comes to the device layer by layer, the other parts one by one."""
+        from accelerate import cpu_offload, cpu_offload_with_hook
+
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise ValueError("offload is for a GPU, and torch sees none here; without it the pipeline runs on the CPU")
+        self.to("cpu")
+        self.device, self._offloaded = torch.device(device), True
+        cpu_offload(self.mllm.llama, self.device)
+        hook = None
+        for name, part in self.components.items():
+            if name != "llama":
+                _, hook = cpu_offload_with_hook(part, self.device, prev_module_hook=hook)
+
+    # editing
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Image.Image | list[Image.Image],
+        instruction: str | list[str],
+        guidance_scale: float | None = None,
+        image_guidance_scale: float | None = None,
+        num_inference_steps: int | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        max_new_tokens: int | None = None,
+        expressive_instruction: str | list[str] | None = None,
+    ) -> MGIEOutput:
+        """One edit for each pair of image and instruction; a single one of either serves all of the other.
+
+        None takes the preset's default. generator: one an edit (CPU ones give the same noise on every device).
+        expressive_instruction: edit with this text instead of writing one. Images are edited at their own size, down
+        to multiples of the VAE's factor; above preset.max_side they are shrunk. Raises ValueError for bad input.
+        """
+        given = Inputs.check(self, image, instruction, expressive_instruction, generator)
+        guidance = self._guidance(guidance_scale, image_guidance_scale)
+        steps = self.preset.num_inference_steps if num_inference_steps is None else num_inference_steps
+        if steps < 1:
+            raise ValueError(f"num_inference_steps is {steps}; it must be at least 1")
+        seconds: dict[str, float] = {}
+        with self._stage("mllm", seconds):
+            answers = self._answer(given, max_new_tokens or self.preset.max_new_tokens)
+        with self._stage("edit_head", seconds):
+            embeds, null = self._condition(answers)
+        images = self._edit(given, embeds, null, guidance, steps, seconds)
+        texts, tokens = zip(*(self._text(answer) for answer in answers), strict=True)
+        if given.expressive is not None:
+            texts, tokens = given.expressive, [0] * len(texts)
+        return MGIEOutput(images, list(texts), list(tokens), [a.written for a in answers], seconds)
+
+    def _answer(self, given: Inputs, max_new_tokens: int) -> list[generate.Answer]:
+        """What the MLLM writes, or is made to write, with its states."""
+        rule, patches = self.preset.token_rule, self.preset.patches if self.mllm.tower is not None else 0
+        room = self.preset.context - max_new_tokens
+        fitted = [fit_prompt(self.tokenizer, text, patches, room, rule) for text in given.instructions]
+        if any(prompt.shortened for prompt in fitted):
+            self.notice(f"an instruction is too long for the model's {self.preset.context} tokens; its end is cut")
+        prompts = [prompt.ids for prompt in fitted]
+        pixels = self.image_processor(given.images).to(self.device) if patches else None
+        if given.expressive is None:
+            settings = (max_new_tokens, self.preset.no_repeat_ngram_size)
+            return generate.decode(self.mllm, self.tokenizer, prompts, pixels, self.device, *settings)
+        answers = [self.tokenizer.encode(build_answer(text), "slow")[1:] for text in given.expressive]
+        return generate.read(self.mllm, self.tokenizer, prompts, answers, pixels, self.device)
+
+    def _condition(self, answers: list[generate.Answer]) -> tuple[Tensor, Tensor]:
+        """(B, Q, F) and the negative one, (1, Q, F)."""
+        states = torch.stack([answer.states for answer in answers])               # (B, 8, D)
+        embeddings = self.visual_embeddings.to(self.device)                       # (8, D)
+        together = torch.cat([states, torch.zeros_like(states[:1])])              # one pass for both
+        embeds = self.edit_head(together.to(embeddings.dtype), embeddings)
+        return embeds[:-1], embeds[-1:]
+
+    def _edit(
+        self, given: Inputs, embeds: Tensor, null: Tensor, guidance: tuple[float, float], steps: int, seconds: dict
+    ) -> list[Image.Image]:
+        """Images of one size go through UNet and VAE together."""
+        outputs: list[Image.Image | None] = [None] * len(given.images)
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, size in enumerate(given.sizes):
+            groups.setdefault(size, []).append(i)
+        with self._bar(steps * len(groups)) as bar:
+            for size, places in groups.items():
+                with self._stage("vae", seconds):
+                    pixels = torch.stack([edit_pixels(given.images[i], size) for i in places]).to(self.device)
+                    condition = diffusion.encode_condition(self.vae, pixels)      # (B, C, h, w)
+                generators = [given.generators[i] for i in places] if given.generators else None
+                with self._stage("diffusion", seconds):
+                    latents = diffusion.denoise(
+                        self.unet, self.scheduler, condition, embeds[places], null, *guidance, steps, generators,
+                        on_step=lambda *_: bar.update(),
+                    )
+                with self._stage("vae", seconds):
+                    decoded = diffusion.decode_latents(self.vae, latents)         # (B, 3, H, W)
+                    refuse_nan(decoded, places)
+                    for i, output in zip(places, to_images(decoded), strict=True):
+                        outputs[i] = output
+        return outputs
+
+    def _guidance(self, guidance_scale: float | None, image_guidance_scale: float | None) -> tuple[float, float]:
+        text = self.preset.guidance_scale if guidance_scale is None else guidance_scale
+        image = self.preset.image_guidance_scale if image_guidance_scale is None else image_guidance_scale
+        if not guided(text, image):
+            self.notice("guidance_scale is 1: guidance is off, and image_guidance_scale has no effect")
+        elif image_guidance_scale == 1:
+            self.notice("image_guidance_scale is 1: the input image gets no extra weight")
+        return text, image
+
+    def _text(self, answer: generate.Answer) -> tuple[str, int]:
+        """The expressive instruction and its number of tokens."""
+        stops = [i for i, token in enumerate(answer.ids) if token in (self.tokenizer.visual[0], self.tokenizer.eos)]
+        ids = answer.ids[: stops[0]] if stops else answer.ids
+        return tidy(self.tokenizer.decode(ids)), len(ids)
+
+    def _bar(self, total: int) -> object:
+        from tqdm import tqdm
+
+        return tqdm(total=total, desc="denoising", leave=False, disable=None if self.progress else True)
+
+    def notice(self, text: str) -> None:
+        """Once a pipeline: a benchmark of a thousand edits needs to hear it once."""
+        if text not in self._said:
+            self._said.add(text)
+            log.warning(text)
+
+    @contextmanager
+    def _stage(self, name: str, seconds: dict[str, float]) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def refuse_nan(decoded: Tensor, places: list[int]) -> None:
+    """decoded: (B, 3, H, W). Raises ValueError that names the edits of the batch that are not numbers."""
+    bad = [i for i, image in zip(places, decoded, strict=True) if not image.isfinite().all()]
+    if bad:
+        raise ValueError(
+            f"edits {bad} of this batch are NaN or infinite; on float16 try bfloat16 or float32, "
+            "else look for a damaged checkpoint"
+        )
