@@ -52,7 +52,8 @@ class CLIP:
     """Cheap to make: the network is loaded at the first image."""
 
     def __init__(self, spec: str, device: str = "auto", batch_size: int = 16) -> None:
-        from open_clip import PreprocessCfg, get_tokenizer
+        from open_clip import get_tokenizer
+        from open_clip.transform import PreprocessCfg
 
         self.source, self.device, self.batch_size = find(spec), device_of(device), batch_size
         self.sha256 = digest(self.source.weights, *self.source.described_by)
@@ -79,7 +80,7 @@ class CLIP:
 
     @cached_property
     def transform(self) -> object:
-        from open_clip import image_transform_v2
+        from open_clip.transform import image_transform_v2
 
         return image_transform_v2(self.preprocess, is_train=False)
 
@@ -137,6 +138,8 @@ def find(spec: str) -> Source:
     spec = spec.removeprefix("local-dir:")
     if Path(spec).is_dir():
         return in_folder(Path(spec))
+    if spec.startswith(("/", ".", "~")):
+        raise FileNotFoundError(f"--clip {spec}: no such folder; a checkpoint file is given as MODEL/FILE")
     name, _, pretrained = spec.partition("/")
     config = get_model_config(name)
     if config is None or not pretrained:
@@ -149,7 +152,8 @@ def find(spec: str) -> Source:
     if not tag:
         if not Path(pretrained).is_file():
             known = ", ".join(list_pretrained_tags_by_model(name)) or "none"
-            raise FileNotFoundError(f"--clip {spec}: no such file, and no weights of {name} called so; known: {known}")
+            wrong = FileNotFoundError if "/" in pretrained or "." in pretrained else ValueError
+            raise wrong(f"--clip {spec}: no file {pretrained}, and no weights of {name} called so; known: {known}")
         return Source(name, f"{name}/{Path(pretrained).name}", Path(pretrained), (), config, {})
     if bool(tag.get("quick_gelu")) != bool(config.get("quick_gelu")):
         other = name.removesuffix("-quickgelu") if config.get("quick_gelu") else f"{name}-quickgelu"

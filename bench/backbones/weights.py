@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from functools import lru_cache
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ def missing(what: str, why: str, get: str, flag: str) -> FileNotFoundError:
 @lru_cache
 def reachable(url: str) -> bool:
     """Whether the host answers at all; any answer will do. Asked once a process."""
+    answers: list[bool] = []
+    thread = Thread(target=lambda: answers.append(answers_now(url)), daemon=True)
+    thread.start()
+    thread.join(2 * TIMEOUT)  # a resolver that hangs is not covered by urlopen's timeout
+    return answers == [True]
+
+
+def answers_now(url: str) -> bool:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT):
             return True
