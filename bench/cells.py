@@ -20,6 +20,7 @@ from bench.runfolder import RunFolder
 FORMS = ("fz", "ft", "e2e")
 WITH_FORMS = ("lgie", "mgie")  # the others have form "none"
 PAPER_MODELS = ("inspix2pix", "lgie", "mgie")
+SPLITS = {"mini": ("quick", "test"), "published": ("all", "all"), "paper": ("", "")}  # default, --full
 BENCHMARKS = ("evr", "gier", "ma5k", "magicbrush")
 
 
@@ -48,7 +49,7 @@ class Options:
     weights: Path | None = None
     out: Path = Path("runs")
     engine: str = "local"
-    limit: int | None = None
+    extra: tuple[str, ...] = ()  # further arguments of bench.run
 
 
 class Result(NamedTuple):
@@ -66,18 +67,22 @@ def cells_of(table: int, suite: str, models: Sequence[str], datasets: Sequence[s
     return cells
 
 
+def beside(suite: str, split: str) -> str:
+    """The end of a file name: a split that is not the suite's default stands beside it and never replaces it."""
+    return "" if split in ("", SPLITS[suite][0]) else f"-{split}"
+
+
 def command(cell: Cell, options: Options) -> list[str]:
     """The arguments of bench.run for this cell."""
     argv = ["--suite", cell.suite, "--dataset", cell.dataset, "--model", cell.model, "--setting", cell.setting]
     given = {
         "--form": "" if cell.form == "none" else cell.form,
         "--split": options.split, "--metrics": ",".join(options.metrics), "--data-root": options.data_root,
-        "--weights": options.weights, "--limit": options.limit,
-        "--engine": "" if options.engine == "local" else options.engine,
+        "--weights": options.weights, "--engine": "" if options.engine == "local" else options.engine,
     }  # fmt: skip
     for flag, value in given.items():
         argv += [flag, str(value)] if value not in ("", None) else []
-    return [*argv, "--seeds", str(options.seeds), "--out", str(options.out)]
+    return [*argv, "--seeds", str(options.seeds), "--out", str(options.out), *options.extra]
 
 
 def run_cells(cells: Sequence[Cell], options: Options) -> list[Result]:
@@ -121,7 +126,8 @@ def run_cell(planned: Result, options: Options) -> Result:
 
 
 def one_line(text: str) -> str:
-    return " ".join(text.split())
+    """As a reason in a table, which is published: the home folder is nobody's business."""
+    return " ".join(text.split()).replace(str(Path.home()), "~")
 
 
 class Finished(NamedTuple):

@@ -6,7 +6,7 @@ Needs \\usepackage{booktabs} and, for the width, graphicx. Compiles with pdflate
 from collections.abc import Sequence
 from itertools import groupby
 
-from bench.layout import CellText, Grid, column_name, dataset_name, head, model_name, protocols, remarks, title
+from bench.layout import CellText, Grid, column_name, dataset_name, model_name, said, title
 from bench.paper import MARK
 
 SIGNS = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -19,8 +19,7 @@ def escaped(text: str) -> str:
 
 
 def latex(g: Grid, notes: Sequence[str], split: str) -> str:
-    comments = [*head(g, notes, split), *protocols(g), *remarks(g)]
-    lines = [f"% {' '.join(line.split())}" for line in comments]
+    lines = [f"% {line}" for line in said(g, notes, split)]
     spans = [(dataset, len(list(columns))) for dataset, columns in groupby(g.columns, key=lambda column: column[0])]
     lines += [r"\begin{table}", r"\centering", r"\resizebox{\textwidth}{!}{%"]
     lines += [rf"\begin{{tabular}}{{l{'r' * len(g.columns)}}}", r"\toprule", _datasets(g, spans), _rules(spans)]

@@ -11,7 +11,6 @@ from bench.comparisons import Comparison
 from bench.paper import LOWER_IS_BETTER, MARK, SPELLED, as_printed, reported
 from bench.rows import Row
 from bench.suites import SPELLED as DATASETS
-from bench.suites import banner
 
 TITLES = {1: "zero-shot editing", 2: "fine-tuned on each dataset", 3: "the architecture of LGIE and MGIE, zero-shot"}
 MODELS = {
@@ -85,10 +84,20 @@ def title(g: Grid) -> str:
     return f"Table {g.table}: {TITLES[g.table]} (suite {g.suite})"
 
 
+def suite_line(suite: str, datasets: Sequence[str]) -> str:
+    """What the numbers are of, and what they are not: the first line of everything."""
+    names = ", ".join(DATASETS[d] for d in datasets if d in DATASETS)
+    if suite == "mini":
+        return f"suite mini: the built-in miniatures of {names}, not these datasets themselves; those: --suite paper"
+    if suite == "published":
+        return f"suite published: the MGIE authors' own output images, hand-picked by them, for examples of {names}"
+    return f"suite paper: {names} from their official files"
+
+
 def head(g: Grid, notes: Sequence[str], split: str) -> list[str]:
     """What a reader must know before a number: which data, how many, how scored, what the marks mean."""
     scored = [r for r in g.rows if r.of is not None and r.dataset != "all"]
-    lines = [banner(g.suite, dataset) for dataset in dict.fromkeys(r.dataset for r in g.rows) if dataset in DATASETS]
+    lines = []
     counts = []
     for dataset in dict.fromkeys(r.dataset for r in scored):
         sizes = {(r.of, r.groups, r.seeds) for r in scored if r.dataset == dataset and r.n == r.of}
@@ -117,6 +126,10 @@ def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
+def _datasets(g: Grid) -> list[str]:
+    return list(dict.fromkeys(dataset for dataset, _ in g.columns))
+
+
 def protocols(g: Grid) -> list[str]:
     """What exactly each metric computed: one line a metric and protocol."""
     found = {(r.metric, r.protocol) for r in g.rows if r.protocol}
@@ -125,18 +138,23 @@ def protocols(g: Grid) -> list[str]:
 
 
 def remarks(g: Grid) -> list[str]:
-    """The reasons of all cells that have one, equal ones together."""
-    where: dict[str, list[str]] = {}
+    """Why cells are empty, or what to know of them; cells with the same reason together."""
+    where: dict[str, list[Row]] = {}
     for r in g.rows:
         if r.reason:
-            dataset, metric = dataset_name(r.dataset, g.suite), SPELLED.get(r.metric, r.metric)
-            where.setdefault(r.reason, []).append(f"{model_name(r.model, r.form, g.table)}, {dataset}, {metric}")
-    return [f"{'; '.join(cells[:4])}{f' and {len(cells) - 4} more' if len(cells) > 4 else ''}: {reason}"
-            for reason, cells in where.items()]  # fmt: skip
+            where.setdefault(r.reason, []).append(r)
+    lines = []
+    for reason, rows in where.items():
+        parts = [[SPELLED.get(r.metric, r.metric) for r in rows], [dataset_name(r.dataset, g.suite) for r in rows],
+                 [model_name(r.model, r.form, g.table) for r in rows]]  # fmt: skip
+        names = "; ".join(", ".join(dict.fromkeys(part)) for part in parts)
+        lines.append(f"{len(rows)} cell{'s' if len(rows) > 1 else ''} ({names}): {reason}")
+    return lines
 
 
 def markdown(g: Grid, notes: Sequence[str], split: str, tests: Sequence[Comparison]) -> str:
-    lines = [f"# {title(g)}", ""] + [f"- {line}" for line in head(g, notes, split)] + [""]
+    lines = [f"# {title(g)}", "", suite_line(g.suite, _datasets(g)), ""]
+    lines += [f"- {line}" for line in head(g, notes, split)] + [""]
     header = [f"{dataset_name(d, g.suite)}<br>{column_name(m)}" for d, m in g.columns]
     lines += [_line(["Model", *header]), _line(["---", *["---:"] * len(header)])]
     for model, form in g.models:
@@ -146,6 +164,11 @@ def markdown(g: Grid, notes: Sequence[str], split: str, tests: Sequence[Comparis
         lines += ["", "Remarks", ""] + [f"- {line}" for line in remarks(g)]
     lines += ["", "Protocols", ""] + [f"- {line}" for line in protocols(g)]
     return "\n".join(lines + _tests(g, tests)) + "\n"
+
+
+def said(g: Grid, notes: Sequence[str], split: str) -> list[str]:
+    """All that stands around the numbers, for a form that has no room for it."""
+    return [suite_line(g.suite, _datasets(g)), *head(g, notes, split), *remarks(g), *protocols(g)]
 
 
 def _line(texts: Sequence[str]) -> str:
@@ -170,11 +193,15 @@ def _tests(g: Grid, tests: Sequence[Comparison]) -> list[str]:
              _line(["Dataset", "Metric", "Models", "Difference", "p", "p (Holm)", "n", "Groups", "Better"]),
              _line(["---"] * 3 + ["---:"] * 5 + ["---"])]  # fmt: skip
     for t in tests:
+        if t.p is None:
+            continue
         pair = " - ".join(_test_name(name) for name in (t.a, t.b))
-        difference = t.reason if t.difference is None else signed(t.difference, t.metric)
-        p = ["", ""] if t.p is None else [f"{t.p:.4f}", f"{t.p_holm:.4f}"]
+        difference, p = signed(t.difference, t.metric), [f"{t.p:.4f}", f"{t.p_holm:.4f}"]
         lines.append(_line([dataset_name(t.dataset, g.suite), column_name(t.metric), pair, difference, *p, str(t.n),
                             str(t.groups), _test_name(better(t))]))  # fmt: skip
+    without = sum(t.p is None for t in tests)
+    if without:
+        lines += ["", f"{without} comparisons are left out: a side has no value; the CSV of the tests lists them."]
     return lines
 
 

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.cells import Cell, Finished
+from bench.cells import Cell, Finished, one_line
 from bench.paper import Reported, reported
 from bench.records import Score
 from bench.stats import Summary, summarise, summarise_seconds
@@ -69,7 +69,7 @@ def _row(table: int, measured: Measured, metric: str, seeds: int, runs: str) -> 
     else:
         summary, of, groups, folder, protocol = Summary(None, None, None, 0, 0), None, 0, "", ""
         why = said if run is None else run.not_run.get(metric, "not among the metrics of this run")
-        reason = f"not run: {' '.join(why.split())}"
+        reason = f"not run: {one_line(why)}"
     printed = reported(table, cell.setting, cell.form, cell.dataset, cell.model, metric)
     return Row(
         table, cell.suite, cell.setting, cell.form, cell.dataset, cell.model, metric, summary.mean, summary.low,

@@ -1,0 +1,202 @@
+"""The gate: a slice of the benchmark is run again and compared with the stored scores, example by example.
+
+    python -m bench.check                    exit 0: equal within tolerance, 1: anything else, 2: wrong use
+    python -m bench.check --update           the same on all stored examples, then stores the new scores
+    python -m bench.check --init --models identity,mgie --limit 8    writes results/<suite>/check.json
+
+It fails closed: what is missing, extra, unreadable, NaN, of another protocol, or not compared at all is red. The
+comparison itself is bench.compare; tolerances stand in check.json, each with where it comes from.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.cells import BENCHMARKS, Cell, Options, beside, read_run, run_cells
+from bench.compare import Check, Report, Tolerance, compare, read_check, stale_tables
+from bench.records import Score
+from bench.registry import SUITES
+from bench.stored import file_name, read_scores, write_scores
+
+# The stored scores are a CPU's: a GPU computes in bfloat16 and would differ by more than any useful tolerance.
+ON_CPU = ("--device", "cpu", "--metric-device", "cpu")
+FLOOR = Tolerance(0.001, 0.002, "")  # a quarter of a grey level; a fifth of the drift that must be noticed
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        "bench.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("--suite", choices=SUITES, default="mini")
+    p.add_argument("--data-root", type=Path, help="as for bench.run")
+    p.add_argument("--weights", type=Path, help="as for bench.run")
+    p.add_argument("--results", type=Path, default=Path("results"), help="holds <suite>/check.json and <suite>/scores/")
+    p.add_argument("--runs-out", type=Path, help="where the slice is run; default: a temporary folder, always fresh")
+    p.add_argument("--update", action="store_true", help="run all stored examples, show what moved, store it")
+    p.add_argument("--init", action="store_true", help="write check.json; tolerances by another batch size")
+    p.add_argument("--models", default="identity,inspix2pix,lgie,mgie", help="--init: comma-separated")
+    p.add_argument("--datasets", default=",".join(BENCHMARKS), help="--init: comma-separated")
+    p.add_argument("--limit", type=int, default=8, help="--init: examples a dataset")
+    return p
+
+
+def stored_file(args: argparse.Namespace, check: Check, cell: Cell) -> Path:
+    name = file_name(cell.dataset, cell.model, cell.setting, cell.form)
+    return args.results / args.suite / f"scores{beside(args.suite, check.split)}" / name
+
+
+def options_of(args: argparse.Namespace, check: Check, out: Path, limit: bool = True, *extra: str) -> Options:
+    extra = (*ON_CPU, *(("--limit", str(check.limit)) if limit else ()), *extra)
+    return Options(check.split, check.seeds, (), args.data_root, args.weights, out, extra=extra)
+
+
+def rerun(cells: Sequence[Cell], options: Options) -> dict[Cell, list[Score] | str]:
+    """The fresh scores of each cell, or why there are none."""
+    results = run_cells(cells, options)
+    return {r.cell: r.reason or read_run(r.folder, options.seeds).scores for r in results}
+
+
+def examine(check: Check, stored: dict[Cell, Path], fresh: dict[Cell, list[Score] | str]) -> Report:
+    """Compare every cell of the check with what is stored; whatever cannot be read is a problem in the report."""
+    report = Report([], [])
+    for cell in check.cells():
+        try:
+            before = read_scores(stored[cell])
+        except (ValueError, OSError) as error:
+            report.problems.append(str(error))
+            continue
+        after = fresh.get(cell, "it was not run")
+        if isinstance(after, str):
+            report.problems.append(f"{cell.label}: cannot be run again: {after}")
+            continue
+        report = report.joined(compare(check, cell, before, after))
+    return report
+
+
+def show(report: Report, models: Sequence[str]) -> None:
+    """What is wrong, what moved most, and the verdict in one line."""
+    for problem in report.problems:
+        print(f"red: {problem}")
+    moved = sorted((m for m in report.moves if m.share > 0), key=lambda m: -m.share)[:5]
+    if moved:
+        print("what moved most:")
+    for m in moved:
+        print(f"  {m.model} {m.metric} {m.example_id} seed {m.seed}: stored {m.stored:.6f}, fresh {m.fresh:.6f}, "
+              f"tolerance {m.tolerance:g}{', red' if m.share > 1 else ''}")  # fmt: skip
+    over = sum(m.share > 1 for m in report.moves)
+    if report.green:
+        print(f"check: {len(report.moves)} scores of {len(models)} models equal within tolerance")
+    else:
+        moved_over = f"{over} of {len(report.moves)} scores moved by more than their tolerance"
+        print(f"check: FAILED: {len(report.problems)} problems, {moved_over}")
+
+
+def check_slice(args: argparse.Namespace, out: Path) -> int:
+    path = args.results / args.suite / "check.json"
+    try:
+        check = read_check(path)
+    except (ValueError, OSError) as error:
+        print(f"red: {error}\ncheck: FAILED: nothing was compared")
+        return 1
+    cells = check.cells()
+    stored = {cell: stored_file(args, check, cell) for cell in cells}
+    fresh = rerun(cells, options_of(args, check, out, limit=not args.update))
+    if args.update:
+        return update(path, check, stored, fresh)
+    report = examine(check, stored, fresh)
+    report.problems.extend(stale_tables(args.results / args.suite, beside(args.suite, check.split)))
+    show(report, check.models)
+    return 0 if report.green else 1
+
+
+def update(path: Path, check: Check, stored: dict[Cell, Path], fresh: dict[Cell, list[Score] | str]) -> int:
+    """Show what moved over all stored examples, then store the fresh scores; nothing is written if a cell failed."""
+    failed = [f"{cell.label}: {scores}" for cell, scores in fresh.items() if isinstance(scores, str)]
+    if failed:
+        print("\n".join([f"red: {line}" for line in failed] + ["check: nothing was stored"]))
+        return 1
+    ids = tuple(dict.fromkeys(s.example_id for scores in fresh.values() for s in scores))
+    show(examine(replace(check, example_ids=ids), stored, fresh), check.models)
+    for cell, scores in fresh.items():
+        write_scores(stored[cell], scores)
+    rows = {stored[cell].name: len(scores) for cell, scores in fresh.items()}
+    path.write_text(replace(check, rows=rows).to_json(), encoding="utf-8")
+    print(f"stored {sum(rows.values())} scores in {len(rows)} files below {path.parent}; where they moved, remove "
+          f"runs/{check.suite} and make the tables again: python -m bench.tables 1 --suite {check.suite}")  # fmt: skip
+    return 0
+
+
+def init(args: argparse.Namespace, out: Path) -> int:
+    """Write check.json from the stored scores: the slice, and tolerances from what another batch size moves."""
+    from bench.cells import SPLITS
+
+    models, datasets = (tuple(names.split(",")) for names in (args.models, args.datasets))
+    check = Check(args.suite, SPLITS[args.suite][0], 1, args.limit, models, datasets, (), (), {}, {})
+    cells = check.cells()
+    stored = {cell: read_scores(stored_file(args, check, cell)) for cell in cells}
+    fresh = rerun(cells, options_of(args, check, out / "as-stored"))
+    threes = ("--batch-size", "3", "--metric-batch-size", "3")
+    other = rerun(cells, options_of(args, check, out / "other-batch", True, *threes))
+    for cell, scores in [*fresh.items(), *other.items()]:
+        if isinstance(scores, str):
+            raise ValueError(f"{cell.label} cannot be run: {scores}")
+    ids = tuple(dict.fromkeys(s.example_id for cell in cells for s in fresh[cell]))
+    metrics = tuple(dict.fromkeys(s.metric for cell in cells for s in fresh[cell]))
+    rows = {stored_file(args, check, cell).name: len(stored[cell]) for cell in cells}
+    check = replace(check, example_ids=ids, metrics=metrics, rows=rows)
+    loose = {metric: Tolerance(float("inf"), float("inf"), "") for metric in metrics}
+    noise = Report([], [])
+    for cell in cells:
+        noise = noise.joined(compare(replace(check, rows={}, tolerances=loose), cell, fresh[cell], other[cell]))
+    if noise.problems:
+        raise ValueError("; ".join(noise.problems))
+    check = replace(check, tolerances={metric: measured(noise, metric, cells) for metric in metrics})
+    path = args.results / args.suite / "check.json"
+    path.write_text(check.to_json(), encoding="utf-8")
+    print(f"wrote {path}: {len(ids)} examples, {len(models)} models, {len(metrics)} metrics")
+    return 0
+
+
+def measured(noise: Report, metric: str, cells: Sequence[Cell]) -> Tolerance:
+    """Three times what another batch size moves, at least FLOOR; raises ValueError where that would hide 1 %."""
+    moves = [m for m in noise.moves if m.metric == metric]
+    largest = max(abs(m.fresh - m.stored) for m in moves)
+    drifts = []
+    for cell in cells:
+        here = [m for m in moves if (m.model, m.example_id.split("/")[0]) == (cell.model, cell.dataset)]
+        size = sum(abs(m.stored) for m in here)
+        drifts += [abs(sum(m.fresh - m.stored for m in here)) / size] if size else []
+    drift = max(drifts, default=0.0)
+    if 3 * drift > 0.005:
+        raise ValueError(f"{metric}: another batch size moves its mean by {drift:.2%}; too much to see 1 %")
+    source = (f"3 x the largest difference between batch size 8 and 3 ({largest:.2g} an example, {drift:.2g} of the "
+              f"mean; {len(moves)} scores, one CPU thread), at least {FLOOR.example:g} and {FLOOR.mean:g}")  # fmt: skip
+    return Tolerance(max(3 * largest, FLOOR.example), max(3 * drift, FLOOR.mean), source)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    if args.init and args.update:
+        print("error: --init and --update do not go together", file=sys.stderr)
+        return 2
+    if args.suite == "mini" and (args.data_root or args.weights):
+        print("error: --data-root and --weights are for the other suites; add --suite", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as temporary:
+        out = args.runs_out or Path(temporary)
+        try:
+            return init(args, out) if args.init else check_slice(args, out)
+        except KeyboardInterrupt:
+            print("check: FAILED: stopped")
+            return 1
+        except (ValueError, OSError, json.JSONDecodeError) as error:
+            print(f"red: {error}\ncheck: FAILED")
+            return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
