@@ -7,6 +7,7 @@ every seed of a folder is an example (the official loader draws one at random). 
 
 import math
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 
@@ -113,8 +114,8 @@ def entry(value: object, where: str) -> tuple[str, list[str]]:
     if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], list)):
         raise ValueError(f'{where}: {value!r:.60} is not [folder, [seed, ...]] like ["0000132", ["127380018"]]')
     for seed in value[1]:
-        if type(seed) not in (str, int):
-            raise ValueError(f"{where}: the seed {seed!r:.40} is a {kind_of(seed)}, expected a string of digits")
+        if type(seed) not in (str, int) or not re.fullmatch(r"[\w-]+", str(seed)):
+            raise ValueError(f"{where}: the seed {seed!r:.40} is refused, expected a string of digits")
     return value[0], [str(seed) for seed in value[1]]
 
 
