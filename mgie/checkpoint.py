@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-FOLDER, TRAINER = ".checkpoints", "trainer"
+FOLDER, TRAINER, INDEX = ".checkpoints", "trainer", "model_index.json"
 
 
 def checkpoints(out: Path) -> list[tuple[int, Path]]:
@@ -61,14 +61,15 @@ def flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def publish(checkpoint: Path, out: Path, index: str = "model_index.json") -> None:
+def publish(checkpoint: Path, out: Path) -> None:
     """The checkpoint's pipeline becomes OUT's: OUT is then a model folder itself. The index comes last."""
-    (out / index).unlink(missing_ok=True)
-    for path in sorted(checkpoint.rglob("*")):
-        relative = path.relative_to(checkpoint)
-        if path.is_file() and relative.parts[0] != TRAINER and relative != Path(index):
-            place(path, out / relative)
-    place(checkpoint / index, out / index)
+    files = [path.relative_to(checkpoint) for path in sorted(checkpoint.rglob("*")) if path.is_file()]
+    files = [path for path in files if path.parts[0] != TRAINER]
+    index = [path for path in files if path.name == INDEX]
+    for path in index:
+        (out / path).unlink(missing_ok=True)
+    for path in [path for path in files if path not in index] + index:
+        place(checkpoint / path, out / path)
 
 
 def place(source: Path, target: Path) -> None:

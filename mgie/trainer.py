@@ -130,8 +130,8 @@ class Loop:
     def bare_optimizer(self) -> torch.optim.Optimizer:
         return getattr(self.optimizer, "optimizer", self.optimizer)
 
-    def run(self, data: TrainingSet) -> None:
-        """Trains from the step that resume() found to the last one."""
+    def run(self, data: TrainingSet, title: str) -> None:
+        """Trains from the step that resume() found to the last one. title: of the plot."""
         settings, accelerator = self.settings, self.accelerator
         log = TrainLog(self.out / "train.csv", self.step) if accelerator.is_main_process else None
         batches = self.batches(data)
@@ -150,7 +150,7 @@ class Loop:
             if self.step == settings.steps or self.step % settings.checkpoint_every == 0:
                 self.checkpoint()
                 if log is not None:
-                    plot(self.out / "train.csv", self.out / "train.png", self.out.name)
+                    plot(self.out / "train.csv", self.out / "train.png", title)
         if log is not None:
             log.close()
 
@@ -164,7 +164,7 @@ class Loop:
         sampler = micro_batches(
             settings, len(data), self.step, accelerator.process_index, accelerator.num_processes)
         loader = DataLoader(
-            data, batch_size=None, sampler=sampler, num_workers=settings.workers, collate_fn=None,
+            data, batch_size=None, sampler=sampler, num_workers=settings.workers, collate_fn=as_it_is,
             pin_memory=accelerator.device.type == "cuda")
         return (batch.to(accelerator.device) for batch in loader)
 
@@ -252,6 +252,7 @@ class Loop:
         if self.accelerator.is_main_process:
             checkpoint.write(self.out, self.step, self.settings.keep, fill)
         self.accelerator.wait_for_everyone()
+        self.model.train()  # a pipeline puts its parts into eval mode
 
     def save_pipeline(self, trained: dict[str, torch.Tensor], folder: Path) -> None:
         """The pipeline with these tensors in it, whatever the model trains with meanwhile."""
@@ -275,6 +276,11 @@ def copy_to_save(model: nn.Module, accelerator: object) -> nn.Module:
     if accelerator.distributed_type != DistributedType.FSDP:
         return model
     return copy.deepcopy(model).cpu() if accelerator.is_main_process else model
+
+
+def as_it_is(batch: Batch) -> Batch:
+    """TrainingSet makes whole micro-batches: nothing is left to collate."""
+    return batch
 
 
 def line(row: Row, steps: int, device: str) -> str:
