@@ -16,7 +16,7 @@ from mgie.guidance import guide, guided
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 
-Step = Callable[[int, Tensor], None]  # told the number of steps done and the latents
+Step = Callable[[Tensor], None]  # shown the latents after each step
 
 
 def encode_condition(vae: "AutoencoderKL", pixels: Tensor) -> Tensor:
@@ -69,6 +69,7 @@ def denoise(
         embeds = torch.cat([embeds, null, null])                                  # (3B, Q, F)
         condition = torch.cat([condition, condition, torch.zeros_like(condition)])
     embeds, draws = embeds.to(unet.dtype), _draws(scheduler, generators)
+    extra = len(scheduler.timesteps) - num_inference_steps * scheduler.order
     for i, t in enumerate(scheduler.timesteps):
         noisy = scheduler.scale_model_input(torch.cat([latents] * 3) if guiding else latents, t)
         model_input = torch.cat([noisy, condition], dim=1).to(unet.dtype)         # (3B or B, 2C, h, w)
@@ -76,8 +77,10 @@ def denoise(
         if guiding:
             predicted = guide(predicted, guidance_scale, image_guidance_scale)    # (B, C, h, w)
         latents = scheduler.step(predicted, t, latents, return_dict=False, **draws)[0]
-        if on_step is not None:
-            on_step(i + 1, latents)
+        # extra calls of the UNet (PNDM, second order) are no steps of their own, as in diffusers' progress bar
+        whole = i + 1 > extra and (i + 1) % scheduler.order == 0
+        if on_step is not None and (whole or i + 1 == len(scheduler.timesteps)):
+            on_step(latents)
     return latents
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mgie.mllm import positions
-from mgie.visual_tokens import NUM_VISUAL_TOKENS, slice_is_settled, visual_slice
+from mgie.visual_tokens import NUM_VISUAL_TOKENS, StateSlice, slice_is_settled, visual_slice
 
 if TYPE_CHECKING:
     from mgie.mllm import MLLM
@@ -64,13 +64,16 @@ def decode(
         next_ids = _without_repeats(scores, rows).argmax(dim=-1)                  # (B,)
         for row, token in zip(rows, next_ids.tolist(), strict=True):
             row.take(token, img0, tokenizer.eos)
-        if all(row.settled for row in rows):
+        if all(row.slice for row in rows):
             break
         embeddings = mllm.llama.get_input_embeddings()(next_ids[:, None])         # no splice: the image is in the cache
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
         place = place[:, -1:] + 1
-    padding = [ids.shape[1] - len(prompt) for prompt in prompts]
-    return _answers([row.sequence for row in rows], prompts, torch.cat(kept, dim=1), padding, img0)
+    states = torch.cat(kept, dim=1)                                               # (B, L + steps, D)
+    return [
+        _answer(row.sequence, len(prompt), row.slice, one[ids.shape[1] - len(prompt) :])
+        for row, prompt, one in zip(rows, prompts, states, strict=True)
+    ]
 
 
 @torch.no_grad()
@@ -86,7 +89,10 @@ def read(
     sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
     ids, mask = pad_left([sequence[:-1] for sequence in sequences], tokenizer.pad, device)
     states = mllm(ids, mask, pixel_values).states                                 # (B, longest, D)
-    return _answers(sequences, prompts, states, [ids.shape[1] + 1 - len(s) for s in sequences], tokenizer.visual[0])
+    return [
+        _answer(whole, len(prompt), visual_slice(whole, tokenizer.visual[0]), one[ids.shape[1] + 1 - len(whole) :])
+        for whole, prompt, one in zip(sequences, prompts, states, strict=True)
+    ]
 
 
 def pad_left(rows: list[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -103,7 +109,7 @@ class _Row:
     def __init__(self, prompt: list[int], max_new_tokens: int, no_repeat: int) -> None:
         """no_repeat: n, or 0 to allow all repeats."""
         self.sequence, self.limit, self.no_repeat = list(prompt), len(prompt) + max_new_tokens, no_repeat
-        self.settled = False
+        self.slice: StateSlice | None = None  # None: not settled
         self._followers = defaultdict(list)
         for end in range(no_repeat, len(prompt) + 1) if no_repeat else ():
             self._note(end)
@@ -120,29 +126,25 @@ class _Row:
         return self._followers.get(tuple(self.sequence[len(self.sequence) + 1 - self.no_repeat :]), [])
 
     def take(self, token: int, img0: int, eos: int) -> None:
-        if self.settled:  # the other rows go on
+        if self.slice:  # the other rows go on
             return
         self.sequence.append(token)
         if self.no_repeat and len(self.sequence) >= self.no_repeat:
             self._note(len(self.sequence))
         over = token == eos or len(self.sequence) >= self.limit
-        self.settled = slice_is_settled(self.sequence, img0, over)
+        if slice_is_settled(self.sequence, img0, over):
+            certain = self.sequence if over else [*self.sequence, eos]  # one more token would have come, any one
+            self.slice = visual_slice(certain, img0)
 
 
 def _without_repeats(scores: Tensor, rows: list[_Row]) -> Tensor:
-    pairs = [(i, token) for i, row in enumerate(rows) if not row.settled for token in row.forbidden]
+    pairs = [(i, token) for i, row in enumerate(rows) if not row.slice for token in row.forbidden]
     if pairs:
         where, tokens = torch.tensor(pairs, device=scores.device).T
         scores[where, tokens] = float("-inf")
     return scores
 
 
-def _answers(
-    sequences: list[list[int]], prompts: list[list[int]], states: Tensor, padding: list[int], img0: int
-) -> list[Answer]:
-    """states: (B, steps, D), each row padded on the left."""
-    answers = []
-    for sequence, prompt, row, first in zip(sequences, prompts, states, padding, strict=True):
-        start, written = visual_slice(sequence, img0)
-        answers.append(Answer(sequence, len(prompt), row[first : first + len(sequence) - 1], start, written))
-    return answers
+def _answer(sequence: list[int], prompt_length: int, found: StateSlice, states: Tensor) -> Answer:
+    """states: (at least len(sequence) - 1, D), without padding on the left."""
+    return Answer(sequence, prompt_length, states[: len(sequence) - 1], *found)

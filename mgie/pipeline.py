@@ -188,7 +188,7 @@ class MGIEPipeline:
                 with self._stage("diffusion", seconds):
                     latents = diffusion.denoise(
                         self.unet, self.scheduler, condition, embeds[places], null, *guidance, steps, generators,
-                        on_step=lambda *_: bar.update(),
+                        on_step=lambda _: bar.update(),
                     )
                 with self._stage("vae", seconds):
                     decoded = diffusion.decode_latents(self.vae, latents)         # (B, 3, H, W)
