@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MINI_ROOT = Path(__file__).parent.parent / "mgie" / "mini" / "weights"
 DEFAULT_ROOT = Path("weights")
 FORMLESS = ("inspix2pix",)  # --form means nothing to it
+NOT_WEIGHTS = (".csv", ".log", ".md", ".png", ".svg")  # what a trainer or the Hub leaves beside them
 CACHED_FROM = 16 * 2**20  # bytes: the digest of a smaller file costs less than trusting size and time stamp
 
 
@@ -92,15 +93,16 @@ def dtype_name(spec: ModelSettings, device: str) -> str:
 
 
 def weights_hash(folder: Path) -> str:
-    """SHA-256 over the names (sorted, relative) and the SHA-256 of every file below folder; hidden files are left out.
+    """SHA-256 over the names (sorted, relative) and the SHA-256 of every file below folder.
 
+    Hidden files, tables, plots and notes are left out: they change no pixel.
     Digests of large files are kept beside the folder, in .<folder>.sha256.json, keyed by size and modification time,
     so that 30 GB are read once. Where that file cannot be written, they are computed again.
     """
     folder = Path(folder)
-    names = sorted(name for name in (p.relative_to(folder).as_posix() for p in files_below(folder)))
+    names = sorted(path.relative_to(folder).as_posix() for path in files_below(folder))
     if not names:
-        raise FileNotFoundError(f"no weights: {folder} holds no file")
+        raise FileNotFoundError(f"no weights: {folder} holds none")
     cache = folder.parent / f".{folder.name}.sha256.json"
     known = read_cache(cache)
     total, kept = hashlib.sha256(), {}
@@ -118,9 +120,10 @@ def weights_hash(folder: Path) -> str:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Regular files (links are followed: the Hub's cache is made of them), none hidden or below a hidden folder."""
+    """Links are followed: the Hub's cache is made of them."""
     paths = (Path(top) / name for top, _, names in os.walk(folder, followlinks=True) for name in names)
-    return [p for p in paths if p.is_file() and not any(s.startswith(".") for s in p.relative_to(folder).parts)]
+    shown = [p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    return [p for p in shown if p.suffix not in NOT_WEIGHTS and p.is_file()]
 
 
 def file_digest(path: Path) -> str:

@@ -75,6 +75,7 @@ def test_the_hash_depends_on_names_and_bytes_and_on_nothing_else(tmp_path):
     os.utime(two / "model_index.json", (1, 1))
     (two / ".cache").mkdir()
     (two / ".cache" / "lock").write_text("x")
+    (two / "train.csv").write_text("step,loss")
     assert weights_hash(one) == weights_hash(two)
     (two / "unet" / "a.safetensors").rename(two / "unet" / "b.safetensors")
     renamed = weights_hash(two)
@@ -119,7 +120,7 @@ def test_a_broken_digest_cache_is_ignored(tmp_path, monkeypatch):
 
 
 def test_an_empty_folder_has_no_hash(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no file"):
+    with pytest.raises(FileNotFoundError, match="no weights"):
         weights_hash(tmp_path)
 
 

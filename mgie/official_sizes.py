@@ -1,0 +1,99 @@
+"""Sizes of an official checkpoint, read from its config files and shapes, as one of our presets.
+
+Convention: LLaVA's config.json at 7ace501 (LLaMA's entries and mm_*), CLIP's and diffusers' config.json. What no file
+says is the released model's: 4 heads in the edit head, sampling defaults.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mgie.presets import PRESETS, Preset
+
+if TYPE_CHECKING:
+    from mgie.manifest import Shapes
+
+SCHEDULER_FIELDS = ("prediction_type", "timestep_spacing")
+NO_SIZES = ("scheduler", *SCHEDULER_FIELDS, "zero_snr", "context", "image_size")  # of the preset: no tensor's shape
+
+
+def read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing; the folder is incomplete, get it again") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def preset_of(llava: dict, vision: dict, mllm: "Shapes", unet: dict, vae: dict, scheduler: dict) -> Preset:
+    """The preset `7b` where all sizes are its sizes, else one called `custom`."""
+    base = PRESETS["7b"]
+    sizes = llama_sizes(llava, mllm) | vision_sizes(vision) | head_sizes(mllm) | unet_sizes(unet) | vae_sizes(vae)
+    sizes |= {"image_size": unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)}
+    sizes |= {name: scheduler[name] for name in SCHEDULER_FIELDS if name in scheduler}
+    sizes |= {"scheduler": scheduler["_class_name"], "zero_snr": scheduler.get("rescale_betas_zero_snr", False)}
+    preset = replace(base, **sizes)
+    same = replace(preset, **{name: getattr(base, name) for name in NO_SIZES}) == base
+    return preset if same else replace(preset, name="custom")
+
+
+def llama_sizes(config: dict, mllm: "Shapes") -> dict:
+    if config.get("mm_vision_select_layer", -2) != -2:
+        raise ValueError(f"LLaVA's mm_vision_select_layer is {config['mm_vision_select_layer']}; MGIE reads layer -2")
+    if "lm_head.weight" not in mllm:
+        raise ValueError("mllm.pt has no lm_head.weight; is it the file that extract_ckpt.ipynb writes?")
+    heads = config["num_attention_heads"]
+    rope = config.get("rope_parameters") or {}
+    return {
+        "vocab": mllm["lm_head.weight"][0], "hidden": config["hidden_size"],
+        "intermediate": config["intermediate_size"], "layers": config["num_hidden_layers"], "heads": heads,
+        "kv_heads": config.get("num_key_value_heads") or heads,
+        "context": config.get("max_position_embeddings") or config.get("max_sequence_length") or 2048,
+        "rms_norm_eps": config.get("rms_norm_eps", 1e-6),
+        "rope_theta": float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0),
+    }  # fmt: skip
+
+
+def vision_sizes(config: dict) -> dict:
+    """config: of CLIP as a whole, or of its vision tower."""
+    config = config.get("vision_config") or config
+    if config.get("hidden_act", "quick_gelu") != "quick_gelu":
+        raise ValueError(f"the vision tower's hidden_act is {config['hidden_act']}; CLIP ViT-L/14 has quick_gelu")
+    return {
+        "vision_hidden": config["hidden_size"], "vision_intermediate": config["intermediate_size"],
+        "vision_layers": config["num_hidden_layers"], "vision_heads": config["num_attention_heads"],
+        "vision_size": config["image_size"], "vision_patch": config["patch_size"],
+    }  # fmt: skip
+
+
+def head_sizes(mllm: "Shapes") -> dict:
+    prefix = "edit_head.mapper.encoder.layers."
+    try:
+        return {
+            "head_dim": mllm["edit_head.llm2hid.weight"][0], "head_ff": mllm[f"{prefix}0.linear1.weight"][0],
+            "queries": mllm["edit_head.query"][1], "condition": mllm["edit_head.hid2feat.weight"][0],
+            "head_layers": len({name[len(prefix) :].split(".")[0] for name in mllm if name.startswith(prefix)}),
+        }  # fmt: skip
+    except KeyError as error:
+        raise ValueError(f"mllm.pt has no {error}; is it the file that extract_ckpt.ipynb writes?") from error
+
+
+def unet_sizes(config: dict) -> dict:
+    heads = config.get("num_attention_heads") or config["attention_head_dim"]
+    if not isinstance(heads, int) or not isinstance(config["layers_per_block"], int):
+        raise ValueError("the UNet's heads or layers differ by level; Stable Diffusion 1.5 has one number for all")
+    return {
+        "unet_channels": tuple(config["block_out_channels"]), "unet_blocks": config["layers_per_block"],
+        "unet_heads": heads, "unet_groups": config["norm_num_groups"],
+        "unet_attention": tuple("CrossAttn" in block for block in config["down_block_types"]),
+    }  # fmt: skip
+
+
+def vae_sizes(config: dict) -> dict:
+    return {
+        "vae_channels": tuple(config["block_out_channels"]), "vae_blocks": config["layers_per_block"],
+        "vae_groups": config["norm_num_groups"], "latent_channels": config["latent_channels"],
+        "latent_scale": config.get("scaling_factor", 0.18215),
+    }  # fmt: skip
