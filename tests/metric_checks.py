@@ -42,7 +42,8 @@ def real_pairs() -> list[pairs.Pair]:
     if not folder.is_dir():
         return []
     sizes = {"mgie": (200, 180), "goal": (160, 120), "input": (160, 120)}
-    return [pair(*(Image.open(folder / f"0_{what}.jpg").convert("RGB").resize(size) for what, size in sizes.items()), 7)]
+    opened = [Image.open(folder / f"0_{what}.jpg").convert("RGB").resize(size) for what, size in sizes.items()]
+    return [pair(*opened, 7)]
 
 
 def all_pairs() -> list[pairs.Pair]:

@@ -66,11 +66,11 @@ def everywhere(patch, name, value):
         patch.setattr(module, name, value)
 
 
-def plant_transform(patch, backbone, side, resize=None, scale=None, interpolation=3, norm="clip"):
+def plant_transform(patch, backbone, side, resize=None, scale=None, filter="bicubic", norm="clip"):
     from torchvision import transforms as t
 
     transform = t.Compose([
-        t.Resize(resize or side, interpolation=t.InterpolationMode.BICUBIC if interpolation == 3 else interpolation),
+        t.Resize(resize or side, interpolation=t.InterpolationMode(filter)),
         t.CenterCrop(side), t.ToTensor(), t.Lambda(scale or (lambda x: x)), t.Normalize(*NORM[norm]),
     ])
     patch.setattr(backbone, "transform", transform)
@@ -108,8 +108,6 @@ def plant_half(patch):
 
 
 def plant_sample_covariance(patch):
-    original = ssim_module.ssim_map
-
     def ssim_map(x, y):
         mean_x, mean_y, n = ssim_module.blur(x), ssim_module.blur(y), 121 / 120
         covariance = n * (ssim_module.blur(x * y) - mean_x * mean_y)
@@ -117,7 +115,6 @@ def plant_sample_covariance(patch):
         luminance = (2 * mean_x * mean_y + 1e-4) / (mean_x**2 + mean_y**2 + 1e-4)
         return luminance * (2 * covariance + 9e-4) / (variances + 9e-4)
 
-    assert original is not ssim_map
     patch.setattr(ssim_module, "ssim_map", ssim_map)
 
 
@@ -214,9 +211,9 @@ PLANTED = {
     "goal resized to output": (check_l1, lambda m: everywhere(m, "at_goal_size", to_output_size)),
     "squash, CLIP": (check_cvs, lambda m: plant_transform(m, CLIP, 48, resize=(48, 48))),
     "squash, DINO": (check_dino, lambda m: plant_transform(m, DINO, 64, resize=(64, 64), norm="dino")),
-    "0-255 into ImageNet norm": (check_dino, lambda m: plant_transform(m, DINO, 64, 73, lambda x: x * 255, 3, "dino")),
+    "0-255 into its norm": (check_dino, lambda m: plant_transform(m, DINO, 64, 73, lambda x: x * 255, norm="dino")),
     "timm's own crop": (check_dino, lambda m: plant_transform(m, DINO, 64, 71, norm="dino")),
-    "bilinear CLIP transform": (check_cvs, lambda m: plant_transform(m, CLIP, 48, interpolation=2)),
+    "bilinear CLIP transform": (check_cvs, lambda m: plant_transform(m, CLIP, 48, filter="bilinear")),
     "CLIP with ImageNet norm": (check_cts, lambda m: plant_transform(m, CLIP, 48, norm="dino")),
     "data_range 2": (check_ssim, lambda m: (m.setattr(ssim_module, "C1", 4e-4), m.setattr(ssim_module, "C2", 36e-4))),
     "gray SSIM": (check_ssim, plant_gray_ssim),

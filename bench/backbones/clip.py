@@ -8,6 +8,7 @@ activation and is refused. Texts are cut to the context length with their end to
 import json
 from functools import cached_property, lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -67,13 +68,15 @@ class CLIP:
     @cached_property
     def network(self) -> "nn.Module":
         import open_clip
+        from safetensors import SafetensorError
 
-        pretrained = None if self.source.name.startswith("local-dir:") else str(self.source.weights)
+        weights, in_folder = str(self.source.weights), self.source.name.startswith("local-dir:")
+        pretrained = None if in_folder else weights
         try:
             network = open_clip.create_model(self.source.name, pretrained, precision="fp32", pretrained_text=False)
-            # of several weights files in a folder, the one whose hash stands in the protocol
-            open_clip.load_checkpoint(network, str(self.source.weights), strict=True)
-        except (RuntimeError, AttributeError, KeyError) as error:
+            if in_folder:  # of several weights files there, the one whose hash stands in the protocol
+                open_clip.load_checkpoint(network, weights, strict=True)
+        except (RuntimeError, AttributeError, KeyError, UnpicklingError, SafetensorError) as error:
             why = " ".join(str(error).splitlines()[:2]) or type(error).__name__
             raise ValueError(f"{self.source.weights}: not the weights of {self.source.shown}: {why}") from error
         return network.float().eval().requires_grad_(False).to(self.device)
@@ -108,11 +111,15 @@ class CLIP:
 
     def tokens(self, texts: list[str]) -> tuple["Tensor", list[int]]:
         """(n, context length) ids, and how long each text would have been. Raises ValueError for a lost end token."""
-        ids, end = self.tokenizer(texts), self.end_token
-        if not bool((ids == end).any(dim=1).all()):
+        ids, text_cfg = self.tokenizer(texts), self.source.config["text_cfg"]
+        pool, end = text_cfg.get("pool_type", "argmax"), self.end_token
+        looked_for = text_cfg.get("eos_id", 2) if pool == "eos" else end
+        found = ids.max(dim=1).values == end if pool == "argmax" else (ids == end).any(dim=1)
+        pools_there = pool in ("argmax", "eos") and "hf_model_name" not in text_cfg
+        if pools_there and (looked_for != end or not bool(found.all())):
             raise ValueError(
-                f"{self.source.shown}: its tokenizer writes no end token (id {end}) where the text tower looks for it; "
-                "check eos_id in open_clip_config.json against the tokenizer"
+                f"{self.source.shown}: its text tower looks for the end token {looked_for} (pool_type {pool}) and its "
+                f"tokenizer writes {end}; check eos_id in open_clip_config.json"
             )
         return ids, [self.length(text) for text in texts]
 
@@ -123,10 +130,7 @@ class CLIP:
         return len(hf(self.tokenizer.clean_fn(text)).input_ids)
 
     @property
-    def end_token(self) -> int:
-        config = self.source.config["text_cfg"]
-        if config.get("pool_type", "argmax") == "eos":
-            return config.get("eos_id", 2)
+    def end_token(self) -> int | None:
         own = getattr(self.tokenizer, "eot_token_id", None)
         return self.tokenizer.tokenizer.eos_token_id if own is None else own
 

@@ -99,6 +99,8 @@ def find(spec: str) -> Source:
         return in_folder(path)
     if path.is_file():
         return Source(ARCHITECTURE, path.name, path, (), 224, IMAGENET)
+    if spec.startswith(("/", ".", "~")) or path.suffix in (".safetensors", ".pth", ".pt", ".bin"):
+        raise FileNotFoundError(f"--dino {spec}: no such file or folder")
     name = spec.rpartition("/")[2]
     if not timm.is_model(name.partition(".")[0]):
         raise ValueError(f"--dino {spec}: neither a file, nor a folder, nor a timm model like {ARCHITECTURE}.dino")
