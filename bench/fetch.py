@@ -31,6 +31,7 @@ LICENCE = (
 )
 PAGE_LIMIT = 1 << 20  # bytes; the page has about 59,000
 THREADS, TRIES, TIMEOUT = 4, 4, 30
+FIRST_PAUSE = 0.25  # seconds before the second try; doubled before each further one
 NAMES = {"p2p": "ipr2pr", "evr": "evr", "gier": "gier", "ma5k": "ma5k", "magic-brush": "magicbrush"}
 
 
@@ -72,7 +73,7 @@ def get_again(url: str, limit: int, check: Callable[[bytes], None], stop: thread
             tries += 1
             if tries == TRIES or stop.is_set():
                 raise Refused(f"{error} ({tries} tries)") from None
-            stop.wait(0.125 * 2**tries)
+            stop.wait(FIRST_PAUSE * 2 ** (tries - 1))
 
 
 def check_file(data: bytes, listed: Listed) -> None:

@@ -17,6 +17,7 @@ from bench.datasets.annotations import kind_of
 from bench.records import Example
 from bench.settings import DataSettings
 
+MANIFEST = Path(__file__).parent / "published.csv"
 MODELS = ("inspix2pix", "lgie", "mgie")
 IN_SAMPLE = ("evr", "gier", "ma5k", "magicbrush")
 SAMPLE = 3  # the sample is the first three examples of each
@@ -32,7 +33,7 @@ class Listed(NamedTuple):
 
 
 def manifest() -> dict[str, Listed]:
-    with (Path(__file__).parent / "published.csv").open(newline="", encoding="utf-8") as file:
+    with MANIFEST.open(newline="", encoding="utf-8") as file:
         return {
             row["path"]: Listed(row["path"], row["sha256"], int(row["bytes"]), row["source_path"])
             for row in csv.DictReader(file)
