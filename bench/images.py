@@ -57,7 +57,9 @@ def load(path: Path, settings: EditSettings | None = None) -> Image.Image:
 
 
 def to_rgb(image: Image.Image, alpha: str = "white") -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # I;16 and kin: convert("RGB") would clip at 255
+    if image.mode.startswith("I;16"):  # convert("RGB") would clip at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):  # 32 bit: the file does not say what white is; above 255 it is taken to be 65535
         values = np.asarray(image).astype(np.float64)
         values = values / 256 if values.max(initial=0) > 255 else values
         image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
