@@ -166,7 +166,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         measured = measure(asked)
         rows = table_rows(asked, measured)
         tests = comparisons(asked.table, measured, {dataset: asked.metrics(dataset) for dataset in asked.datasets})
-        files = write(asked, measured, rows, tests)
+        # a table without a number, made where data or weights are missing, must not replace one with numbers
+        keep = not any(m.run for m in measured) and (asked.folder / f"table{asked.table}{asked.suffix}.csv").exists()
+        files = [] if keep else write(asked, measured, rows, tests)
     except KeyboardInterrupt:
         print("stopped; the same command continues from here", file=sys.stderr)
         return 1
@@ -174,9 +176,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     show(grid(rows), notes_of(measured), asked.options.split, tests, files)
+    if keep:
+        print(f"nothing was run: the files in {asked.folder} are left as they are")
     missing = sum(row.of is None for row in rows if row.metric != "seconds")
     if missing and asked.strict:
-        print(f"error: {missing} of {len(rows)} cells were not run (--strict)", file=sys.stderr)
+        print(f"error: --strict: {missing} cells were not run", file=sys.stderr)
     return 1 if missing and asked.strict else 0
 
 

@@ -37,7 +37,8 @@ def show(g: Grid, notes: Sequence[str], split: str, tests: Sequence[Comparison],
     if tested:
         held = sum(bool(better(t)) for t in tested)
         console.print(f"\n{held} of {len(tested)} differences between models hold after Holm (p < .05).", markup=False)
-    console.print("written: " + ", ".join(map(str, files)), markup=False, soft_wrap=True)
+    if files:
+        console.print("written: " + ", ".join(map(str, files)), markup=False, soft_wrap=True)
 
 
 def _text(cell: CellText | None) -> str:
