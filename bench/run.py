@@ -99,8 +99,8 @@ def plan(argv: list[str] | None = None) -> Plan:
         args.device,
         args.dtype,
     )
+    examples = dataset.examples()  # before the model, which may have to ask the Hub: a missing dataset is said at once
     model = open_model(spec, dataset)
-    examples = dataset.examples()
     if not examples:
         raise ValueError(f"{args.dataset}: no example with these settings: {data}")
     notice = model.check(examples, args.max_failures) if hasattr(model, "check") else ""
