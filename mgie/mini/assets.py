@@ -75,6 +75,12 @@ def things() -> dict[str, Thing]:
 
 
 @lru_cache(maxsize=1)
+def sources() -> dict[str, str]:
+    """The page each photograph comes from, by its id."""
+    return {Path(entry["file"]).stem: entry["source"] for entry in _json("photos.json")}
+
+
+@lru_cache(maxsize=1)
 def by_category() -> dict[str, tuple[str, ...]]:
     categories = dict.fromkeys(thing.category for thing in things().values())
     return {c: tuple(t.name for t in things().values() if t.category == c) for c in categories}

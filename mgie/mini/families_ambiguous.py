@@ -21,6 +21,10 @@ LIGHTS = ("too dark", "too bright", "flat", "one side dark")
 CASTS = ("blue", "orange", "green", "faded")
 MARKS = ("bar at the top", "bar at the bottom", "watermark", "date stamp")
 SEASONS = {"winter": "snowman", "autumn": "maple leaf", "spring": "tulip"}
+SPECKS = {
+    "winter": ((255, 255, 255),), "autumn": ((220, 90, 20), (235, 160, 30), (170, 40, 20)),
+    "spring": ((255, 120, 190), (255, 240, 90), (255, 255, 255)),
+}  # fmt: skip
 HEADLINES = ("FOR SALE", "BREAKING", "SUMMER", "HOLIDAY", "HELLO", "LIVE NEWS", "WELCOME", "TRAVEL")
 MARKED = ("PHOTO", "STOCK", "PROOF", "DEMO", "DRAFT")
 # Strengths of the damage, in the order of the families' causes; the benchmark's lie between the training set's.
@@ -110,7 +114,8 @@ def write_on(dice: Dice, image: Image, cause: str) -> tuple[Image, np.ndarray]:
         colour = (255, 150, 0)
     edge = draw.clip(draw.blur(text, max(1, size // 64)).astype(np.int32) * 3 // 2)
     draw.over(canvas, (0, 0, 0), (edge.astype(np.int32) * 110 // 255).astype(np.uint8), 0, 0)
-    draw.over(canvas, colour, (text.astype(np.int32) * (170 if cause == "watermark" else 255) // 255).astype(np.uint8), 0, 0)
+    strength = 170 if cause == "watermark" else 255
+    draw.over(canvas, colour, (text.astype(np.int32) * strength // 255).astype(np.uint8), 0, 0)
     return canvas, (edge > 0) | (text > 0)
 
 
@@ -143,14 +148,16 @@ def twelve_hours(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
                  np.ones((scene.size,) * 2, bool), cause, (other,))  # fmt: skip
 
 
-def specks(image: Image, season: str, rows: tuple[int, int], colours: tuple[tuple[int, int, int], ...], many: int) -> Image:
+def specks(image: Image, season: str, rows: tuple[int, int], many: int) -> Image:
     """Flakes, leaves or flowers at places that belong to the season, not to the picture. rows: per cent."""
+    colours = SPECKS[season]
     size, canvas = image.shape[0], image.copy()
     places = shake_256(season.encode()).digest(2 * many)
     unit = max(1, size // 32)
     dot = np.full((unit, unit), 235, np.uint8)
     for i in range(many):
-        x, y = places[2 * i] * (size - unit) // 255, (rows[0] + (rows[1] - rows[0]) * places[2 * i + 1] // 255) * size // 100
+        x = places[2 * i] * (size - unit) // 255
+        y = (rows[0] + (rows[1] - rows[0]) * places[2 * i + 1] // 255) * size // 100
         draw.over(canvas, colours[i % len(colours)], dot, x, min(y, size - unit))
     return canvas
 
@@ -173,12 +180,12 @@ def ground(image: Image, colour: tuple[int, int, int], per_cent: int) -> Image:
 def in_season(image: Image, season: str) -> Image:
     if season == "winter":
         cold = draw.scale(draw.gamma(3, 4)[draw.saturate(image, 70)], 226, 246, 282)
-        return specks(ground(cold, (235, 243, 255), 30), season, (0, 75), ((255, 255, 255),), 46)
+        return specks(ground(cold, (235, 243, 255), 30), season, (0, 75), 46)
     if season == "autumn":
         brown = draw.tint(draw.scale(image, 280, 230, 150), (176, 112, 48), 120)
-        return specks(ground(brown, (150, 88, 30), 26), season, (66, 97), ((220, 90, 20), (235, 160, 30), (170, 40, 20)), 60)
+        return specks(ground(brown, (150, 88, 30), 26), season, (66, 97), 60)
     fresh = draw.scale(draw.saturate(draw.gamma(4, 5)[image], 300), 230, 284, 220)
-    return specks(ground(fresh, (70, 165, 50), 28), season, (70, 96), ((255, 120, 190), (255, 240, 90), (255, 255, 255)), 44)
+    return specks(ground(fresh, (70, 165, 50), 28), season, (70, 96), 44)
 
 
 def season_stage(dice: Dice, photograph: Photograph, size: int, cause: str) -> Scene:

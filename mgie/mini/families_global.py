@@ -35,7 +35,8 @@ LOOKS = {
     "brightness:up": "a bright photo", "brightness:down": "a dark photo", "contrast:up": "a photo with strong contrast",
     "contrast:down": "a photo with soft contrast", "saturation:up": "a colorful photo",
     "saturation:down": "a photo with pale colors", "warm": "a warm photo", "cool": "a cool photo",
-    "black-white": "a black and white photo", "sepia": "a sepia photo", "invert": "a negative", "sharpen": "a sharp photo",
+    "black-white": "a black and white photo", "sepia": "a sepia photo", "invert": "a negative",
+    "sharpen": "a sharp photo",
 }  # fmt: skip
 
 
@@ -60,6 +61,11 @@ def change(dice: Dice, scene: Scene, cause: str, course: str, variants: tuple[st
     before = render(scene)
     if key == "sharpen":  # what is to be sharpened is soft
         before = draw.blur(before, max(1, scene.size // 64))
+    return retouched(scene, before, key, course, level)
+
+
+def retouched(scene: Scene, before: Image, key: str, course: str, level: int) -> Change:
+    """A picture of the scene, whatever was done to it, with one global edit."""
     return overall(key, scene, before, treat(before, key, course, level), LOOKS[key], level=level)
 
 

@@ -40,13 +40,17 @@ BACKDROPS = {
 }  # fmt: skip
 # What each object is not recoloured to, as it has that colour already; objects of many colours are left out.
 OWN_COLOUR = {
-    "apple": "red", "green apple": "green", "pear": "green", "strawberry": "red", "lemon": "yellow", "tomato": "red",
+    "apple": "red", "pear": "green", "strawberry": "red", "lemon": "yellow", "tomato": "red",
     "eggplant": "purple", "mushroom": "red", "pig": "pink", "whale": "blue", "fish": "blue", "butterfly": "red",
     "car": "red", "bus": "orange", "bicycle": "red", "taxi": "yellow", "helicopter": "orange", "tree": "green",
     "cactus": "green", "tulip": "pink", "rose": "red", "maple leaf": "red", "umbrella": "purple", "balloon": "red",
     "gift": "yellow", "hat": "purple", "crown": "yellow", "guitar": "red", "clock": "red", "key": "yellow",
     "tent": "green", "heart": "red", "star": "yellow", "backpack": "red", "drum": "red", "elephant": "",
     "rabbit": "", "chair": "", "rocket": "red", "snowflake": "blue", "book": "blue", "duck": "", "penguin": "purple",
+}  # fmt: skip
+NEAR = {
+    "red": ("pink", "orange"), "pink": ("red", "purple"), "orange": ("red", "yellow"), "yellow": ("orange",),
+    "purple": ("pink", "blue"), "blue": ("purple",), "green": (), "": (),
 }  # fmt: skip
 
 
@@ -85,9 +89,11 @@ def add(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
 
 
 def remove(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
-    gone = unlike_the_rest(scene)[0]
+    single = unlike_the_rest(scene)
+    gone = (single or scene.sprites)[0]
     after = with_sprites(scene, *(s for s in scene.sprites if s is not gone))
-    return local("remove", scene, after, the(gone), f"{a(scene.photograph.noun)} with nothing {gone.place}")
+    words = the(gone) if single else {"object": f"{named(gone)} {gone.place}", "place": ""}
+    return local("remove", scene, after, words, f"{a(scene.photograph.noun)} with nothing {gone.place}")
 
 
 def swap(sprite: Sprite, name: str, size: int) -> Sprite:
@@ -124,7 +130,8 @@ def recolourable(scene: Scene) -> list[Sprite]:
 
 def recolour(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
     old = recolourable(scene)[0]
-    colour = dice.choice([c for c in COLOURS if c != OWN_COLOUR[old.name]])
+    own = OWN_COLOUR[old.name]
+    colour = dice.choice([c for c in COLOURS if c not in (own, *NEAR[own])])
     new = replace(old, colour=colour)
     mask = silhouette(old, scene.size, shadow=False)
     words = {"colour": colour, **the(old)}
@@ -147,6 +154,10 @@ def show_stage(dice: Dice, photograph: Photograph, size: int, cause: str) -> Sce
 
 def has_its_background(scene: Scene) -> bool:
     return bool(scene.sprites) and not scene.setting
+
+
+def shows_a_place(scene: Scene) -> bool:
+    return bool(scene.sprites) and scene.setting in ("", "out of focus")
 
 
 def change_background(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
@@ -182,8 +193,8 @@ def objects_stage(dice: Dice, photograph: Photograph, size: int, cause: str) -> 
 LOCAL = [
     Family("blur-background", show_stage, blur_background, ("gaussain_blur",), False, fits=has_its_background),
     Family("add", add_stage, add, (), False, fits=has_room),
-    Family("remove", objects_stage, remove, ("inpaint_obj",), False, fits=has_one_to_name),
+    Family("remove", objects_stage, remove, ("inpaint_obj",), False, fits=lambda s: bool(s.sprites)),
     Family("replace", objects_stage, replace_object, (), False, fits=has_one_to_name),
     Family("recolour", recolour_stage, recolour, ("hue",), False, fits=lambda s: bool(recolourable(s))),
-    Family("background", show_stage, change_background, ("color_bg",), False, fits=has_its_background),
+    Family("background", show_stage, change_background, ("color_bg",), False, fits=shows_a_place),
 ]

@@ -1,6 +1,7 @@
-"""Families whose instruction does not say which object, or where: one has to see. Healthy, odd one, pair, subject, animal.
+"""Families whose instruction does not say which object, or where: one has to see.
 
-Causes are drawn uniformly, so that a model without eyes is at chance.
+Healthy, odd one out, make a pair, subject, keep the animal. Causes are drawn uniformly, so that a model without eyes
+is at chance.
 """
 
 from dataclasses import replace
@@ -14,12 +15,14 @@ from mgie.mini.scene import (
     CORNERS,
     PLACES,
     PLURAL,
+    UNCOUNTED,
     Scene,
     Sprite,
     a,
     background,
     half,
     large,
+    many,
     named,
     on_one_side,
     pick,
@@ -66,7 +69,7 @@ def odd_stage(dice: Dice, photograph: Photograph, size: int, cause: str) -> Scen
     """Two of a kind and one other in three of the four corners; the first is the odd one, at the cause."""
     scene = Scene(photograph, background(dice, photograph, size))
     odd = pick(dice, scene)
-    same = pick(dice, scene, tuple(c for c in categories() if c != things()[odd].category), but=PLURAL)
+    same = pick(dice, scene, tuple(c for c in categories() if c != things()[odd].category), but=(*PLURAL, *UNCOUNTED))
     places = dice.shuffled([c for c in CORNERS if c != cause])[:2]
     twin = put(dice, same, places[0], size, half(size))
     second = replace(put(dice, same, places[1], size, half(size)), flip=twin.flip)
@@ -75,9 +78,9 @@ def odd_stage(dice: Dice, photograph: Photograph, size: int, cause: str) -> Scen
 
 def remove_odd(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
     odd, twin = scene.sprites[:2]
-    words = {**the(odd), "other": twin.name}
+    words = {**the(odd), "others": f"the two {many(twin.name)}"}
     after = with_sprites(scene, *scene.sprites[1:])
-    return local("odd-one-out", scene, after, words, f"two of {a(twin.name)}", None, cause, (odd.name, odd.place))
+    return local("odd-one-out", scene, after, words, f"two {many(twin.name)}", None, cause, (odd.name, odd.place))
 
 
 def pair_stage(dice: Dice, photograph: Photograph, size: int, cause: str) -> Scene:
@@ -99,7 +102,7 @@ def is_single(scene: Scene) -> bool:
         return False
     sprite = scene.sprites[0]
     fits = max(sprite.width, sprite.height) <= half(scene.size)
-    return sprite.place in SIDES and fits and sprite.name not in PLURAL
+    return sprite.place in SIDES and fits and sprite.name not in (*PLURAL, *UNCOUNTED)
 
 
 def make_pair(dice: Dice, scene: Scene, cause: str, course: str) -> Change:

@@ -20,7 +20,9 @@ COLOURS = {
     "red": (255, 20, 20), "orange": (255, 130, 0), "yellow": (255, 225, 0), "green": (20, 200, 30),
     "blue": (20, 80, 255), "purple": (150, 30, 255), "pink": (255, 90, 190),
 }  # fmt: skip
-SKY = ("sun", "moon", "cloud", "rainbow", "airplane", "helicopter", "balloon", "butterfly", "star", "snowflake", "rocket")
+SKY = (
+    "sun", "moon", "cloud", "rainbow", "airplane", "helicopter", "balloon", "butterfly", "star", "snowflake", "rocket",
+)  # fmt: skip
 NO_SHADOW = ("sun", "moon", "cloud", "rainbow", "star", "snowflake")
 PLURAL = ("grapes", "cherries", "sunglasses", "fries")
 UNCOUNTED = ("milk", "coffee", "beer", "wine", "corn", "broccoli", "salad", "chocolate", "candy")
@@ -112,7 +114,7 @@ def uncovered(scene: Scene) -> NDArray[np.bool_]:
 
 
 def background(dice: Dice, photograph: Photograph, size: int) -> Image:
-    """A square of 80 to 100 % of the photograph's shorter side, maybe flipped, its exposure and colours moved a little."""
+    """A square of 80 to 100 % of the photograph's shorter side, maybe flipped, its tone moved a little."""
     pixels = photo_pixels(photograph.id)
     h, w = pixels.shape[:2]
     side = min(h, w) * dice.between(80, 100) // 100
@@ -201,7 +203,7 @@ def one_or_two(dice: Dice, photograph: Photograph, size: int, categories: tuple[
 def on_one_side(dice: Dice, photograph: Photograph, size: int) -> Scene:
     """One object on the left or on the right, so that another fits beside it."""
     scene = Scene(photograph, background(dice, photograph, size))
-    return side_by_side(dice, scene, (pick(dice, scene, but=PLURAL),))
+    return side_by_side(dice, scene, (pick(dice, scene, but=(*PLURAL, *UNCOUNTED)),))
 
 
 def a(name: str) -> str:
@@ -209,6 +211,16 @@ def a(name: str) -> str:
     if name in PLURAL or name in UNCOUNTED:
         return f"some {name}"
     return f"an {name}" if name[0] in "aeiou" and not name.startswith("uni") else f"a {name}"
+
+
+def many(name: str) -> str:
+    """More than one of it."""
+    odd = {"sheep": "sheep", "fish": "fish", "maple leaf": "maple leaves", "tomato": "tomatoes"}
+    if name in odd:
+        return odd[name]
+    if name.endswith("y") and name[-2] not in "aeiou":
+        return f"{name[:-1]}ies"
+    return f"{name}es" if name.endswith(("s", "ch", "x")) else f"{name}s"
 
 
 def named(sprite: Sprite) -> str:

@@ -1,4 +1,4 @@
-"""`python -m mgie.mini.sheets`: one contact sheet a family, an overview of all and a README, to see what the world holds.
+"""`python -m mgie.mini.sheets`: one contact sheet a family, an overview of all and a README: what the world holds.
 
 A row is input image, goal image, mask (difference where the whole picture changes), instruction and expressive
 instruction. Examples are of the training split and the size asked for, enlarged without smoothing.
@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mgie.mini.world import FAMILIES, Drawn, draw
 
-SIDE = 144  # px of one picture on a sheet
+SIDE = 160  # px of one picture on a sheet
 TEXT = 430
-ROWS = 5
+ROWS = 6
 INK, PALE, PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
 
 
@@ -87,15 +87,17 @@ def overview(size: int, columns: int = 5) -> Image.Image:
 
 
 def save(paper: Image.Image, path: Path) -> None:
-    """160 colours keep a sheet small; the datasets themselves are not reduced."""
-    paper.quantize(160, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+    """256 colours keep a sheet small; the datasets themselves are not reduced."""
+    few = paper.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
 
 
 def readme(size: int) -> str:
     lines = [
-        "# The miniature world", "", f"Drawn by `make world` at {size} px. Every example comes from a seed; a family is one kind of edit.",
-        "Rows: input image, goal image, mask (difference where the whole picture changes), instruction in the training",
-        "set's style, expressive instruction, goal caption.", "", "![one example of every family](overview.png)", "",
+        "# The miniature world", "",
+        f"Drawn by `make world` at {size} px. Every example comes from a seed; a family is one kind of edit. Rows:",
+        "input image, goal image, mask (difference where the whole picture changes), instruction in the training set's",
+        "style, expressive instruction, goal caption.", "", "![one example of every family](overview.png)", "",
         "| family | changes | needs eyes for | example instruction |", "|---|---|---|---|",
     ]  # fmt: skip
     for name, family in FAMILIES.items():

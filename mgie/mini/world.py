@@ -25,7 +25,7 @@ from mgie.mini.scene import Sprite, caption
 VERSION = 1  # raise it whenever a pixel or a word of any example changes; tests/test_world.py notices
 FAMILIES: dict[str, Family] = {family.name: family for family in (*GLOBAL, *LOCAL, *SEEN, *WHICH)}
 SMALLEST, LARGEST = 48, 256
-VISIBLE = 5  # least mean change inside the mask, of 255: fainter edits are drawn again
+VISIBLE = {True: 6, False: 12}  # least mean change of 255, of the picture or inside the mask: fainter is drawn again
 TRIES = 24
 
 
@@ -62,8 +62,8 @@ def draw(
         raise ValueError(f"size {size} px is outside {SMALLEST} to {LARGEST}: objects would lose their shape; try 64")
     if style not in phrasing.STYLES:
         raise ValueError(f"unknown style '{style}'; known: {', '.join(phrasing.STYLES)}")
-    dice = Dice("world", VERSION, split, seed)
-    kind = choose_family(dice, family, style)
+    kind = choose_family(Dice("family", VERSION, split, seed), family, style)
+    dice = Dice("world", VERSION, split, kind.name, seed)
     cause = choose_cause(dice, kind, cause)
     photos = [p for p in of_split(split) if kind.suits(p)]
     if photograph and not kind.suits(photograph):
@@ -72,10 +72,28 @@ def draw(
     for _ in range(TRIES):
         scene = kind.stage(dice, photograph or dice.choice(photos), size, cause)
         change = kind.change(dice, scene, cause, course)
-        if is_visible(change):
+        if is_visible(kind, change):
             return worded(dice, kind, change, style)
-    raise ValueError(f"family '{kind.name}' stays invisible on photograph '{scene.photograph.id}' after {TRIES} tries; "
-                     "take another photograph or seed")  # fmt: skip
+    raise Invisible(f"family '{kind.name}' stays invisible on photograph '{scene.photograph.id}' after {TRIES} tries; "
+                    "take another photograph or seed")  # fmt: skip
+
+
+def follow(drawn: Drawn, seed: object, style: str) -> Drawn:
+    """A further edit of a drawn goal image: MagicBrush's next turn. Its input image is that goal image."""
+    dice = Dice("follow", VERSION, seed)
+    scene = drawn.change.after
+    known = phrasing.families(style)
+    kinds = [k for k in FAMILIES.values() if k.fits and k.name in known and k.name != drawn.family and k.fits(scene)]
+    for _ in range(TRIES if kinds else 0):
+        kind = dice.choice(kinds)
+        change = kind.change(dice, scene, "", "training" if style == "plain" else "benchmark")
+        if is_visible(kind, change):
+            return worded(dice, kind, change, style)
+    raise Invisible(f"no visible edit follows on '{drawn.goal_caption}' in {TRIES} tries; take another seed")
+
+
+class Invisible(ValueError):
+    """No edit of this kind can be seen on this photograph."""
 
 
 def choose_family(dice: Dice, name: str | None, style: str) -> Family:
@@ -95,10 +113,10 @@ def choose_cause(dice: Dice, family: Family, cause: str | None) -> str:
     return cause
 
 
-def is_visible(change: Change) -> bool:
+def is_visible(family: Family, change: Change) -> bool:
     """Whether a person would see the edit."""
     difference = np.abs(change.goal_image.astype(np.int32) - change.input_image)[change.mask]
-    return len(difference) > 0 and int(difference.sum()) >= VISIBLE * difference.size
+    return len(difference) > 0 and int(difference.sum()) >= VISIBLE[family.is_global] * difference.size
 
 
 def worded(dice: Dice, family: Family, change: Change, style: str) -> Drawn:

@@ -1,0 +1,193 @@
+"""The five datasets of the miniature, drawn once into <data root>/mini-<hash8>/ in their big sisters' official layouts.
+
+    folder = draw(Path("data"))    # folder / "evr", "gier", "ma5k", "magicbrush", "ipr2pr"
+
+A folder under its final name is whole: it is drawn under another name and renamed. What was drawn is compared with the
+SHA-256 in assets/world.json. Each dataset also has facts.jsonl, which no official layout has: per unit the photograph,
+family, cause, answer and expressive instruction.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mgie.mini.assets import ASSETS
+from mgie.mini.layout_evr import write_evr
+from mgie.mini.layout_facts import Facts
+from mgie.mini.layout_gier import write_gier
+from mgie.mini.layout_ipr2pr import write_ipr2pr
+from mgie.mini.layout_ma5k import write_ma5k
+from mgie.mini.layout_magicbrush import write_magicbrush
+from mgie.mini.world import VERSION
+
+WRITERS = {
+    "evr": write_evr, "gier": write_gier, "ma5k": write_ma5k, "magicbrush": write_magicbrush, "ipr2pr": write_ipr2pr,
+}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What is drawn. Units: EVR records and GIER pairs (train), else scored examples."""
+
+    size: int = 64  # px, square
+    train: int = 600
+    val: int = 64
+    test: int = 200  # scored examples of EVR, GIER, MA5k and MagicBrush each
+    ipr2pr: int = 4000  # folders; a twentieth each is val and test
+
+    def count(self, split: str) -> int:
+        return {"train": self.train, "val": self.val, "test": self.test}[split]
+
+    @property
+    def hash8(self) -> str:
+        return sha256(json.dumps([VERSION, asdict(self)], sort_keys=True).encode()).hexdigest()[:8]
+
+
+class Writer:
+    """Writes one dataset's files and hashes what was drawn, apart from what a JPEG coder makes of it."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.folder, self.name = root / name, name
+        self.drawn, self.decoded = sha256(), sha256()
+        self.facts: list[Facts] = []
+
+    def path(self, name: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def text(self, name: str, content: object) -> None:
+        """content as JSON, never with NaN."""
+        data = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode()
+        self.drawn.update(name.encode() + data)
+        self.path(name).write_bytes(data)
+
+    def image(self, name: str, image: Image.Image) -> None:
+        """As PNG, or as JPEG of quality 95 without colour subsampling where the official name ends so."""
+        head = f"{name}:{image.mode}:{image.width}x{image.height}:".encode()
+        self.drawn.update(head + image.tobytes())
+        if not name.endswith(".jpg"):
+            image.save(self.path(name), format="PNG", compress_level=3)
+            return
+        buffer = BytesIO()
+        image.save(buffer, format="JPEG", quality=95, subsampling=0)
+        self.path(name).write_bytes(buffer.getvalue())
+        self.decoded.update(head + np.asarray(Image.open(buffer)).tobytes())
+
+    def finish(self) -> None:
+        lines = "".join(json.dumps(asdict(f), ensure_ascii=False) + "\n" for f in self.facts)
+        self.drawn.update(lines.encode())
+        self.path("facts.jsonl").write_text(lines, encoding="utf-8")
+
+    def progress(self, done: int, of: int) -> None:
+        if sys.stderr.isatty() and done % 50 == 0:
+            print(f"\rmini-{self.name}: {done} of {of} ", end="", file=sys.stderr, flush=True)
+
+
+def draw(root: Path, parameters: Parameters | None = None) -> Path:
+    """The folder with the five datasets under the data root; drawn when it is not there (about half a minute)."""
+    parameters = parameters or Parameters()
+    folder = Path(root) / f"mini-{parameters.hash8}"
+    if folder.is_dir():
+        return folder
+    with alone(folder):
+        if folder.is_dir():  # another process was faster
+            return folder
+        part = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)  # of a draw that was killed: we hold the lock, nobody writes there
+        try:
+            hashes = draw_all(part, parameters)
+            check(hashes, parameters)
+            os.replace(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time draws a folder; the system drops the lock of a killed one."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(folder.with_name(f".{folder.name}.lock"), "w")  # noqa: SIM115
+    except OSError as error:
+        raise OSError(f"the miniature's datasets cannot be drawn into {folder.parent}: {error}; "
+                      "name a folder that can be written with --data-root") from error  # fmt: skip
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting: another process is drawing {folder}", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        lock.close()
+
+
+def draw_all(folder: Path, parameters: Parameters) -> dict[str, dict[str, str]]:
+    """Draws every dataset into folder. Returns {"drawn": {dataset: SHA-256}, "decoded": {...}}."""
+    print(f"drawing the miniature's datasets at {parameters.size} px, once (about half a minute)", file=sys.stderr)
+    hashes: dict[str, dict[str, str]] = {"drawn": {}, "decoded": {}}
+    for name, write in WRITERS.items():
+        writer = Writer(folder, name)
+        write(writer, parameters)
+        writer.finish()
+        end = "\r" if sys.stderr.isatty() else ""
+        print(f"{end}mini-{name}: {len(writer.facts)} edits          ".rstrip(), file=sys.stderr, flush=True)
+        hashes["drawn"][name], hashes["decoded"][name] = writer.drawn.hexdigest(), writer.decoded.hexdigest()
+    record = {"version": VERSION, "parameters": asdict(parameters), **hashes}
+    (folder / "drawn.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return hashes
+
+
+def check(hashes: dict[str, dict[str, str]], parameters: Parameters) -> None:
+    """Pixels and words against the stored ones; ValueError where they differ, a warning where only JPEG coding does."""
+    stored = json.loads((ASSETS / "world.json").read_text(encoding="utf-8"))
+    if stored["parameters"] != asdict(parameters) or stored["version"] != VERSION:
+        return  # other parameters have no stored hash
+    wrong = [name for name, value in hashes["drawn"].items() if value != stored["drawn"][name]]
+    if wrong:
+        raise ValueError(
+            f"the miniature's {', '.join(wrong)} came out other than stored in {ASSETS / 'world.json'}: "
+            f"{hashes['drawn'][wrong[0]][:16]}, expected {stored['drawn'][wrong[0]][:16]}. Scores would not be "
+            "comparable. Was the world's code or an asset changed? Then raise VERSION in mgie/mini/world.py and run "
+            "python -m mgie.mini.layouts --store"
+        )
+    other = [name for name, value in hashes["decoded"].items() if value != stored["decoded"][name]]
+    if other:
+        print(f"warning: this machine's JPEG coder gives other pixels for {', '.join(other)} than the one that made "
+              "the stored scores; differences of one grey level are to be expected", file=sys.stderr)  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    import argparse
+    import tempfile
+
+    parser = argparse.ArgumentParser(prog="python -m mgie.mini.layouts", description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", type=Path, default=Path("data"), help="parent of mini-<hash8>/")
+    parser.add_argument("--store", action="store_true", help="after a change of the world: store the new hashes")
+    options = parser.parse_args(arguments)
+    if options.store:
+        with tempfile.TemporaryDirectory() as folder:
+            hashes = draw_all(Path(folder), Parameters())
+        record = {"version": VERSION, "parameters": asdict(Parameters()), **hashes}
+        (ASSETS / "world.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        print(ASSETS / "world.json")
+        return 0
+    print(draw(options.data_root))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
