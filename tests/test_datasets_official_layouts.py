@@ -222,7 +222,7 @@ def test_annotations_of_nearly_the_official_count_are_warned_about(tmp_path, cls
         assert len(data.examples()) == official and data.note == ""
 
 
-def test_twenty_thousand_records_load_in_two_seconds(tmp_path):
+def test_twenty_thousand_records_load_fast(tmp_path):
     write_json(tmp_path / "annotations" / "train_sess_1.json", [
         {"input": f"{i // 5:05}_O.jpg", "output": f"{i // 5:05}_{'ABCDE'[i % 5]}.jpg", "request": "brighter " * 9,
          "request_idx": list(range(17))} for i in range(20000)
@@ -230,4 +230,4 @@ def test_twenty_thousand_records_load_in_two_seconds(tmp_path):
     start = time.process_time()
     with pytest.warns(UserWarning):
         assert len(examples(MA5k, tmp_path, split="train")) == 20000
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 4  # 0.5 s on an idle core
