@@ -3,7 +3,7 @@
     OUT/.checkpoints/step-000500/   the pipeline (EMA weights where EMA is on), and trainer/:
         state.json                  step, format; the last file a reader looks at is there because the folder is
         trained.safetensors         the trained parameters as the optimiser sees them (float32)
-        optimizer.safetensors       `state.<parameter>.exp_avg` ...
+        optimizer.safetensors       `<parameter>.exp_avg` ...
         ema.safetensors             only with EMA
 
 A folder appears under its name by one rename, so a name is a whole checkpoint. No pickle is written or read. Full
@@ -123,19 +123,22 @@ def load_trained(model: "nn.Module", tensors: dict[str, "Tensor"]) -> None:
 
 
 def optimizer_tensors(model: "nn.Module", optimizer: "Optimizer") -> dict[str, "Tensor"]:
-    """`state.<parameter>.<name>` -> full tensor. Rates and the like follow from the step and are not stored."""
+    """`<parameter>.<name>` -> full tensor. Rates and the like follow from the step and are not stored."""
     from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
-    state = get_optimizer_state_dict(model, optimizer, options=_options(flatten_optimizer_state_dict=True))
-    return {name: tensor for name, tensor in state.items() if name.startswith("state.")}
+    state = get_optimizer_state_dict(model, optimizer, options=_options())["state"]
+    return {f"{parameter}.{name}": value for parameter, values in state.items() for name, value in values.items()}
 
 
 def load_optimizer(model: "nn.Module", optimizer: "Optimizer", tensors: dict[str, "Tensor"]) -> None:
     from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
-    options = _options(flatten_optimizer_state_dict=True)
-    state = get_optimizer_state_dict(model, optimizer, options=options)
-    set_optimizer_state_dict(model, optimizer, {**state, **tensors}, options=options)
+    whole = get_optimizer_state_dict(model, optimizer, options=_options())
+    whole["state"] = {}
+    for full, value in tensors.items():
+        parameter, name = full.rsplit(".", 1)
+        whole["state"].setdefault(parameter, {})[name] = value
+    set_optimizer_state_dict(model, optimizer, whole, options=_options())
 
 
 def clean(name: str) -> str:
