@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mgie.weights import load_exactly
+from mgie.weights import load_exactly, read_safetensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -61,12 +61,13 @@ class EditHead(nn.Module):
     @classmethod
     def from_pretrained(cls, folder: Path, dtype: torch.dtype | None = None) -> "EditHead":
         """Raises FileNotFoundError without the folder's files, ValueError when the weights do not fit the sizes."""
-        from safetensors.torch import load_file
-
         folder = Path(folder)
-        head = cls(**json.loads((folder / CONFIG).read_text()))
-        load_exactly(head, load_file(folder / WEIGHTS))
-        return head.to(dtype).eval()
+        if not (folder / CONFIG).exists():
+            raise FileNotFoundError(f"no {CONFIG} in {folder}; the folder is incomplete, make it again")
+        head, state = cls(**json.loads((folder / CONFIG).read_text())), read_safetensors(folder / WEIGHTS)
+        dtypes = {weight.dtype for weight in state.values()}
+        load_exactly(head.to(dtype or (dtypes.pop() if len(dtypes) == 1 else None)), state)
+        return head.eval()
 
 
 def _transformer(dim: int, ff: int, heads: int, layers: int) -> nn.Transformer:

@@ -41,30 +41,31 @@ def save(pipe: "MGIEPipeline", path: Path) -> None:
 def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None") -> dict:
     """The arguments of MGIEPipeline. expected: name of the preset that the weights must have."""
     import diffusers
-    from safetensors.torch import load_file
 
     from mgie.edit_head import EditHead
     from mgie.mllm import MLLM
     from mgie.preprocess import ClipProcessor
     from mgie.tokenizer import Tokenizer
-    from mgie.weights import load_library_model, refuse_nan
+    from mgie.weights import load_library_model, read_safetensors, refuse_nan, stored_dtype
 
     path = find(name)
     index = json.loads((path / INDEX).read_text())
+    if index.get("_class_name") != "MGIEPipeline":
+        raise ValueError(f"{path} holds a {index.get('_class_name')}, not an MGIEPipeline")
     preset = read_preset(path, expected)
     tokenizer = Tokenizer.from_pretrained(path / "tokenizer")
     parts = {
         "mllm": MLLM.from_pretrained(path, tokenizer.image_start, tokenizer.image_patch, dtype),
         "edit_head": EditHead.from_pretrained(path / "edit_head", dtype),
-        "unet": load_library_model(diffusers.UNet2DConditionModel, path / "unet", torch_dtype=dtype),
-        "vae": load_library_model(diffusers.AutoencoderKL, path / "vae", torch_dtype=dtype),
+        "unet": load_library_model(diffusers.UNet2DConditionModel, path / "unet", torch_dtype=dtype or stored_dtype(path / "unet")),
+        "vae": load_library_model(diffusers.AutoencoderKL, path / "vae", torch_dtype=dtype or stored_dtype(path / "vae")),
     }
     for part, module in parts.items():
         refuse_nan(module, f"{path}: {part}")
     return parts | {
         "tokenizer": tokenizer,
         "image_processor": ClipProcessor.from_pretrained(path / "image_processor") if index["eyes"] else None,
-        "visual_embeddings": load_file(path / "edit_head" / EMBEDDINGS)["visual_embeddings"].to(dtype),
+        "visual_embeddings": read_safetensors(path / "edit_head" / EMBEDDINGS)["visual_embeddings"].to(dtype),
         "scheduler": getattr(diffusers, index["scheduler"]).from_pretrained(path / "scheduler"),
         "preset": preset,
     }

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mgie.weights import load_exactly, load_library_model
+from mgie.weights import load_exactly, load_library_model, read_safetensors
 
 
 class MLLMOutput(NamedTuple):
@@ -100,15 +100,14 @@ class MLLM(nn.Module):
         from transformers import CLIPVisionModel, LlamaForCausalLM
 
         folder = Path(folder)
-        llama = load_library_model(LlamaForCausalLM, folder / "llama", dtype=dtype)
+        llama = load_library_model(LlamaForCausalLM, folder / "llama", dtype=dtype or "auto")
         if not (folder / "tower").exists():
             return cls(llama, None, None, None, None).eval()
-        from safetensors.torch import load_file
-
-        tower = load_library_model(CLIPVisionModel, folder / "tower", dtype=dtype)
-        projector = nn.Linear(tower.config.hidden_size, llama.config.hidden_size)
-        load_exactly(projector, load_file(folder / "projector" / "model.safetensors"))
-        return cls(llama, tower, projector.to(dtype), image_start, image_patch).eval()
+        tower = load_library_model(CLIPVisionModel, folder / "tower", dtype=dtype or "auto")
+        state = read_safetensors(folder / "projector" / "model.safetensors")
+        projector = nn.Linear(tower.config.hidden_size, llama.config.hidden_size, dtype=dtype or llama.dtype)
+        load_exactly(projector, state)
+        return cls(llama, tower, projector, image_start, image_patch).eval()
 
 
 def positions(attention_mask: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ class MGIEPipeline:
         if self._offloaded:
             raise ValueError("this pipeline is offloaded and places its parts itself; load it again to move it")
         for part in self.components.values():
-            part.to(device=device, dtype=dtype)
+            nn.Module.to(part, device=device, dtype=dtype)  # diffusers' own `to` warns of float32 parts, even of none
         self.visual_embeddings = self.visual_embeddings.to(device=device, dtype=dtype)
         self.device = self.visual_embeddings.device
         return self
@@ -135,11 +135,13 @@ class MGIEPipeline:
         given = Inputs.check(self, image, instruction, expressive_instruction, generator)
         guidance = self._guidance(guidance_scale, image_guidance_scale)
         steps = self.preset.num_inference_steps if num_inference_steps is None else num_inference_steps
-        if steps < 1:
-            raise ValueError(f"num_inference_steps is {steps}; it must be at least 1")
+        new_tokens = self.preset.max_new_tokens if max_new_tokens is None else max_new_tokens
+        for name, count in (("num_inference_steps", steps), ("max_new_tokens", new_tokens)):
+            if count < 1:
+                raise ValueError(f"{name} is {count}; it must be at least 1")
         seconds: dict[str, float] = {}
         with self._stage("mllm", seconds):
-            answers = self._answer(given, max_new_tokens or self.preset.max_new_tokens)
+            answers = self._answer(given, new_tokens)
         with self._stage("edit_head", seconds):
             embeds, null = self._condition(answers)
         images = self._edit(given, embeds, null, guidance, steps, seconds)

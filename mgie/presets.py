@@ -179,8 +179,8 @@ class Preset:
     @classmethod
     def from_json(cls, data: dict) -> "Preset":
         known = {f.name for f in fields(cls)}
-        if data.keys() - known:
-            raise ValueError(f"preset.json has unknown entries {sorted(data.keys() - known)}; known: {sorted(known)}")
+        if data.keys() != known:
+            raise ValueError(f"preset.json: entries missing or unknown: {', '.join(sorted(data.keys() ^ known))}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
 
 

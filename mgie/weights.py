@@ -28,23 +28,52 @@ def load_exactly(module: "nn.Module", state: "dict[str, Tensor]") -> None:
     module.load_state_dict(state)
 
 
-def load_library_model(cls: type, folder: Path, **dtype: "dtype | None") -> "nn.Module":
+def read_safetensors(path: Path) -> "dict[str, Tensor]":
+    """Raises FileNotFoundError, or ValueError for a damaged file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; the folder is incomplete, make it again")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); copy or make it again") from error
+
+
+def load_library_model(cls: type, folder: Path, **dtype: "dtype | str") -> "nn.Module":
     """A transformers or diffusers model from its folder of safetensors, whole or not at all, in eval mode.
 
-    dtype: under the library's own name, `dtype` (transformers) or `torch_dtype` (diffusers).
+    dtype: under the library's own name, `dtype` (transformers, where "auto" is the weights' own) or `torch_dtype`.
     """
+    from safetensors import SafetensorError
+
     folder = Path(folder)
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"{cls.__name__}: no config.json in {folder}; the folder is incomplete, make it again")
     try:
         model, info = cls.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **dtype)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"{folder}: weights and config.json do not fit: {str(error).strip()[:300]}") from error
     kinds = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
     faults = {kind: sorted(map(str, info[kind]))[:3] for kind in kinds if info.get(kind)}
     if faults:
         raise ValueError(f"{folder}: weights and config.json do not fit: {faults}; is this the right checkpoint?")
     return model.eval()
+
+
+def stored_dtype(folder: Path) -> "dtype | None":
+    """The dtype of a folder's weights, by the first of them; None where there are none (the loader says so)."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        for path in sorted(folder.glob("*.safetensors")):
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118  safe_open is no mapping
+                    return file.get_tensor(name).dtype
+    except SafetensorError:  # the loader says so, with the path
+        return None
+    return None
 
 
 def refuse_nan(module: "nn.Module", where: str) -> None:

@@ -14,7 +14,6 @@ from mgie.diffusion import decode_latents, denoise, encode_condition, start_nois
 from mgie.guidance import guided
 from mgie.preprocess import edit_pixels, edit_size, to_images
 
-
 SUBSET = 7
 
 

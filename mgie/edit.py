@@ -1,0 +1,116 @@
+"""`python -m mgie.edit photo.jpg "make it look professional" -o out.png`: edit one image.
+
+stdout: the expressive instruction, alone. stderr: progress and notices. Exit 0, or 2 with one line for bad input.
+"""
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from mgie.pipeline import MGIEPipeline
+
+
+def parser() -> ArgumentParser:
+    p = ArgumentParser(prog="python -m mgie.edit", description="Edit one image by an instruction, with MGIE.")
+    p.add_argument("image", type=Path, help="the input image")
+    p.add_argument("instruction", help='what to change, e.g. "make it look professional"')
+    p.add_argument("-o", "--output", type=Path, default=Path("out.png"), help="where the edit goes (default: out.png)")
+    p.add_argument("--weights", default="mini", help="folder of weights, or mini, the built-in miniature (default)")
+    p.add_argument("--seed", type=int, default=0, help="of the noise; the same seed gives the same edit (default: 0)")
+    p.add_argument("--steps", type=int, help="denoising steps (default: the preset's)")
+    p.add_argument("--guidance-scale", type=float, help="weight of the instruction (default: the preset's)")
+    p.add_argument("--image-guidance-scale", type=float, help="weight of the input image (default: the preset's)")
+    p.add_argument("--expressive-instruction", help="edit with this text instead of letting MGIE write one")
+    p.add_argument("--device", default="auto", help="auto (cuda where there is one), cpu, cuda, cuda:1, ...")
+    p.add_argument("--offload", action="store_true", help="keep the weights in main memory: for a GPU under 20 GB")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    from bench.images import load  # its errors are ValueErrors with the path and the reason
+
+    try:
+        check_output(options.output)
+        image = load(options.image)
+        if not options.instruction.strip():
+            raise ValueError("the instruction is empty; say what to change")
+        if not 0 <= options.seed < 2**63:
+            raise ValueError(f"--seed is {options.seed}; it must be from 0 to 2**63 - 1")
+        output = run(options, image, pipeline(options))
+        save(output.images[0], options.output)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(output.expressive_instructions[0])
+    times = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in output.seconds.items())
+    print(f"saved {options.output} ({output.images[0].width}x{output.images[0].height}; {times})", file=sys.stderr)
+    return 0
+
+
+def pipeline(options: Namespace) -> "MGIEPipeline":
+    from mgie.folder import find
+
+    find(options.weights)  # before torch is loaded: a wrong path is told at once
+    import torch
+    from transformers.utils.logging import disable_progress_bar
+
+    from mgie.pipeline import MGIEPipeline
+
+    disable_progress_bar()  # of loading; denoising has its own
+    device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise ValueError(f"unknown device '{device}'; give auto, cpu, cuda or cuda:N") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device}: torch sees no GPU here; give --device cpu")
+    pipe = MGIEPipeline.from_pretrained(options.weights, dtype=torch.bfloat16 if kind == "cuda" else torch.float32)
+    if options.offload:
+        pipe.enable_model_cpu_offload(device)
+        return pipe
+    return pipe.to(device)
+
+
+def run(options: Namespace, image: "Image", pipe: "MGIEPipeline") -> object:
+    import torch
+
+    if options.weights == "mini":
+        print("the built-in miniature, not MGIE-7B; the real weights: --weights DIR", file=sys.stderr)
+    try:
+        return pipe(
+            image=image, instruction=options.instruction, guidance_scale=options.guidance_scale,
+            image_guidance_scale=options.image_guidance_scale, num_inference_steps=options.steps,
+            generator=torch.Generator("cpu").manual_seed(options.seed),
+            expressive_instruction=options.expressive_instruction,
+        )
+    except torch.OutOfMemoryError as error:
+        size = f"{image.width}x{image.height}"
+        raise ValueError(f"not enough GPU memory for {size} px; give --offload or a smaller image ({error})") from error
+
+
+def check_output(path: Path) -> None:
+    """Before the minutes of work, not after."""
+    from PIL import Image
+
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise ValueError(f"output {path}: '{path.suffix}' is no image format that PIL writes; name it like out.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise ValueError(f"output {path} is a folder; name a file in it")
+
+
+def save(image: "Image", path: Path) -> None:
+    """Atomic: under the final name there is always a whole image."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    image.save(temporary)
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
