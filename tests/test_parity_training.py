@@ -1,107 +1,66 @@
 """Training equals the official code: recorded draws -> slices, conditioning, UNet in and out, losses, gradients, AdamW.
 
-Reference: e_train and f_grads of the golden data (apple/ml-mgie at 835af37). Sizes, salt and special ids come from its
-config.json. float32 on the CPU; max|a - b| / max|b| at most 1e-4 for forward tensors, 1e-3 for gradient norms.
+Reference: e_train and f_grads of the golden data (apple/ml-mgie at 835af37). float32 on the CPU; max|a - b| / max|b| at
+most 1e-4 for forward tensors, 1e-3 for gradient norms.
 """
 
-import gzip
-import json
-import zlib
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from golden_weights import close, edit_head_of, fill, mllm_of, official_mllm_name, preset_of
 
 from mgie import losses
 from mgie.joint import Batch, Denoiser, JointModel, choose_trained
 from mgie.losses import Draws
-from mgie.mllm import MLLM
 
 FORWARD, GRADIENT = 1e-4, 1e-3
+IMAGES = ("images", "p2p_inp", "p2p_ans")
 
 
 def official_name(name: str) -> str:
     """Our parameter names -> the official ones of the training layout."""
     name = name.removeprefix("denoiser.")
-    if name.startswith("mllm.tower."):
-        return "model.vision_tower.vision_model." + name.removeprefix("mllm.tower.").removeprefix("vision_model.")
-    for ours, theirs in (("mllm.projector.", "model.mm_projector."), ("mllm.llama.", "")):
-        if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
-    return name
-
-
-def recipe_weight(name: str, shape: tuple[int, ...], salt: str) -> np.ndarray:
-    """README of the golden data, "Weight recipe"."""
-    drawn = np.random.RandomState(zlib.crc32((salt + name).encode()) & 0xFFFFFFFF).standard_normal(shape)
-    if name.endswith(("embed_tokens.weight", "position_embedding.weight", "edit_head.query")):
-        return 0.5 * drawn
-    if len(shape) == 1 and name.endswith("weight"):
-        return 1 + 0.1 * drawn
-    return 0.1 * drawn if len(shape) <= 1 else drawn / np.sqrt(np.prod(shape[1:]))
+    return official_mllm_name(name.removeprefix("mllm.")) if name.startswith("mllm.") else name
 
 
 def official_model(config: dict) -> JointModel:
     """Our classes at the golden set's sizes, with the recipe's weights."""
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-    from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
-
-    from mgie.edit_head import EditHead
-
-    vocab, llama, edit = config["vocab"], config["llama"], config["edit"]
-    text = LlamaForCausalLM(LlamaConfig(
-        vocab_size=vocab["total"], hidden_size=config["hidden"], intermediate_size=config["inter"],
-        num_hidden_layers=config["layers"], num_attention_heads=config["heads"],
-        num_key_value_heads=llama["kv_heads"], rms_norm_eps=llama["rms_norm_eps"], hidden_act=llama["hidden_act"],
-        rope_parameters={"rope_type": "default", "rope_theta": llama["rope_theta"]},
-        tie_word_embeddings=llama["tie_word_embeddings"], max_position_embeddings=2048, pad_token_id=None))
-    extra = config["clip_extra"]
-    tower = CLIPVisionModel(CLIPVisionConfig(
-        **config["clip"], hidden_act=extra["hidden_act"], layer_norm_eps=extra["layer_norm_eps"]))
-    projector = torch.nn.Linear(config["clip"]["hidden_size"], config["hidden"])
-    mllm = MLLM(text, tower, projector, vocab["im_start"], vocab["im_patch"])
-    head = EditHead(config["hidden"], edit["hid"], edit["ff"], edit["nq"], edit["feat"],
-                    heads=config["edit_extra"]["nhead"], layers=config["edit_extra"]["enc_layers"])
-    unet = UNet2DConditionModel(**{**config["unet_extra"], **config["unet"], "in_channels": 8})
-    vae = AutoencoderKL(**{**config["vae_extra"], **config["vae"]})
-    # the official training takes SD's own noise; only betas and prediction type matter
-    scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
-    visual = list(range(vocab["IMG0"], vocab["IMG7"] + 1))
-    model = JointModel(mllm, head, Denoiser(unet, vae, scheduler), visual, vocab["pad"])
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            weight = recipe_weight(official_name(name), tuple(parameter.shape), config["salt"])
-            parameter.copy_(torch.from_numpy(np.asarray(weight, np.float32)))
-    return model
+    preset, salt = preset_of(config), config["salt"]
+    unet = fill(preset.unet(), "unet.{}".format, salt)
+    vae = fill(preset.vae(), "vae.{}".format, salt)
+    visual = list(range(config["vocab"]["IMG0"], config["vocab"]["IMG7"] + 1))
+    # the official training adds SD's own noise; of the sampler only betas and prediction type matter
+    denoiser = Denoiser(unet, vae, preset.sampler())
+    # a fresh copy: edit_head_of keeps its heads, and here they train
+    head = preset.edit_head()
+    head.load_state_dict(edit_head_of(config).state_dict())
+    return JointModel(mllm_of(config), head, denoiser, visual, config["vocab"]["pad"])
 
 
-def read_json(path: Path) -> dict:
-    packed = path.with_name(path.name + ".gz")
-    return json.loads(gzip.decompress(packed.read_bytes()) if packed.exists() else path.read_bytes())
+def with_images(arrays: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The subset in tests/golden has the images' seeds instead: standard normal, the pictures through tanh."""
+    for name in IMAGES:
+        if name not in arrays:
+            drawn = np.random.RandomState(int(arrays[f"{name}_seed"])).standard_normal(shapes[name])
+            arrays[name] = (drawn if name == "images" else np.tanh(drawn)).astype(np.float32)
+    return arrays
 
 
 @pytest.fixture(scope="module")
-def golden(request):
-    option = request.config.getoption("--golden", default=None)
-    here = Path(__file__).parent
-    for folder in filter(None, (option, here.parent.parent / "shared" / "golden", here / "golden")):
-        if (Path(folder) / "e_train.npz").exists():
-            folder = Path(folder)
-            torch.set_num_threads(1)
-            arrays = dict(np.load(folder / "e_train.npz"))
-            return SimpleNamespace(
-                config=read_json(folder / "config.json"), arrays=arrays, facts=read_json(folder / "e_train.json"),
-                grads=read_json(folder / "f_grads.json"), full=dict(np.load(folder / "f_grads.npz")))
-        if folder == option:
-            pytest.skip(f"no e_train.npz in {folder}")
-    pytest.skip("no golden data: e_train.npz is neither in ../shared/golden nor in tests/golden")
+def recorded(golden):
+    torch.set_num_threads(1)
+    config, arrays = golden.config, golden.arrays("e_train")
+    tower, picture = ((len(arrays["ts"]), 3, s, s) for s in (config["clip"]["image_size"], config["img"]))
+    return SimpleNamespace(
+        config=config, arrays=with_images(arrays, dict(zip(IMAGES, (tower, picture, picture), strict=True))),
+        facts=golden.json("e_train"), grads=golden.json("f_grads"), full=golden.arrays("f_grads"))
 
 
 @pytest.fixture(scope="module")
-def model(golden):
-    model = official_model(golden.config)
+def model(recorded):
+    model = official_model(recorded.config)
     choose_trained(model, ("mgie", "e2e"))
     return model.train()
 
@@ -118,27 +77,21 @@ def draws_of(arrays: dict) -> Draws:
     return Draws(*(torch.from_numpy(arrays[name]) for name in ("vae_eps", "noise", "ts", "prob")))
 
 
-def close(ours: torch.Tensor, theirs: np.ndarray, bound: float = FORWARD) -> None:
-    ours = ours.detach().numpy()
-    assert ours.shape == theirs.shape
-    assert np.abs(ours - theirs).max() / np.abs(theirs).max() <= bound
-
-
-def joint_losses(model: JointModel, golden: SimpleNamespace) -> tuple[torch.Tensor, torch.Tensor]:
-    batch = batch_of(golden.arrays)
-    sums = model(batch, draws_of(golden.arrays))
+def joint_losses(model: JointModel, recorded: SimpleNamespace) -> tuple[torch.Tensor, torch.Tensor]:
+    batch = batch_of(recorded.arrays)
+    sums = model(batch, draws_of(recorded.arrays))
     return sums.ins / (batch.labels[:, 1:] != losses.IGNORED).sum(), sums.edit / len(batch.labels)
 
 
-def test_the_slices_start_where_the_official_rule_says(golden):
-    labels = torch.from_numpy(golden.arrays["labels"])
-    vocab = golden.config["vocab"]
+def test_the_slices_start_where_the_official_rule_says(recorded):
+    labels = torch.from_numpy(recorded.arrays["labels"])
+    vocab = recorded.config["vocab"]
     starts = losses.visual_token_starts(labels, vocab["IMG0"], vocab["IMG7"] - vocab["IMG0"] + 1)
-    assert starts.tolist() == golden.facts["slice_p"]
+    assert starts.tolist() == recorded.facts["slice_p"]
 
 
-def test_states_conditioning_and_null_equal_the_official_ones(golden, model):
-    batch, arrays = batch_of(golden.arrays), golden.arrays
+def test_states_conditioning_and_null_equal_the_official_ones(recorded, model):
+    batch, arrays = batch_of(recorded.arrays), recorded.arrays
     with torch.no_grad():
         conditioning = model.condition(batch)
         starts = losses.visual_token_starts(batch.labels, model.visual_ids[0], len(model.visual_ids))
@@ -151,8 +104,9 @@ def test_states_conditioning_and_null_equal_the_official_ones(golden, model):
         close(conditioning.null.expand_as(conditioning.edit), arrays["hid_null"])
 
 
-def test_latents_unet_input_and_output_equal_the_official_ones(golden, model):
-    batch, draws, arrays, denoiser = batch_of(golden.arrays), draws_of(golden.arrays), golden.arrays, model.denoiser
+def test_latents_unet_input_and_output_equal_the_official_ones(recorded, model):
+    arrays, denoiser = recorded.arrays, model.denoiser
+    batch, draws = batch_of(arrays), draws_of(arrays)
     with torch.no_grad():
         latents = denoiser.encode(batch.input_pixels, batch.goal_pixels)
         for ours, theirs in zip(latents, ("vae_inp_mode", "vae_ans_mean", "vae_ans_std"), strict=True):
@@ -167,23 +121,23 @@ def test_latents_unet_input_and_output_equal_the_official_ones(golden, model):
         close(denoiser.unet(unet_in, draws.timesteps, text).sample, arrays["unet_out"])
 
 
-def test_conditions_are_dropped_as_recorded_on_the_boundaries_too(golden):
-    text, image = losses.dropped_conditions(torch.from_numpy(golden.arrays["prob"]))
-    recorded = golden.facts["dropout"]
-    assert text.tolist() == [row["text_replaced_by_null"] for row in recorded]
-    assert image.tolist() == [row["image_latent_zeroed"] for row in recorded]
+def test_conditions_are_dropped_as_recorded_on_the_boundaries_too(recorded):
+    text, image = losses.dropped_conditions(torch.from_numpy(recorded.arrays["prob"]))
+    rows = recorded.facts["dropout"]
+    assert text.tolist() == [row["text_replaced_by_null"] for row in rows]
+    assert image.tolist() == [row["image_latent_zeroed"] for row in rows]
 
 
-def test_both_losses_equal_the_official_ones(golden, model):
+def test_both_losses_equal_the_official_ones(recorded, model):
     with torch.no_grad():
-        ins, edit = joint_losses(model, golden)
-    assert float(ins) == pytest.approx(golden.facts["loss_ce"], rel=FORWARD)
-    assert float(edit) == pytest.approx(golden.facts["loss_edit"], rel=FORWARD)
-    assert float(ins + losses.EDIT_WEIGHT * edit) == pytest.approx(golden.facts["loss"], rel=FORWARD)
+        ins, edit = joint_losses(model, recorded)
+    assert float(ins) == pytest.approx(recorded.facts["loss_ce"], rel=FORWARD)
+    assert float(edit) == pytest.approx(recorded.facts["loss_edit"], rel=FORWARD)
+    assert float(ins + losses.EDIT_WEIGHT * edit) == pytest.approx(recorded.facts["loss"], rel=FORWARD)
 
 
-def test_precomputed_latents_and_features_give_the_same_losses(golden, model):
-    batch, draws = batch_of(golden.arrays), draws_of(golden.arrays)
+def test_precomputed_latents_and_features_give_the_same_losses(recorded, model):
+    batch, draws = batch_of(recorded.arrays), draws_of(recorded.arrays)
     with torch.no_grad():
         stored = batch._replace(
             latents=model.denoiser.encode(batch.input_pixels, batch.goal_pixels), input_pixels=None, goal_pixels=None,
@@ -192,42 +146,42 @@ def test_precomputed_latents_and_features_give_the_same_losses(golden, model):
             torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
 
 
-def test_the_official_parameters_train_with_the_official_gradients(golden):
-    model = official_model(golden.config)
+def test_the_official_parameters_train_with_the_official_gradients(recorded):
+    model = official_model(recorded.config)
     trained = {official_name(name) for name in choose_trained(model, ("mgie", "e2e"))}
-    recorded = golden.grads["params"]
-    assert trained == {name for name, facts in recorded.items() if facts["requires_grad"]}
-    assert len(trained) == golden.grads["n_trainable"]
+    params = recorded.grads["params"]
+    assert trained == {name for name, facts in params.items() if facts["requires_grad"]}
+    assert len(trained) == recorded.grads["n_trainable"]
     for kind, weights in (("grad_norm", (1, losses.EDIT_WEIGHT)), ("grad_norm_from_loss_ce", (1, 0)),
                           ("grad_norm_from_loss_edit_unscaled", (0, 1))):
         model.zero_grad()
-        ins, edit = joint_losses(model, golden)
+        ins, edit = joint_losses(model, recorded)
         (weights[0] * ins + weights[1] * edit).backward()
         norms = {official_name(n): float(p.grad.norm()) for n, p in model.named_parameters() if p.requires_grad}
-        wanted = {name: recorded[name][kind] or 0.0 for name in norms}
+        wanted = {name: params[name][kind] or 0.0 for name in norms}
         assert norms == pytest.approx(wanted, rel=GRADIENT, abs=1e-6)
         if kind == "grad_norm":
             total = float(np.sqrt(sum(norm**2 for norm in norms.values())))
-            assert total == pytest.approx(golden.grads["total_grad_norm"], rel=GRADIENT)
+            assert total == pytest.approx(recorded.grads["total_grad_norm"], rel=GRADIENT)
             grads = {official_name(n): p.grad for n, p in model.named_parameters()}
-            for name, full in golden.full.items():
+            for name, full in recorded.full.items():
                 if name.startswith("grad:"):
                     close(grads[name.removeprefix("grad:")], full, GRADIENT)
 
 
-def test_four_steps_of_adamw_follow_the_official_ones(golden):
-    model = official_model(golden.config)
+def test_four_steps_of_adamw_follow_the_official_ones(recorded):
+    model = official_model(recorded.config)
     choose_trained(model, ("mgie", "e2e"))
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=5e-4, weight_decay=0.0)
-    for recorded in golden.grads["adamw"]["trajectory"]:
-        ins, edit = joint_losses(model, golden)
+    for step in recorded.grads["adamw"]["trajectory"]:
+        ins, edit = joint_losses(model, recorded)
         loss = ins + losses.EDIT_WEIGHT * edit
         optimizer.zero_grad()
         loss.backward()
         ours = {"loss": loss, "loss_ce": ins, "loss_edit": edit}
         norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
         for name, value in ours.items():
-            assert value.item() == pytest.approx(recorded[name], rel=FORWARD), (recorded["step"], name)
-        assert float(norm) == pytest.approx(recorded["grad_norm_before_clip"], rel=GRADIENT)
+            assert value.item() == pytest.approx(step[name], rel=FORWARD), (step["step"], name)
+        assert float(norm) == pytest.approx(step["grad_norm_before_clip"], rel=GRADIENT)
         optimizer.step()
