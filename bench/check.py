@@ -89,7 +89,8 @@ def show(report: Report, models: Sequence[str]) -> None:
               f"tolerance {m.tolerance:g}{', red' if m.share > 1 else ''}")  # fmt: skip
     over = sum(m.share > 1 for m in report.moves)
     if report.green:
-        print(f"check: {len(report.moves)} scores of {len(models)} model{"s" * (len(models) != 1)} equal within tolerance")
+        of = "1 model" if len(models) == 1 else f"{len(models)} models"
+        print(f"check: {len(report.moves)} scores of {of} equal within tolerance")
     else:
         moved_over = f"{over} of {len(report.moves)} scores moved by more than their tolerance"
         print(f"check: FAILED: {len(report.problems)} problems, {moved_over}")

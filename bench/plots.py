@@ -86,25 +86,20 @@ def panel(axes: "Axes", rows: Sequence[Row], models: Sequence[tuple[str, str]]) 
         else:
             axes.bar(place, row.mean * scale, width=0.8, color=colours[key[0]], hatch=HATCHES.get(key[1], ""),
                      edgecolor="white", linewidth=0)  # fmt: skip
-            _whisker(axes, place, row, scale)
+            if row.low is not None:
+                ends = [[(row.mean - row.low) * scale], [(row.high - row.mean) * scale]]
+                axes.errorbar(place, row.mean * scale, yerr=ends, color="#222222", capsize=2.5, linewidth=1)
         if row is not None and row.paper is not None:
             face = PAPER_INK if row.paper_confirmed == "yes" else "white"
             axes.plot(place + 0.3, row.paper * scale, marker="D", markersize=5, markerfacecolor=face,
                       markeredgecolor=PAPER_INK, linestyle="none", zorder=5)  # fmt: skip
+    axes.set_xticks(range(len(models)), [_value(by_model.get(key)) for key in models], fontsize=7.5)
     _frame(axes, rows, len(models), scale)
 
 
-def _whisker(axes: "Axes", place: int, row: Row, scale: int) -> None:
-    from matplotlib.patheffects import withStroke
-
-    top = row.mean
-    if row.low is not None:
-        ends = [[(row.mean - row.low) * scale], [(row.high - row.mean) * scale]]
-        axes.errorbar(place, row.mean * scale, yerr=ends, color="#222222", capsize=2.5, linewidth=1)
-        top = row.high
-    halo = [withStroke(linewidth=2, foreground="white")]  # a paper mark may lie behind the number
-    axes.annotate(as_printed(row.mean, row.metric), (place, max(top, row.mean) * scale), xytext=(0, 2), zorder=6,
-                  textcoords="offset points", ha="center", va="bottom", fontsize=7.5, path_effects=halo)  # fmt: skip
+def _value(row: Row | None) -> str:
+    """The mean, below its bar: above it, it would meet whiskers and paper marks."""
+    return "" if row is None or row.mean is None else as_printed(row.mean, row.metric)
 
 
 def _frame(axes: "Axes", rows: Sequence[Row], models: int, scale: int) -> None:
@@ -113,10 +108,10 @@ def _frame(axes: "Axes", rows: Sequence[Row], models: int, scale: int) -> None:
     n = f", n {' to '.join(map(str, sorted({sizes[0], sizes[-1]})))}" if sizes else ""
     axes.set_title(f"{dataset_name(first.dataset, first.suite)}  {column_name(first.metric)}{n}", fontsize=9)
     axes.set_xlim(-0.6, models - 0.4)
-    axes.set_xticks([])
+    axes.tick_params(axis="x", length=0, pad=2)
     tops = [v * scale for r in rows for v in (r.mean, r.high, r.paper) if v is not None]
     axes.set_ylim(min([0.0] + [v * scale for r in rows for v in (r.mean, r.low) if v is not None]),
-                  1.18 * max(tops) if tops and max(tops) > 0 else 1)  # fmt: skip
+                  1.08 * max(tops) if tops and max(tops) > 0 else 1)  # fmt: skip
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", labelsize=8)
 
