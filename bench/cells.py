@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.records import Score
+from bench.registry import MODELS
 from bench.runfolder import RunFolder
+from bench.runner import safe
 
 FORMS = ("fz", "ft", "e2e")
 WITH_FORMS = ("lgie", "mgie")  # the others have form "none"
@@ -108,11 +110,35 @@ def plan_cell(cell: Cell, options: Options) -> tuple[Result, bool]:
     """Where the cell's run is, and whether that settles it: finished, or known to be impossible."""
     from bench.run import is_done, plan
 
+    if is_own(cell.model):
+        return own_run(cell, options), True
     try:
         asked = plan(command(cell, options))
     except (ValueError, OSError, ImportError) as error:  # what bench.run would exit with 2 for
         return Result(cell, None, one_line(str(error))), True
     return Result(cell, asked.folder.path), is_done(asked)
+
+
+def is_own(model: str) -> bool:
+    """A name that no command but the user's own can run: the outputs came from --images."""
+    return model not in MODELS and not model.startswith("diffusers:")
+
+
+def own_run(cell: Cell, options: Options) -> Result:
+    """The finished run of somebody's own output images (bench.run --images); of several none is guessed at."""
+    found, split = [], options.split or "test"
+    for path in sorted((options.out / cell.suite).glob(f"{cell.dataset}--{safe(cell.model)}--*/done.json")):
+        run = RunFolder(path.parent).run()
+        if run["model"] == cell.model and run["setting"] == cell.setting and not run["data"]["limit"]:
+            found += [path.parent] if run["data"]["split"] == split else []
+    if len(found) == 1:
+        return Result(cell, found[0])
+    if found:
+        names = ", ".join(path.name for path in found)
+        return Result(cell, None, f"{len(found)} finished runs of {cell.model}, keep one: {names}")
+    where = f"--suite {cell.suite} --split {split} --dataset {cell.dataset}"
+    again = f"python -m bench.run {where} --model {cell.model} --images DIR"
+    return Result(cell, None, f"{cell.model} is no model of this project; for your own output images: {again}")
 
 
 def run_cell(planned: Result, options: Options) -> Result:

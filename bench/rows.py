@@ -63,8 +63,9 @@ def _row(table: int, measured: Measured, metric: str, seeds: int, runs: str) -> 
     cell, run, said = measured
     scores = [s for s in run.scores if s.metric == metric] if run else []
     if scores:
-        summary, reason = summarise(scores), _left_out(scores)
+        summary, reason = summarise(scores), _left_out(scores, run.of)
         of, groups, folder, protocol = run.of, summary.groups, f"{runs}/{run.name}", _protocol(scores)
+        seeds = len({s.seed for s in scores})
         reason = "; ".join(filter(None, (summary.reason, reason, _released(cell))))
     else:
         summary, of, groups, folder, protocol = Summary(None, None, None, 0, 0), None, 0, "", ""
@@ -78,14 +79,17 @@ def _row(table: int, measured: Measured, metric: str, seeds: int, runs: str) -> 
     )  # fmt: skip
 
 
-def _left_out(scores: Sequence[Score]) -> str:
+def _left_out(scores: Sequence[Score], of: int) -> str:
     """Why some scores are missing, most frequent reason first; empty when none is."""
-    reasons = Counter(s.reason for s in scores if s.value is None)
+    expected = of * len({s.seed for s in scores})
+    reasons = Counter(one_line(s.reason) for s in scores if s.value is None)
+    if len(scores) < expected:
+        reasons["never made: give the run's command again"] += expected - len(scores)
     if not reasons:
         return ""
     first, count = reasons.most_common(1)[0]
     more = f" (and {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
-    return f"{reasons.total()} of {len(scores)} scores missing: {count} x {first}{more}"
+    return f"{reasons.total()} of {expected} scores missing: {count} x {first}{more}"
 
 
 def _protocol(scores: Sequence[Score]) -> str:

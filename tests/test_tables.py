@@ -17,6 +17,7 @@ from bench.paper import LOWER_IS_BETTER, MARK, as_printed, reported, reported_ce
 from bench.records import Score
 from bench.registry import METRICS, load
 from bench.rows import Measured, Row, rows_of, seconds_row, write_csv
+from bench.run import main as run
 from bench.stats import summarise
 from bench.stored import read_scores, write_scores
 from bench.tables import Asked, asked_of, main, table_rows, write
@@ -303,7 +304,7 @@ def test_a_table_runs_its_cells_and_says_why_the_others_were_not(tmp_path, capsy
     draw_ma5k(tmp_path / "data" / "ma5k")
     argv = ["1", "--suite", "paper", "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "runs"),
             "--results", str(tmp_path / "results"), "--metrics", "l1", "--seeds", "1",
-            "--models", "identity,unheard-of", "--datasets", "ma5k,evr"]  # fmt: skip
+            "--models", "identity,mine", "--datasets", "ma5k,evr"]  # fmt: skip
     assert main(argv) == 0
     said = capsys.readouterr()
     assert said.out.startswith("suite paper: ") and "Input copy" in said.out and "done" in said.err
@@ -311,13 +312,29 @@ def test_a_table_runs_its_cells_and_says_why_the_others_were_not(tmp_path, capsy
     here = rows["identity", "ma5k"]
     assert here["n"] == here["of"] == "10" and here["groups"] == "2" and float(here["low"]) <= float(here["mean"])
     assert "evr" in rows["identity", "evr"]["reason"] and rows["identity", "evr"]["mean"] == ""
-    assert rows["unheard-of", "ma5k"]["reason"].startswith("not run: unknown model 'unheard-of'")
+    assert "--dataset ma5k --model mine --images DIR" in rows["mine", "ma5k"]["reason"]
     scores = read_scores(tmp_path / "results" / "paper" / "scores" / "ma5k--identity--zero-shot--none.csv.gz")
     assert summarise(scores).mean == float(here["mean"]) and len(scores) == 10
 
     assert main([*argv, "--strict"]) == 1  # and nothing is run a second time
     assert "3 cells were not run" in (again := capsys.readouterr()).err and "to run" not in again.err
     assert json.loads((tmp_path / "runs" / "paper" / Path(here["run"]).name / "done.json").read_text())["n"] == 10
+
+
+def test_a_folder_of_own_outputs_stands_in_the_table_once_it_was_scored(tmp_path, capsys):
+    data, out = draw_ma5k(tmp_path / "data" / "ma5k").parent, ["--out", str(tmp_path / "runs")]
+    records = json.loads((data / "ma5k" / "annotations" / "test_sess_1.json").read_text(encoding="utf-8"))
+    (tmp_path / "mine").mkdir()
+    for record in records:
+        name = f"ma5k__test__{Path(record['output']).stem}.jpg"
+        (tmp_path / "mine" / name).write_bytes((data / "ma5k" / "images" / record["input"]).read_bytes())
+    suite = ["--suite", "paper", "--data-root", str(data), "--metrics", "l1"]
+    assert run([*suite, *out, "--dataset", "ma5k", "--model", "mine", "--images", str(tmp_path / "mine")]) == 0
+    table = ["1", *suite, *out, "--results", str(tmp_path / "results"), "--datasets", "ma5k", "--models", "mine"]
+    assert main(table) == 0
+    l1, seconds = read(tmp_path / "results" / "paper" / "table1.csv")
+    assert l1["n"] == "10" and l1["seeds"] == "1" and float(l1["mean"]) > 0 and l1["reason"] == ""
+    assert seconds["reason"] == "not run: the output images were given"
 
 
 def test_a_table_of_which_nothing_can_be_run_leaves_what_is_written_as_it_is(tmp_path, capsys):
