@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgie.manifest import EMBEDDINGS, NUM_VISUAL_TOKENS, TOWER, TRAINED, bare
-from mgie.official import open_tensors
+from mgie.official import Shards, open_tensors
 from mgie.official_sizes import read_json
 from mgie.prompts import IMAGE_TOKENS
 from mgie.visual_tokens import VISUAL_TOKENS
@@ -164,10 +164,7 @@ def write_tokenizer(files: "Official", preset: "Preset", folder: Path) -> None:
     """LLaVA's tokenizer with the visual tokens behind it, whose ids must be the last rows of the embeddings."""
     from mgie.tokenizer import Tokenizer
 
-    places = [files.llava.where] + ([files.base.where] if files.base else [])
-    source = next((place / name for place in places for name in TOKENIZER_FILES if (place / name).is_file()), None)
-    if source is None:
-        raise FileNotFoundError(f"{places[0]} has no {' and no '.join(TOKENIZER_FILES)}; get LLaVA's folder again")
+    source = tokenizer_file(files.llava, files.base)
     tokenizer = official_tokenizer(source, preset.vocab)
     shown = {token: tokenizer.special.get(token) for token in (*IMAGE_TOKENS, *VISUAL_TOKENS)}
     wanted = {t: preset.vocab - len(shown) + i for i, t in enumerate(shown)}
@@ -177,11 +174,20 @@ def write_tokenizer(files: "Official", preset: "Preset", folder: Path) -> None:
     Tokenizer.save_pretrained(tokenizer, folder)
 
 
-def official_tokenizer(source: Path, vocab: int) -> "Tokenizer":
-    """Image tokens by added_tokens.json where there is one, else the rows before the visual tokens."""
+def tokenizer_file(llava: Shards, base: Shards | None) -> Path:
+    places = [llava.where] + ([base.where] if base else [])
+    source = next((place / name for place in places for name in TOKENIZER_FILES if (place / name).is_file()), None)
+    if source is None:
+        raise FileNotFoundError(f"{places[0]} has no {' and no '.join(TOKENIZER_FILES)}; get LLaVA's folder again")
+    return source
+
+
+def official_tokenizer(
+    source: Path, vocab: int, tokens: tuple[str, ...] = (*IMAGE_TOKENS, *VISUAL_TOKENS)
+) -> "Tokenizer":
+    """source: its file. tokens: what has the last ids of the vocabulary, where added_tokens.json says nothing else."""
     from mgie.tokenizer import Tokenizer
 
-    tokens = (*IMAGE_TOKENS, *VISUAL_TOKENS)
     ids = {token: vocab - len(tokens) + i for i, token in enumerate(tokens)}
     path = source.with_name("added_tokens.json")
     ids |= {token: i for token, i in (read_json(path) if path.is_file() else {}).items() if token in tokens}

@@ -1,0 +1,33 @@
+"""LGIE: the LLM derives the expressive instruction from the instruction alone, without seeing the image.
+
+Forms: e2e (MGIEPipeline without eyes), fz and ft (any LLaMA or LLaVA writes, InsPix2Pix edits; baselines/two_step.py).
+Assumptions, since the paper does not say: the same question and template without image tokens, and an e2e form with
+edit head and visual tokens. No checkpoint was released.
+"""
+
+from bench.records import Example, Output
+from bench.settings import EditSettings, ModelSettings
+
+
+class LGIE:
+    name = "lgie"
+
+    def __init__(self, spec: ModelSettings) -> None:
+        if spec.form == "e2e":
+            from mgie.model import EndToEnd
+
+            self.form = EndToEnd(spec, eyes=False)
+        else:
+            from baselines.two_step import TwoStep
+
+            self.form = TwoStep(spec, eyes=False)
+
+    @property
+    def defaults(self) -> EditSettings:
+        return self.form.defaults
+
+    def fingerprint(self) -> dict[str, str]:
+        return self.form.fingerprint()
+
+    def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
+        return self.form.edit(examples, settings, seeds)
