@@ -85,7 +85,7 @@ def check_ssim(settings):
 
 def check_lpips(settings):
     """The package, with the same random network and its own calibrated layers."""
-    reference = reference_lpips("alex", settings.lpips_weights)
+    reference = reference_lpips("squeeze", settings.lpips_weights)
     of = all_pairs()
     close(ours("lpips", of, settings), [reference(p.output.image, p.goal.image) for p in of], 1e-6)
 
@@ -122,7 +122,7 @@ def check_one_value_a_pair(settings):
     """A batch through the pure functions gives each pair's own value, in order: never the batch's mean."""
     tensors = [images.to_tensor(drawn(seed, 48, 40)) for seed in range(6)]
     outputs, goals = torch.stack(tensors[:3]), torch.stack(tensors[3:])
-    network = lpips_backbone.perceptual("alex", settings.lpips_weights, "linear", "cpu")
+    network = lpips_backbone.perceptual("squeeze", settings.lpips_weights, "linear", "cpu")
     for function, more in ((l1_module.l1, ()), (ssim_module.ssim, ()), (lpips_module.lpips, (network,))):
         together = function(outputs, goals, *more)
         assert together.shape == (3,)
@@ -223,11 +223,16 @@ def image_feature(settings, image, pixels=None):
         return pooled(hf_clip(settings.clip).get_image_features(seen(image, 48, "clip") if pixels is None else pixels))
 
 
-def text_ids(text):
-    """clip.tokenize(text, truncate=True): the last place of a long text holds the end token."""
+@cache
+def tokenizer():
     from open_clip.tokenizer import SimpleTokenizer
 
-    ids = [49406, *SimpleTokenizer().encode(text), 49407]
+    return SimpleTokenizer()
+
+
+def text_ids(text):
+    """clip.tokenize(text, truncate=True): the last place of a long text holds the end token."""
+    ids = [49406, *tokenizer().encode(text), 49407]
     if len(ids) > 77:
         ids = [*ids[:76], 49407]
     return torch.tensor([ids + [0] * (77 - len(ids))])

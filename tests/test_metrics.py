@@ -106,6 +106,27 @@ def test_the_batch_size_moves_a_value_by_less_than_the_stated_tolerance(name, si
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 if name == "clip_s" else 1e-5)
 
 
+@pytest.mark.parametrize("name", ["ssim", "dino", "cts"])
+def test_the_number_of_threads_moves_a_value_by_less_than_the_stated_tolerance(name, settings):
+    threads = torch.get_num_threads()
+    expected = ours(name, awkward_pairs(), settings)
+    torch.set_num_threads(2 if threads == 1 else 1)
+    try:
+        found = ours(name, awkward_pairs(), settings)
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 if name == "clip_s" else 1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("name", METRICS)
+def test_a_gpu_gives_the_values_of_the_cpu(name, settings):
+    found = ours(name, awkward_pairs(), replace(settings, metric_device="cuda"))
+    expected = ours(name, awkward_pairs(), settings)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2 if name == "clip_s" else 1e-4)
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_the_same_call_gives_the_same_bits(name, settings):
     assert ours(name, awkward_pairs(), settings).tolist() == ours(name, awkward_pairs(), settings).tolist()

@@ -10,15 +10,20 @@ from tiny_networks import drawn, pair, tiny_clip, tiny_settings, tiny_trunk
 
 from bench.backbones import clip as clip_backbone
 from bench.backbones import weights
+from bench.backbones.dino import dino_of
 from bench.features import FeatureCache
 from bench.metrics.pairs import Picture
 from bench.registry import METRICS, load
 from bench.settings import MetricSettings
 
 
+def clip_of(spec) -> clip_backbone.CLIP:
+    return clip_backbone.clip_of(MetricSettings(clip=str(spec), metric_device="cpu", metric_batch_size=2))
+
+
 def test_the_protocol_follows_the_weights_and_the_config(tmp_path):
     def protocol(folder):
-        return clip_backbone.CLIP(str(folder), "cpu").protocol
+        return clip_of(folder).protocol
 
     first, again = tiny_clip(tmp_path / "a" / "clip"), tiny_clip(tmp_path / "b" / "clip")
     other_weights = tiny_clip(tmp_path / "c" / "clip", seed=1)
@@ -27,13 +32,25 @@ def test_the_protocol_follows_the_weights_and_the_config(tmp_path):
     assert len({protocol(f) for f in (first, other_weights, other_activation)}) == 3
 
 
+def test_new_weights_under_the_same_path_are_another_network(tmp_path):
+    settings, of = tiny_settings(tmp_path), pair(drawn(1, 50, 50), drawn(2, 50, 50))
+    for name, file in (("cvs", "clip/open_clip_model"), ("dino", "dino/model"), ("lpips", "squeeze")):
+        file = tmp_path / f"{file}.safetensors"
+        before = load(METRICS, name, "metric")(settings, FeatureCache(None))
+        old = before([of])
+        save_file({key: value * 1.5 for key, value in load_file(file).items()}, file)
+        after = load(METRICS, name, "metric")(settings, FeatureCache(None))
+        assert after.protocol != before.protocol
+        assert after([of]) != old
+
+
 def test_a_local_checkpoint_of_a_built_in_model_is_read(tmp_path):
     import open_clip
 
     network = open_clip.create_model("ViT-S-32-alt", load_weights=False)  # a small one of those open_clip names
     file = tmp_path / "own.safetensors"
     save_file(network.state_dict(), file)
-    clip = clip_backbone.CLIP(f"ViT-S-32-alt/{file}", "cpu", 2)
+    clip = clip_of(f"ViT-S-32-alt/{file}")
     assert f"ViT-S-32-alt/own.safetensors sha256:{weights.digest(file)[:8]} fp32" in clip.protocol
     assert "bicubic 224, centre crop" in clip.protocol
     image = drawn(1, 60, 40)
@@ -44,13 +61,13 @@ def test_a_local_checkpoint_of_a_built_in_model_is_read(tmp_path):
 
 def test_openai_weights_with_the_wrong_activation_are_refused():
     with pytest.raises(ValueError, match="ViT-B-32-quickgelu/openai"):
-        clip_backbone.CLIP("ViT-B-32/openai", "cpu")
+        clip_of("ViT-B-32/openai")
 
 
 @pytest.mark.parametrize("spec", ["ViT-B-32-quickgelu", "ViT-B-32-quickgelu/opanai", "ViT-Z-99/openai"])
 def test_a_clip_that_is_no_name_is_wrong_use(spec):
     with pytest.raises(ValueError, match="--clip"):
-        clip_backbone.CLIP(spec, "cpu")
+        clip_of(spec)
 
 
 @pytest.fixture
@@ -97,8 +114,6 @@ def test_a_file_in_the_hubs_cache_is_used_without_the_hub(offline, tmp_path):
 
 @pytest.mark.parametrize("damage", ["missing key", "extra key", "wrong size", "not safetensors", "cut short"])
 def test_weights_that_do_not_fit_are_refused_by_name(damage, tmp_path):
-    from bench.backbones.dino import DINONetwork
-
     settings = tiny_settings(tmp_path)
     file = tmp_path / "dino" / "model.safetensors"
     state = load_file(file)
@@ -114,7 +129,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(damage, tmp_path):
     elif damage == "cut short":
         file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(ValueError, match=r"model\.safetensors"):
-        DINONetwork(settings.dino, "cpu").images([Picture.of(drawn(1, 64, 64))], FeatureCache(None))
+        dino_of(settings).images([Picture.of(drawn(1, 64, 64))], FeatureCache(None))
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -133,7 +148,7 @@ def test_a_pickle_is_not_run(tmp_path):
 
 
 def test_an_lpips_network_of_another_kind_is_refused(tmp_path):
-    file = tiny_trunk(tmp_path / "squeeze.safetensors", "squeeze")
+    file = tiny_trunk(tmp_path / "squeeze.safetensors")
     settings = MetricSettings(lpips_weights=file, metric_device="cpu")
     metric = load(METRICS, "lpips", "metric")(settings, FeatureCache(None))
     with pytest.raises(ValueError, match="keys missing"):
@@ -142,14 +157,14 @@ def test_an_lpips_network_of_another_kind_is_refused(tmp_path):
 
 def test_a_clip_with_its_own_tokenizer_finds_its_end_token(tmp_path):
     folder = clip_with_own_tokenizer(tmp_path / "own", eos_id=1)
-    clip = clip_backbone.CLIP(str(folder), "cpu")
+    clip = clip_of(folder)
     ids, lengths = clip.tokens(["a red dog", "a red dog " * 30])
     assert ids.shape == (2, 12) and ids[1, -1] == 1 and lengths == [5, 92]
     long, longer, dog, cat = clip.texts(["a red dog " * 30, "a red dog " * 40, "a red dog", "a red cat"]).features
     np.testing.assert_allclose(long, longer, atol=1e-6)  # what was cut cannot matter
     assert np.abs(dog - cat).max() > 1e-3
     with pytest.raises(ValueError, match="eos_id"):
-        clip_backbone.CLIP(str(clip_with_own_tokenizer(tmp_path / "wrong", eos_id=7)), "cpu").texts(["a cat"])
+        clip_of(clip_with_own_tokenizer(tmp_path / "wrong", eos_id=7)).texts(["a cat"])
 
 
 def clip_with_own_tokenizer(folder, eos_id):

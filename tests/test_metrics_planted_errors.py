@@ -138,7 +138,6 @@ def plant_batch_mean(patch):
 
 
 def plant_no_heads(patch):
-    lpips_backbone.perceptual.cache_clear()
     patch.setattr(lpips_backbone, "load_heads", lambda network, file: None)
 
 
@@ -246,12 +245,15 @@ PLANTED = {
 @pytest.mark.parametrize("error", PLANTED)
 def test_a_planted_error_turns_its_check_red(error, settings, monkeypatch):
     check, plant = PLANTED[error]
-    clip_backbone.clip_of.cache_clear()
-    dino_backbone.dino_of.cache_clear()
+    forget_networks()
     try:
         plant(monkeypatch)
         with pytest.raises((AssertionError, ValueError)):
             check(settings)
     finally:
-        for cached in (clip_backbone.clip_of, dino_backbone.dino_of, lpips_backbone.perceptual):
-            cached.cache_clear()
+        forget_networks()
+
+
+def forget_networks():
+    for backbone in (clip_backbone, dino_backbone, lpips_backbone):
+        backbone.shared.cache_clear()

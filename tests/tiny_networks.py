@@ -67,7 +67,7 @@ def tiny_dino(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def tiny_trunk(file: Path, net: str = "alex", seed: int = 0) -> Path:
+def tiny_trunk(file: Path, net: str = "squeeze", seed: int = 0) -> Path:
     """Random weights in torchvision's names, classifier left out."""
     import torch
     from safetensors.torch import save_file
@@ -76,8 +76,11 @@ def tiny_trunk(file: Path, net: str = "alex", seed: int = 0) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = {"alex": models.alexnet, "squeeze": models.squeezenet1_1, "vgg": models.vgg16}[net](weights=None)
-    save_file({f"features.{name}": value for name, value in network.features.state_dict().items()}, file)
+        if net == "vgg":  # without its 120 M classifier
+            features = models.vgg.make_layers(models.vgg.cfgs["D"])
+        else:
+            features = {"alex": models.alexnet, "squeeze": models.squeezenet1_1}[net](weights=None).features
+    save_file({f"features.{name}": value for name, value in features.state_dict().items()}, file)
     return file
 
 
@@ -85,7 +88,8 @@ def tiny_settings(folder: Path) -> MetricSettings:
     return MetricSettings(
         clip=str(tiny_clip(folder / "clip")),
         dino=str(tiny_dino(folder / "dino")),
-        lpips_weights=tiny_trunk(folder / "alex.safetensors"),
+        lpips="squeeze",  # the smallest of the package's networks
+        lpips_weights=tiny_trunk(folder / "squeeze.safetensors"),
         metric_device="cpu",
     )
 

@@ -33,9 +33,12 @@ class Source(NamedTuple):
     name: str  # a built-in model name, or local-dir:<folder>
     shown: str  # in the protocol
     weights: Path
-    described_by: tuple[Path, ...]  # files that, besides the weights, decide what comes out
-    config: dict
-    preprocess: dict
+    described_by: tuple[Path, ...] = ()  # files that, besides the weights, decide what comes out
+    config: str = "{}"  # JSON: open_clip's model config
+    preprocess: str = "{}"  # JSON: what its transform does otherwise than OpenAI's
+
+    def sha256(self) -> str:
+        return digest(self.weights, *self.described_by)
 
 
 class Texts(NamedTuple):
@@ -43,24 +46,29 @@ class Texts(NamedTuple):
     truncated: int  # how many texts were longer than the network reads
 
 
-@lru_cache(maxsize=2)
 def clip_of(settings: MetricSettings) -> "CLIP":
-    """One network for all metrics that ask for it."""
-    return CLIP(settings.clip, settings.metric_device, settings.metric_batch_size)
+    """One network for all metrics that ask for the same weights."""
+    source = find(settings.clip)
+    return shared(source, source.sha256(), device_of(settings.metric_device), settings.metric_batch_size)
+
+
+@lru_cache(maxsize=2)
+def shared(source: "Source", sha256: str, device: str, batch_size: int) -> "CLIP":
+    return CLIP(source, device, batch_size)
 
 
 class CLIP:
     """Cheap to make: the network is loaded at the first image."""
 
-    def __init__(self, spec: str, device: str = "auto", batch_size: int = 16) -> None:
+    def __init__(self, source: Source, device: str, batch_size: int) -> None:
         from open_clip import get_tokenizer
         from open_clip.transform import PreprocessCfg
 
-        self.source, self.device, self.batch_size = find(spec), device_of(device), batch_size
-        self.sha256 = digest(self.source.weights, *self.source.described_by)
-        size = self.source.config["vision_cfg"]["image_size"]
-        self.preprocess = PreprocessCfg(**{**self.source.preprocess, "size": size})
-        self.tokenizer = get_tokenizer(self.source.name)
+        self.source, self.device, self.batch_size, self.sha256 = source, device, batch_size, source.sha256()
+        self.config = json.loads(source.config)
+        size = self.config["vision_cfg"]["image_size"]
+        self.preprocess = PreprocessCfg(**{**json.loads(source.preprocess), "size": size})
+        self.tokenizer = get_tokenizer(source.name)
         crop = "centre crop" if self.preprocess.resize_mode == "shortest" else self.preprocess.resize_mode
         self.network_id = f"open_clip {self.source.shown} sha256:{self.sha256[:8]} fp32"
         self.protocol = f"{self.network_id}, own transform ({self.preprocess.interpolation} {size}, {crop})"
@@ -111,7 +119,7 @@ class CLIP:
 
     def tokens(self, texts: list[str]) -> tuple["Tensor", list[int]]:
         """(n, context length) ids, and how long each text would have been. Raises ValueError for a lost end token."""
-        ids, text_cfg = self.tokenizer(texts), self.source.config["text_cfg"]
+        ids, text_cfg = self.tokenizer(texts), self.config["text_cfg"]
         pool, end = text_cfg.get("pool_type", "argmax"), self.end_token
         looked_for = text_cfg.get("eos_id", 2) if pool == "eos" else end
         found = ids.max(dim=1).values == end if pool == "argmax" else (ids == end).any(dim=1)
@@ -158,14 +166,14 @@ def find(spec: str) -> Source:
             known = ", ".join(list_pretrained_tags_by_model(name)) or "none"
             wrong = FileNotFoundError if "/" in pretrained or "." in pretrained else ValueError
             raise wrong(f"--clip {spec}: no file {pretrained}, and no weights of {name} called so; known: {known}")
-        return Source(name, f"{name}/{Path(pretrained).name}", Path(pretrained), (), config, {})
+        return Source(name, f"{name}/{Path(pretrained).name}", Path(pretrained), (), json.dumps(config))
     if bool(tag.get("quick_gelu")) != bool(config.get("quick_gelu")):
         other = name.removesuffix("-quickgelu") if config.get("quick_gelu") else f"{name}-quickgelu"
         raise ValueError(f"--clip {spec}: its weights need another activation than {name}; use {other}/{pretrained}")
     repo, _, file = tag["hf_hub"].rpartition("/")
     weights = from_hub(repo, (file,) if file else WEIGHTS[::2], f"CLIP {spec}", f"--clip {name}/FILE")
     preprocess = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode")}
-    return Source(name, spec, weights, (), config, preprocess)
+    return Source(name, spec, weights, (), json.dumps(config), json.dumps(preprocess))
 
 
 def in_folder(folder: Path) -> Source:
@@ -180,5 +188,5 @@ def in_folder(folder: Path) -> Source:
     if not found:
         raise FileNotFoundError(f"--clip {folder}: no weights in it; expected {WEIGHTS[0]}")
     tokenizer = [folder / name for name in TOKENIZER if (folder / name).is_file()]
-    config, preprocess = data["model_cfg"], data.get("preprocess_cfg", {})
+    config, preprocess = json.dumps(data["model_cfg"]), json.dumps(data.get("preprocess_cfg", {}))
     return Source(f"local-dir:{folder}", folder.name, found[0], (described, *tokenizer), config, preprocess)

@@ -35,18 +35,25 @@ class Source(NamedTuple):
     size: int
     norm: tuple
 
+    def sha256(self) -> str:
+        return digest(self.weights, *self.described_by)
+
+
+def dino_of(settings: MetricSettings) -> "DINONetwork":
+    source = find(settings.dino)
+    return shared(source, source.sha256(), device_of(settings.metric_device), settings.metric_batch_size)
+
 
 @lru_cache(maxsize=2)
-def dino_of(settings: MetricSettings) -> "DINONetwork":
-    return DINONetwork(settings.dino, settings.metric_device, settings.metric_batch_size)
+def shared(source: "Source", sha256: str, device: str, batch_size: int) -> "DINONetwork":
+    return DINONetwork(source, device, batch_size)
 
 
 class DINONetwork:
     """Cheap to make: the network is loaded at the first image."""
 
-    def __init__(self, spec: str, device: str = "auto", batch_size: int = 16) -> None:
-        self.source, self.device, self.batch_size = find(spec), device_of(device), batch_size
-        self.sha256 = digest(self.source.weights, *self.source.described_by)
+    def __init__(self, source: Source, device: str, batch_size: int) -> None:
+        self.source, self.device, self.batch_size, self.sha256 = source, device, batch_size, source.sha256()
         self.resize_to = round(self.source.size * 256 / 224)
         norm = "ImageNet norm" if self.source.norm == IMAGENET else f"norm {self.source.norm}"
         self.protocol = (

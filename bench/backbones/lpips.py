@@ -70,9 +70,13 @@ def describe(settings: MetricSettings, weights: Path) -> str:
     return f"{settings.lpips} {whose} sha256:{sha256} fp32, {heads}"
 
 
-@lru_cache(maxsize=2)
 def perceptual(net: str, weights: Path, heads: str, device: str) -> Perceptual:
     """The network, loaded. net: alex, vgg, squeeze; heads: linear, none."""
+    return shared(net, weights, digest(weights), heads, device_of(device))
+
+
+@lru_cache(maxsize=2)
+def shared(net: str, weights: Path, sha256: str, heads: str, device: str) -> Perceptual:
     import lpips
 
     with warnings.catch_warnings():
@@ -84,8 +88,7 @@ def perceptual(net: str, weights: Path, heads: str, device: str) -> Perceptual:
     load_exactly(network.net, state, weights)
     if heads == "linear":
         load_heads(network, Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth")
-    network.eval().requires_grad_(False).to(device_of(device))
-    return Perceptual(network, device_of(device))
+    return Perceptual(network.eval().requires_grad_(False).to(device), device)
 
 
 def sliced(key: str, net: "nn.Module") -> str:

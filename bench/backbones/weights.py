@@ -66,14 +66,19 @@ def answers_now(url: str) -> bool:
         return False
 
 
-@lru_cache
 def digest(*files: Path) -> str:
     """SHA-256 of a file; of the names and SHA-256 of several."""
     if len(files) > 1:
         lines = [f"{file.name} {digest(file)}\n" for file in files]
         return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
-    with open(files[0], "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    stat = files[0].stat()
+    return digest_of(files[0], stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache
+def digest_of(file: Path, size: int, modified: int) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def read_state(file: Path) -> dict[str, "Tensor"]:

@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 def l1(output: "Tensor", goal: "Tensor") -> "Tensor":
     """output, goal: (B, 3, H, W) in [0, 1]. Returns (B,) float64: one value a pair, never the batch mean."""
+    import torch
+
     same_shape("l1", output, goal)
     in_unit_range("l1", output, goal)
-    return (output.double() - goal.double()).abs().flatten(1).mean(dim=1)
+    return (output - goal).abs_().flatten(1).mean(dim=1, dtype=torch.float64)
 
 
 class L1:
     name, better, needs, networks = "l1", "lower", ("goal_image",), ()
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
-        self.protocol = f"l1: {RESIZE_RULE}, [0, 1], mean over RGB, float64"
+        self.protocol = f"l1: {RESIZE_RULE}, [0, 1], mean over RGB in float64"
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
         return [Value(l1(*at_goal_size(pair)).item()) for pair in pairs]
