@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mgie.guidance import guide, guided
+from mgie.guidance import copies, guide
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
@@ -62,20 +62,17 @@ def denoise(
     if noise is None:
         noise = start_noise(condition.shape, generators, condition.device)
     latents = noise * scheduler.init_noise_sigma                                  # (B, C, h, w)
-    guiding = guided(guidance_scale, image_guidance_scale)
-    if guiding:
-        # quirk: the stack is [image and instruction | image and NULL | no image and NULL], in this order
-        null = null.expand_as(embeds)
-        embeds = torch.cat([embeds, null, null])                                  # (3B, Q, F)
-        condition = torch.cat([condition, condition, torch.zeros_like(condition)])
+    n, null = copies(guidance_scale, image_guidance_scale), null.expand_as(embeds)
+    # quirk: the stack is [image and instruction | image and NULL | no image and NULL], in this order
+    embeds = torch.cat([embeds, null, null][:n])                                  # (nB, Q, F)
+    condition = torch.cat([condition, condition, torch.zeros_like(condition)][:n])
     embeds, draws = embeds.to(unet.dtype), _draws(scheduler, generators)
     extra = len(scheduler.timesteps) - num_inference_steps * scheduler.order
     for i, t in enumerate(scheduler.timesteps):
-        noisy = scheduler.scale_model_input(torch.cat([latents] * 3) if guiding else latents, t)
-        model_input = torch.cat([noisy, condition], dim=1).to(unet.dtype)         # (3B or B, 2C, h, w)
+        noisy = scheduler.scale_model_input(torch.cat([latents] * n), t)
+        model_input = torch.cat([noisy, condition], dim=1).to(unet.dtype)         # (nB, 2C, h, w)
         predicted = unet(model_input, t, encoder_hidden_states=embeds, return_dict=False)[0].float()
-        if guiding:
-            predicted = guide(predicted, guidance_scale, image_guidance_scale)    # (B, C, h, w)
+        predicted = guide(predicted, guidance_scale, image_guidance_scale)        # (B, C, h, w)
         latents = scheduler.step(predicted, t, latents, return_dict=False, **draws)[0]
         # extra calls of the UNet (PNDM, second order) are no steps of their own, as in diffusers' progress bar
         whole = i + 1 > extra and (i + 1) % scheduler.order == 0

@@ -46,7 +46,7 @@ def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None") ->
     from mgie.mllm import MLLM
     from mgie.preprocess import ClipProcessor
     from mgie.tokenizer import Tokenizer
-    from mgie.weights import load_library_model, read_safetensors, refuse_nan, stored_dtype
+    from mgie.weights import load_library_model, read_safetensors, refuse_nan
 
     path = find(name)
     index = json.loads((path / INDEX).read_text())
@@ -57,8 +57,8 @@ def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None") ->
     parts = {
         "mllm": MLLM.from_pretrained(path, tokenizer.image_start, tokenizer.image_patch, dtype),
         "edit_head": EditHead.from_pretrained(path / "edit_head", dtype),
-        "unet": load_library_model(diffusers.UNet2DConditionModel, path / "unet", torch_dtype=dtype or stored_dtype(path / "unet")),
-        "vae": load_library_model(diffusers.AutoencoderKL, path / "vae", torch_dtype=dtype or stored_dtype(path / "vae")),
+        "unet": load_library_model(diffusers.UNet2DConditionModel, path / "unet", dtype),
+        "vae": load_library_model(diffusers.AutoencoderKL, path / "vae", dtype),
     }
     for part, module in parts.items():
         refuse_nan(module, f"{path}: {part}")

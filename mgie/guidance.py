@@ -6,18 +6,27 @@ Convention: StableDiffusionInstructPix2PixPipeline of diffusers, with its rule f
 from torch import Tensor
 
 
-def guided(guidance_scale: float, image_guidance_scale: float) -> bool:
-    """Whether guidance is on. Raises ValueError for a scale below 1.
+def copies(guidance_scale: float, image_guidance_scale: float) -> int:
+    """How many times each image goes through the UNet at a step: 1 without guidance, else 3, or 2 where that is exact.
 
     quirk: guidance_scale exactly 1 turns guidance off altogether, image_guidance_scale included (diffusers).
+    With image_guidance_scale exactly 1 the answer to neither condition cancels out and is not asked for.
+    Raises ValueError for a scale below 1.
     """
     for name, scale in (("guidance_scale", guidance_scale), ("image_guidance_scale", image_guidance_scale)):
         if not 1 <= scale < float("inf"):
             raise ValueError(f"{name} is {scale}; it must be at least 1 (1: no extra weight)")
-    return guidance_scale > 1
+    if guidance_scale == 1:
+        return 1
+    return 2 if image_guidance_scale == 1 else 3
 
 
 def guide(noise: Tensor, guidance_scale: float, image_guidance_scale: float) -> Tensor:
-    """noise: (3B, C, h, w), stacked as [image and instruction | image only | neither]. Returns (B, C, h, w)."""
-    full, image, neither = noise.chunk(3)                        # (B, C, h, w) each
-    return neither + guidance_scale * (full - image) + image_guidance_scale * (image - neither)
+    """noise: (nB, C, h, w), copies stacked as [image and instruction | image only | neither]. Returns (B, C, h, w)."""
+    n = copies(guidance_scale, image_guidance_scale)
+    if n == 1:
+        return noise
+    full, image, *neither = noise.chunk(n)                       # (B, C, h, w) each
+    if n == 2:
+        return image + guidance_scale * (full - image)
+    return neither[0] + guidance_scale * (full - image) + image_guidance_scale * (image - neither[0])

@@ -100,10 +100,10 @@ class MLLM(nn.Module):
         from transformers import CLIPVisionModel, LlamaForCausalLM
 
         folder = Path(folder)
-        llama = load_library_model(LlamaForCausalLM, folder / "llama", dtype=dtype or "auto")
+        llama = load_library_model(LlamaForCausalLM, folder / "llama", dtype)
         if not (folder / "tower").exists():
             return cls(llama, None, None, None, None).eval()
-        tower = load_library_model(CLIPVisionModel, folder / "tower", dtype=dtype or "auto")
+        tower = load_library_model(CLIPVisionModel, folder / "tower", dtype)
         state = read_safetensors(folder / "projector" / "model.safetensors")
         projector = nn.Linear(tower.config.hidden_size, llama.config.hidden_size, dtype=dtype or llama.dtype)
         load_exactly(projector, state)

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mgie import diffusion, folder, generate
-from mgie.guidance import guided
+from mgie.guidance import copies
 from mgie.inputs import Inputs, fit_prompt
 from mgie.preprocess import ClipProcessor, edit_pixels, to_images
 from mgie.prompts import build_answer, tidy
@@ -202,7 +202,7 @@ class MGIEPipeline:
     def _guidance(self, guidance_scale: float | None, image_guidance_scale: float | None) -> tuple[float, float]:
         text = self.preset.guidance_scale if guidance_scale is None else guidance_scale
         image = self.preset.image_guidance_scale if image_guidance_scale is None else image_guidance_scale
-        if not guided(text, image):
+        if copies(text, image) == 1:
             self.notice("guidance_scale is 1: guidance is off, and image_guidance_scale has no effect")
         elif image_guidance_scale == 1:
             self.notice("image_guidance_scale is 1: the input image gets no extra weight")

@@ -41,18 +41,20 @@ def read_safetensors(path: Path) -> "dict[str, Tensor]":
         raise ValueError(f"{path} is damaged ({error}); copy or make it again") from error
 
 
-def load_library_model(cls: type, folder: Path, **dtype: "dtype | str") -> "nn.Module":
+def load_library_model(cls: type, folder: Path, dtype: "dtype | None" = None) -> "nn.Module":
     """A transformers or diffusers model from its folder of safetensors, whole or not at all, in eval mode.
 
-    dtype: under the library's own name, `dtype` (transformers, where "auto" is the weights' own) or `torch_dtype`.
+    dtype: None keeps the weights' own.
     """
     from safetensors import SafetensorError
 
     folder = Path(folder)
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"{cls.__name__}: no config.json in {folder}; the folder is incomplete, make it again")
+    name = "dtype" if cls.__module__.startswith("transformers") else "torch_dtype"
+    options = {name: dtype or stored_dtype(folder), "use_safetensors": True, "output_loading_info": True}
     try:
-        model, info = cls.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **dtype)
+        model, info = cls.from_pretrained(folder, **options)
     except (RuntimeError, ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"{folder}: weights and config.json do not fit: {str(error).strip()[:300]}") from error
     kinds = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")

@@ -99,6 +99,19 @@ def test_half_precision_weights_are_loaded_as_the_dtype_that_is_asked_for(pipe, 
                       pipe(tiny.picture(), "x", generator=tiny.generators(0)).images[0]) < 64
 
 
+def test_offloaded_weights_give_the_same_edit_and_stay_where_they_are():
+    pipe = tiny.build()
+    edit = lambda: pipe(tiny.picture(), "add snow", generator=tiny.generators(0))  # noqa: E731
+    before = edit()
+    pipe.enable_model_cpu_offload("cpu")
+    assert pipe.mllm.llama.lm_head.weight.device.type == "meta"  # it comes to the device for its own forward only
+    after = edit()
+    assert after.expressive_instructions == before.expressive_instructions
+    assert difference(before.images[0], after.images[0]) == 0
+    with pytest.raises(ValueError, match="offloaded"):
+        pipe.to("cpu")
+
+
 def test_bfloat16_edits_end_to_end():
     pipe = tiny.build().to(dtype=torch.bfloat16)
     output = pipe([tiny.picture(), tiny.picture(1)], "add snow", generator=tiny.generators(0, 1))
