@@ -11,6 +11,7 @@ import fcntl
 import json
 import math
 import os
+import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -55,11 +56,13 @@ def train(args: Namespace, recipe: Recipe) -> None:
                "start": start_name(args), "recipe": recipe.name, "min_snr": args.min_snr,
                "resolution": args.resolution, "texts": sha256(repr(pairs.texts()).encode()).hexdigest(),
                "gradient_checkpointing": args.gradient_checkpointing, "loop": asdict(settings)}
-        remember(args.out, run, accelerator)
+        begin(args.out, run, accelerator)
         say(accelerator, described(args, run, recipe, settings))
         with accelerator.main_process_first():
             folder = start(args, kind, pairs, recipe, args.out)
         trainee = starts.load(folder, kind, args.preset, args.resolution, args.min_snr)
+        if accelerator.is_main_process and not (args.out / SETTINGS).exists():
+            checkpoint.write_json(args.out / SETTINGS, run)  # not before: a refused start is no run
         data = training_set(args, pairs, trainee, settings, accelerator)
         if args.gradient_checkpointing:
             checkpoint_gradients(trainee.model)
@@ -166,15 +169,17 @@ def checkpoint_gradients(model: torch.nn.Module) -> None:
         model.mllm.llama.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def remember(out: Path, run: dict, accelerator: object) -> None:
-    """Writes the settings of a new run; refuses to continue another one."""
+def begin(out: Path, run: dict, accelerator: object) -> None:
+    """Refuses to continue another run; clears what a start that was refused has left."""
     path = out / SETTINGS
-    if accelerator.is_main_process and not path.exists():
-        checkpoint.write_json(path, run)
-    accelerator.wait_for_everyone()
+    if not path.exists():
+        if accelerator.is_main_process:
+            for left in (out / ".start", out / ".precomputed"):
+                shutil.rmtree(left, ignore_errors=True)
+        accelerator.wait_for_everyone()
+        return
     before = json.loads(path.read_text(encoding="utf-8"))
-    now = json.loads(json.dumps(run))
-    differs = [f"{name}: {a!r}, now {b!r}" for name, a, b in differences(before, now)]
+    differs = [f"{name}: {a!r}, now {b!r}" for name, a, b in differences(before, json.loads(json.dumps(run)))]
     if differs:
         raise ValueError(f"{out} holds a run with other settings ({'; '.join(differs)}); give the same command to "
                          "continue it, or another --out")
