@@ -162,7 +162,8 @@ class MGIEPipeline:
         if given.expressive is None:
             settings = (max_new_tokens, self.preset.no_repeat_ngram_size)
             return generate.decode(self.mllm, self.tokenizer, prompts, pixels, self.device, *settings)
-        answers = [self.tokenizer.encode(build_answer(text), "slow")[1:] for text in given.expressive]
+        # as a training row has it: no <s>, and one blank before the first word, which a piece of text always gets
+        answers = [self.tokenizer.encode(build_answer(text).lstrip(), "slow")[1:] for text in given.expressive]
         return generate.read(self.mllm, self.tokenizer, prompts, answers, pixels, self.device)
 
     def _condition(self, answers: list[generate.Answer]) -> tuple[Tensor, Tensor]:
@@ -212,7 +213,7 @@ class MGIEPipeline:
         """The expressive instruction and its number of tokens."""
         stops = [i for i, token in enumerate(answer.ids) if token in (self.tokenizer.visual[0], self.tokenizer.eos)]
         ids = answer.ids[: stops[0]] if stops else answer.ids
-        return tidy(self.tokenizer.decode(ids)), len(ids)
+        return tidy(f"ASSISTANT: {self.tokenizer.decode(ids)}"), len(ids)
 
     def _bar(self, total: int) -> object:
         from tqdm import tqdm

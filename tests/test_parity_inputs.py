@@ -64,6 +64,12 @@ def test_token_ids_follow_the_rule_of_the_slow_and_of_the_fast_tokenizer(recorde
         assert ours == runs(case[ids]), case["instruction"]
 
 
+def test_an_answer_that_is_given_gets_the_ids_that_training_gave_it(recorded, slow):
+    for case in recorded["cases"]:
+        answer = slow(build_answer(case["expressive"]).lstrip())[1:]
+        assert runs(case["demo_ids_slow"]) + answer == runs(case["train_ids_slow"]), case["expressive"]
+
+
 def test_labels_cover_the_answer_and_nothing_else(recorded, slow):
     pad = recorded["special_ids"]["<unk>"]
     for case in recorded["cases"]:

@@ -66,6 +66,10 @@ def test_logits_and_states_equal_the_official_ones(golden, mllm):
         output = mllm(ids, mask, torch.from_numpy(arrays["images"]))
         close(output.logits, arrays["logits"])
         close(output.states, arrays["last_hidden"])
+        embedded = mllm.embed(ids, torch.from_numpy(arrays["images"]))  # with the image in its place
+        close(embedded, arrays["hidden_layer0"])
+        layers = mllm.llama.model(inputs_embeds=embedded, attention_mask=mask, output_hidden_states=True).hidden_states
+        close(layers[1], arrays["hidden_layer1"])
         text = torch.from_numpy(arrays["text_input_ids"])
         alone = mllm(text, torch.ones_like(text))
     close(alone.logits, arrays["text_logits"])
