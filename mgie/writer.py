@@ -205,7 +205,7 @@ class LibraryWriter:
         import torch
 
         config = self.model.config.get_text_config()
-        patches = 0 if images is None else 1024  # more than any LLaVA's image becomes
+        patches = 0 if images is None else self.model.config.image_seq_length
         room = getattr(config, "max_position_embeddings", 2048) - request.max_new_tokens - patches
 
         def encode(text: str) -> list[int]:
