@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.registry import DATASETS, METRICS, MODELS, SUITES, Model
 from bench.runfolder import Busy, RunFolder
 from bench.runner import Run, TooManyFailures, edit_all, manifest_hash
-from bench.scoring import ChangedImages, load_metrics, score_all
+from bench.scoring import ChangedImages, load_metrics, protocol_of, score_all
 from bench.settings import DataSettings, EditSettings, MetricSettings, ModelSettings, add_flags, fill, from_flags
 from bench.suites import banner, metrics_of, open_dataset, open_model
 
@@ -167,7 +167,7 @@ def execute(plan: Plan) -> None:
         folder.rewrite("failures.jsonl", failures + unread)
         edited = folder.edits()
         folder.finish({
-            "seeds": len(plan.seeds), "metrics": {name: m.protocol for name, m in metrics.ready.items()},
+            "seeds": len(plan.seeds), "metrics": {name: protocol_of(m, run.edit) for name, m in metrics.ready.items()},
             "not_run": metrics.not_run, "metric_settings": as_strings(plan.metric_settings),
             "n": sum(all((seed, e.id) in edited for seed in plan.seeds) for e in run.scored), "of": len(run.scored),
             "failures": len(failures + unread),

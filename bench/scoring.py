@@ -46,6 +46,14 @@ def load_metrics(names: tuple[str, ...], settings: MetricSettings, cache: Path |
     return Metrics(ready, not_run)
 
 
+def protocol_of(metric: object, settings: EditSettings) -> str:
+    """The metric's own protocol, and what was done to the dataset's images before it saw them."""
+    said = [f"images at most {settings.max_side} px"] if settings.max_side else []
+    said += ["EXIF orientation ignored"] if settings.exif != "apply" else []
+    said += ["alpha dropped"] if settings.alpha != "white" else []
+    return "; ".join([metric.protocol, *said])
+
+
 class Chunk(NamedTuple):
     seed: int
     examples: list[Example]
@@ -73,7 +81,7 @@ def score_all(
             changed = [(chunk.seed, p.edit.example_id) for p in pairs if p.changed]
             if changed:
                 raise ChangedImages(changed)
-            new = score_chunk(chunk, pairs, metrics, reasons)
+            new = score_chunk(chunk, pairs, metrics, reasons, run.edit)
             folder.append("scores.jsonl", new)
             scores |= {(s.seed, s.example_id, s.metric): s for s in new}
             found += [failure(p.example, chunk.seed, p.broken, "score") for p in pairs if p.broken and p.edit]
@@ -91,7 +99,7 @@ def missing_chunks(run: Run, metrics: dict[str, object], seeds: range, size: int
 
             def whole(name: str, seed: int = seed, examples: list[Example] = examples) -> bool:
                 there = [scores.get((seed, e.id, name)) for e in examples]
-                return all(s is not None and s.protocol == metrics[name].protocol for s in there)
+                return all(s is not None and s.protocol == protocol_of(metrics[name], run.edit) for s in there)
 
             todo = [name for name in metrics if not whole(name)]
             if todo:
@@ -139,10 +147,13 @@ def opened(
     return Opened(example, edit, pair, "", changed)
 
 
-def score_chunk(chunk: Chunk, opened: list[Opened], metrics: dict[str, object], reasons: dict) -> list[Score]:
+def score_chunk(
+    chunk: Chunk, opened: list[Opened], metrics: dict[str, object], reasons: dict, settings: EditSettings
+) -> list[Score]:
     rows = []
     for name in chunk.metrics:
         metric, ready, values = metrics[name], [], {}
+        protocol = protocol_of(metric, settings)
         for o in opened:
             if o.edit is None:
                 values[o.example.id] = (
@@ -158,7 +169,6 @@ def score_chunk(chunk: Chunk, opened: list[Opened], metrics: dict[str, object], 
         for pair, value in zip(ready, metric(ready) if ready else [], strict=True):
             values[pair.example.id] = (None if value.value is None else float(value.value), value.reason)
         rows += [
-            Score(o.example.id, o.example.group, chunk.seed, name, *values[o.example.id], metric.protocol)
-            for o in opened
+            Score(o.example.id, o.example.group, chunk.seed, name, *values[o.example.id], protocol) for o in opened
         ]
     return rows

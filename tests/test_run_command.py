@@ -179,3 +179,9 @@ def test_the_tail_of_a_default_run_says_which_metric_was_not_run(data, tmp_path,
     result = run_json(capsys, argv[:where] + argv[where + 2 :])
     assert set(result["metrics"]) == {"l1", "ssim"} and set(result["not_run"]) == {"lpips"}
     assert main(command(data, tmp_path, "--metrics", "lpips")) == 2
+
+
+def test_what_is_done_to_the_images_first_is_part_of_the_protocol(data, tmp_path, capsys):
+    result = run_json(capsys, command(data, tmp_path, "--max-side", "16", "--exif", "ignore"))
+    for m in result["metrics"].values():
+        assert m["protocol"].endswith("; images at most 16 px; EXIF orientation ignored")
