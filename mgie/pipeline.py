@@ -89,9 +89,13 @@ class MGIEPipeline:
         parts |= {"edit_head": self.edit_head, "unet": self.unet, "vae": self.vae}
         return {name: part for name, part in parts.items() if part is not None}
 
-    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "MGIEPipeline":
+    def to(
+        self, device: str | torch.device | torch.dtype | None = None, dtype: torch.dtype | None = None
+    ) -> "MGIEPipeline":
         if self._offloaded:
             raise ValueError("this pipeline is offloaded and places its parts itself; load it again to move it")
+        if isinstance(device, torch.dtype):  # pipe.to(torch.float16), as diffusers allows
+            device, dtype = None, device
         for part in self.components.values():
             nn.Module.to(part, device=device, dtype=dtype)  # diffusers' own `to` warns of float32 parts, even of none
         self.visual_embeddings = self.visual_embeddings.to(device=device, dtype=dtype)

@@ -113,7 +113,8 @@ def test_offloaded_weights_give_the_same_edit_and_stay_where_they_are():
 
 
 def test_bfloat16_edits_end_to_end():
-    pipe = tiny.build().to(dtype=torch.bfloat16)
+    pipe = tiny.build().to(torch.bfloat16)
+    assert pipe.unet.dtype == pipe.visual_embeddings.dtype == torch.bfloat16
     output = pipe([tiny.picture(), tiny.picture(1)], "add snow", generator=tiny.generators(0, 1))
     assert len(output.images) == 2
 
