@@ -164,7 +164,7 @@ class MLLMWriter:
         def encode(text: str) -> list[int]:
             return self.tokenizer.encode(build_prompt(text, patches, request.paragraph), self.rule)
 
-        room = self.mllm.llama.config.max_position_embeddings - request.max_new_tokens
+        request, room = within(request, self.mllm.llama.config.max_position_embeddings)
         prompts = [encode(shortened(text, encode, room)) for text in instructions]
         ids, mask = pad_left(prompts, self.tokenizer.pad, torch.device(self.device))
         with torch.no_grad():
@@ -206,7 +206,8 @@ class LibraryWriter:
 
         config = self.model.config.get_text_config()
         patches = 0 if images is None else self.model.config.image_seq_length
-        room = getattr(config, "max_position_embeddings", 2048) - request.max_new_tokens - patches
+        request, room = within(request, getattr(config, "max_position_embeddings", 2048))
+        room -= patches
 
         def encode(text: str) -> list[int]:
             return self.tokenizer.encode(build_prompt(text, 0, request.paragraph))
@@ -227,6 +228,12 @@ class LibraryWriter:
         answers = [until(row, stops) for row in generated[:, inputs["input_ids"].shape[1] :].tolist()]
         texts = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
         return [Written(text.strip(), len(answer)) for text, answer in zip(texts, answers, strict=True)]
+
+
+def within(request: Request, context: int) -> tuple[Request, int]:
+    """An answer takes at most half of the model's context; the prompt may have the rest."""
+    request = request._replace(max_new_tokens=min(request.max_new_tokens, context // 2))
+    return request, context - request.max_new_tokens
 
 
 def shortened(text: str, encode: Callable[[str], list[int]], room: int) -> str:
