@@ -94,7 +94,7 @@ class TrainingSet(Dataset):
         """image_processor: the tower's, or None without eyes. stored: precomputed arrays, see precompute()."""
         self.pairs, self.rows, self.sizes, self.image_processor = pairs, rows, sizes, image_processor
         self.stored, self.kept, self.unreadable = stored, {}, set()
-        self.texts = pairs.texts() if stored or len(pairs) <= KEPT_ROWS else None
+        self.texts = pairs.texts() if stored is not None else None
 
     def __len__(self) -> int:
         return len(self.pairs)

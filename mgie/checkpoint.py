@@ -41,9 +41,14 @@ def write(out: Path, step: int, keep: int, fill: Callable[[Path], None]) -> Path
     The newest `keep` checkpoints stay. Raises OSError as the disk gives it (full, read-only); nothing half stays named.
     """
     final, temporary = out / FOLDER / f"step-{step:06d}", out / FOLDER / f".unfinished-{step:06d}"
+    from safetensors import SafetensorError
+
     shutil.rmtree(temporary, ignore_errors=True)
     (temporary / TRAINER).mkdir(parents=True)
-    fill(temporary)
+    try:
+        fill(temporary)
+    except SafetensorError as error:  # its own class for a full disk too
+        raise OSError(f"{temporary}: checkpoint of step {step} could not be written: {error}") from error
     for path in temporary.rglob("*"):
         if path.is_file():
             flush(path)

@@ -35,23 +35,27 @@ class Trainee(NamedTuple):
 
 
 def load(folder: Path, kind: tuple[str, str], preset: str | None, resolution: int | None = None,
-         min_snr_gamma: float | None = None) -> Trainee:
+         min_snr_gamma: float | None = None, keep_half: bool = False) -> Trainee:
     """folder: a start. kind: (model, form), a key of joint.TRAINED. preset: its name, or None to accept any.
 
-    resolution: pixels of the diffusion's training images, None for the preset's. Raises FileNotFoundError or ValueError
-    for a folder that is no start of this kind.
+    resolution: pixels of the diffusion's training images, None for the preset's. keep_half: frozen weights of the LLM
+    stay in the precision that they are stored in (half the memory; a bf16 autocast gives the same numbers). Raises
+    FileNotFoundError or ValueError for a folder that is no start of this kind.
     """
     if kind[1] == "e2e" and kind[0] != "inspix2pix":
-        return load_joint(folder, kind, preset, resolution, min_snr_gamma)
+        return load_joint(folder, kind, preset, resolution, min_snr_gamma, None if keep_half else torch.float32)
     return load_text(folder, kind, preset, resolution, min_snr_gamma)
 
 
 def load_joint(folder: Path, kind: tuple[str, str], expected: str | None, resolution: int | None,
-               min_snr_gamma: float | None) -> Trainee:
+               min_snr_gamma: float | None, dtype: torch.dtype | None) -> Trainee:
     if class_of(folder) != "MGIEPipeline":
         raise ValueError(f"--from {folder} is a {class_of(folder)}; --model {kind[0]} --form e2e starts from an "
                          "MGIEPipeline folder (python -m mgie.convert, or an earlier --out of this command)")
-    pipe = MGIEPipeline.from_pretrained(folder, expected, torch.float32)
+    pipe = MGIEPipeline.from_pretrained(folder, expected, dtype)
+    for name, part in pipe.components.items():
+        if name != "llama":
+            part.float()
     eyes = pipe.mllm.tower is not None
     if eyes != (kind[0] == "mgie"):
         raise ValueError(f"--from {folder} is {'MGIE: its MLLM has' if eyes else 'LGIE: its LLM has no'} eyes; "

@@ -80,9 +80,11 @@ def main(argv: list[str] | None = None) -> int:
               file=sys.stderr)
         return 1
     except RuntimeError as error:
-        if type(error).__name__ not in ("Diverged", "OutOfMemoryError"):
+        hints = {"Diverged": "", "OutOfMemoryError": "\nfewer examples at a time: --micro-batch 1; less of each: "
+                 "--gradient-checkpointing. The same command with them continues from the last checkpoint"}
+        if type(error).__name__ not in hints:
             raise
-        print(f"mgie.train: {error}", file=sys.stderr)
+        print(f"mgie.train: {error}{hints[type(error).__name__]}", file=sys.stderr)
         return 1
     return 0
 

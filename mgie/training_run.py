@@ -32,7 +32,7 @@ from mgie.trainer import Loop, LoopSettings
 from mgie.training_data import INSTRUCTION, Pairs, read_pairs, recognise
 
 SETTINGS, LOCK = "training.json", ".lock"
-FREE = {"checkpoint_every", "keep", "workers", "log_every"}  # settings that a continued run may change
+FREE = {"micro_batch", "checkpoint_every", "keep", "workers", "log_every"}  # a continued run may change these
 
 
 def train(args: Namespace, recipe: Recipe) -> None:
@@ -47,6 +47,8 @@ def train(args: Namespace, recipe: Recipe) -> None:
     dataset = args.dataset or recognise(args.data)
     pairs = read_pairs(args.data, dataset, args.expressive, needs_expressive=args.model != "inspix2pix")
     accelerator = Accelerator(cpu=args.device == "cpu")
+    if accelerator.device.type == "cuda":
+        repeatable()
     if args.threads or accelerator.device.type == "cpu":
         torch.set_num_threads(args.threads or 1)  # two threads on shared cores are slower than one
     settings = loop_settings(args, recipe, len(pairs), accelerator.device.type)
@@ -60,7 +62,8 @@ def train(args: Namespace, recipe: Recipe) -> None:
         say(accelerator, described(args, run, recipe, settings))
         with accelerator.main_process_first():
             folder = start(args, kind, pairs, recipe, args.out)
-        trainee = starts.load(folder, kind, args.preset, args.resolution, args.min_snr)
+        half = keeps_half(settings, accelerator)
+        trainee = starts.load(folder, kind, args.preset, args.resolution, args.min_snr, half)
         if accelerator.is_main_process and not (args.out / SETTINGS).exists():
             checkpoint.write_json(args.out / SETTINGS, run)  # not before: a refused start is no run
         data = training_set(args, pairs, trainee, settings, accelerator)
@@ -83,6 +86,21 @@ def train_from(trainee: starts.Trainee, data: TrainingSet, settings: LoopSetting
         _, last = checkpoint.checkpoints(out)[-1]
         checkpoint.publish(last, out)
     say(accelerator, f"done: {settings.steps} steps; the model is in {out}, the curve in {out / 'train.png'}")
+
+
+def keeps_half(settings: LoopSettings, accelerator: object) -> bool:
+    """FSDP wants one dtype; a CPU computes in float32 faster than it casts."""
+    from accelerate import DistributedType
+
+    return (settings.precision == "bf16" and accelerator.device.type == "cuda"
+            and accelerator.distributed_type != DistributedType.FSDP)
+
+
+def repeatable() -> None:
+    """GPU kernels that give the same bits each time, as far as there are such: a resumed run repeats the losses."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as the released script
 
 
 def loop_settings(args: Namespace, recipe: Recipe, pairs: int, device: str) -> LoopSettings:

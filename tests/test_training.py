@@ -90,6 +90,20 @@ def test_bf16_stays_near_float32(tmp_path, start, data, unbroken):
     assert curve(out) != curve(unbroken)
 
 
+def test_frozen_weights_in_half_precision_train_as_in_float32_under_bf16(tmp_path, start, data):
+    half = MGIEPipeline.from_pretrained(start, dtype=torch.float16)
+    half.save_pretrained(tmp_path / "half")
+    whole = train(tmp_path / "whole", tmp_path / "half", data, precision="bf16", steps=3)
+    kept = train(tmp_path / "kept", tmp_path / "half", data, precision="bf16", steps=3, keep_half=True)
+    close(kept, whole, 1e-2)
+    saved = load_file(kept / "llama/model.safetensors")
+    assert saved["model.embed_tokens.weight"].dtype == torch.float32
+    frozen = "model.layers.0.self_attn.q_proj.weight"
+    assert torch.equal(saved[frozen], load_file(tmp_path / "half/llama/model.safetensors")[frozen])
+    assert saved[frozen].dtype == torch.float16
+    assert torch.equal(load_file(whole / "llama/model.safetensors")[frozen], saved[frozen].float())
+
+
 def test_two_processes_equal_one(tmp_path, start, data, unbroken):
     arguments = [sys.executable, str(HERE / "training_runs.py"), str(tmp_path / "out"), str(start), str(data),
                  '{"ema": 0.9, "micro_batch": 2}']

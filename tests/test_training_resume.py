@@ -102,6 +102,20 @@ def test_a_process_killed_by_the_system_continues_bit_for_bit(tmp_path, start, d
     same(train(out, start, data, **RUN), unbroken)
 
 
+def test_a_full_disk_stops_the_run_with_its_reason_and_the_run_continues(tmp_path, start, data, unbroken):
+    import resource
+
+    out, limits = tmp_path / "out", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))  # no file may grow larger, as on a full disk
+    try:
+        with pytest.raises(OSError, match=r"step-000004|step 4|File too large"):
+            train(out, start, data, **RUN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert checkpoint.checkpoints(out) == []
+    same(train(out, start, data, **RUN), unbroken)
+
+
 def test_a_finished_run_given_again_trains_nothing(tmp_path, start, data, unbroken):
     before = {path: path.stat().st_mtime_ns for path in (unbroken / checkpoint.FOLDER).rglob("*.safetensors")}
     train(unbroken, start, data, **RUN)

@@ -49,11 +49,11 @@ def settings(**changes: object) -> LoopSettings:
 
 
 def train(out: Path, start: Path, data: Path, kind: tuple[str, str] = ("mgie", "e2e"), stored: bool = False,
-          min_snr_gamma: float | None = None, **changes: object) -> Path:
+          min_snr_gamma: float | None = None, keep_half: bool = False, **changes: object) -> Path:
     """Trains into out, from its checkpoint if there is one; returns out."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
-    trainee = starts.load(start, kind, None, min_snr_gamma=min_snr_gamma)
+    trainee = starts.load(start, kind, None, min_snr_gamma=min_snr_gamma, keep_half=keep_half)
     pairs = read_pairs(data, "ipr2pr", None, needs_expressive=kind[0] != "inspix2pix")
     parts = (pairs, trainee.rows, trainee.sizes, trainee.image_processor)
     dataset = TrainingSet(*parts)
