@@ -26,8 +26,8 @@ def parser() -> ArgumentParser:
     p.add_argument("--preset", choices=("7b", "mini"), default="mini", help="sizes of the model (default mini)")
     p.add_argument("--model", choices=("mgie", "lgie", "inspix2pix"), required=True)
     p.add_argument("--form", choices=("e2e", "ft", "fz"), default="e2e", help="not for inspix2pix")
-    p.add_argument("--data", type=Path, required=True, help="a dataset's own folder: IPr2Pr, the ml-mgie repack, a "
-                   "benchmark with its train split")
+    p.add_argument("--data", type=Path, required=True, help="a dataset's own folder (with --dataset also the parent of "
+                   "several): IPr2Pr, the ml-mgie repack, a benchmark with its train split")
     p.add_argument("--dataset", choices=("ipr2pr", "evr", "gier", "ma5k", "magicbrush"), help="default: by its layout")
     p.add_argument("--expressive", help="JSONL of expressive instructions (python -m mgie.expressive); 'instruction': "
                    "the instruction itself; default: expressive.jsonl in --data or <data>_expressive.jsonl beside it")

@@ -6,6 +6,7 @@ ipr2pr_expressive.json. Not covered: preprocessing (mgie.batches).
 """
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -25,6 +26,7 @@ LAYOUTS = {
     "ma5k": ("annotations/train_sess_1.json",),
     "magicbrush": ("train/edit_turns.json", "edit_turns.json", "data/train-*.parquet"),
 }
+MAX_LACKING = 0.01  # of the examples; what has no expressive instruction is left out, up to this share
 INSTRUCTION = "instruction"  # --expressive instruction: the instruction itself is the target text
 
 
@@ -91,6 +93,13 @@ def recognise(root: Path) -> str:
         "The parent of several datasets is too high: name one dataset's folder")
 
 
+def dataset_folder(root: Path, dataset: str | None) -> tuple[Path, str]:
+    """(the dataset's own folder, its name). dataset: its name, then root may be the parent of several; None: look."""
+    if dataset is not None and (root / dataset).is_dir():
+        return root / dataset, dataset
+    return root, dataset or recognise(root)
+
+
 def read_pairs(root: Path, dataset: str, expressive: str | None, needs_expressive: bool) -> Pairs:
     """The pairs of root's train split. expressive: a file, INSTRUCTION, or None to look next to the data."""
     if dataset == "ipr2pr" and (root / "ipr2pr.tsv").exists():
@@ -105,9 +114,18 @@ def read_pairs(root: Path, dataset: str, expressive: str | None, needs_expressiv
     if not usable:
         missing = f", none with both images on disk (first: {examples[0].input_image})" if examples else ""
         raise FileNotFoundError(f"--data {root}: {len(examples)} {dataset} training examples{missing}")
+    left_out(len(examples), len(usable), "an image is not there")
     if not needs_expressive or expressive == INSTRUCTION:
         return FilePairs(usable)
-    return FilePairs(usable, expressive_for(usable, root, dataset, expressive))
+    known = expressive_for(usable, root, dataset, expressive)
+    told = [example for example in usable if example.id in known]
+    left_out(len(usable), len(told), "no expressive instruction")
+    return FilePairs(told, known)
+
+
+def left_out(before: int, after: int, reason: str) -> None:
+    if after < before:
+        print(f"{before - after} of {before} training examples left out: {reason}", file=sys.stderr)
 
 
 def is_plain_ipr2pr(root: Path, dataset: str) -> bool:
@@ -135,7 +153,7 @@ def train_split(root: Path, dataset: str) -> list[Example]:
 
 
 def expressive_for(examples: list[Example], root: Path, dataset: str, file: str | None) -> dict[str, str]:
-    """The expressive instruction of each example, by id; every example must have one that is not empty."""
+    """Expressive instructions by id, none empty; all but MAX_LACKING of the examples have one."""
     looked = [Path(file)] if file else [
         root / "expressive.jsonl", root / "ipr2pr_expressive.json", root.parent / f"{root.name}_expressive.jsonl"]
     found = next((path for path in looked if path.is_file()), None)
@@ -145,9 +163,9 @@ def expressive_for(examples: list[Example], root: Path, dataset: str, file: str 
         raise FileNotFoundError(
             f"no expressive instructions: {' nor '.join(map(str, looked))} exists.\nMake them: {make}\n"
             f"or train on the plain instruction as its own target: --expressive {INSTRUCTION}")
-    known = read_expressive(found)
-    lacking = [example.id for example in examples if not known.get(example.id, "").strip()]
-    if lacking:
+    known = {name: text for name, text in read_expressive(found).items() if text.strip()}
+    lacking = [example.id for example in examples if example.id not in known]
+    if len(lacking) > MAX_LACKING * len(examples):
         raise ValueError(
             f"{found}: no expressive instruction for {len(lacking)} of {len(examples)} training examples "
             f"(first: {lacking[0]}); the file holds {len(known)}.\nFinish it (it resumes): {make}")

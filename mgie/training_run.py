@@ -29,7 +29,7 @@ from mgie.presets import PRESETS
 from mgie.recipes import Recipe
 from mgie.train import AUTO_STORED, overridden
 from mgie.trainer import Loop, LoopSettings
-from mgie.training_data import INSTRUCTION, Pairs, read_pairs, recognise
+from mgie.training_data import INSTRUCTION, Pairs, dataset_folder, read_pairs
 
 SETTINGS, LOCK = "training.json", ".lock"
 FREE = {"micro_batch", "checkpoint_every", "keep", "workers", "log_every"}  # a continued run may change these
@@ -44,8 +44,8 @@ def train(args: Namespace, recipe: Recipe) -> None:
         library.utils.logging.disable_progress_bar()
 
     kind = (args.model, args.form)
-    dataset = args.dataset or recognise(args.data)
-    pairs = read_pairs(args.data, dataset, args.expressive, needs_expressive=args.model != "inspix2pix")
+    data, dataset = dataset_folder(args.data, args.dataset)
+    pairs = read_pairs(data, dataset, args.expressive, needs_expressive=args.model != "inspix2pix")
     accelerator = Accelerator(cpu=args.device == "cpu")
     if accelerator.device.type == "cuda":
         repeatable()

@@ -18,7 +18,7 @@ from mgie.batches import MLLMRows, Sizes, TrainingSet
 from mgie.preprocess import training_pixels
 from mgie.repack import RepackPairs
 from mgie.trainer import LoopSettings, Order, micro_batches
-from mgie.training_data import read_expressive, read_pairs, recognise
+from mgie.training_data import dataset_folder, read_expressive, read_pairs, recognise
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "ipr2pr"
 
@@ -72,6 +72,19 @@ def test_the_train_split_of_seeds_json_is_read_and_absent_images_are_left_out(da
     pairs = read_pairs(data, "ipr2pr", None, needs_expressive=False)
     assert [pair.id for pair in pairs] == [f"ipr2pr/train/{name}" for name in (
         "0000000_100", "0000001_102", "0000001_103")]  # floor(.9 * 3) = 2 folders train
+
+
+def test_with_its_name_a_dataset_is_found_below_the_parent_of_several(data):
+    assert dataset_folder(data.parent, "ipr2pr") == (data, "ipr2pr")
+    assert dataset_folder(data, "ipr2pr") == dataset_folder(data, None) == (data, "ipr2pr")
+
+
+def test_a_rare_example_without_expressive_instruction_is_left_out_and_said(tmp_path, capsys):
+    data = draw_pairs(tmp_path / "many", 101)
+    lines = (data / "expressive.jsonl").read_text().splitlines(keepends=True)
+    (data / "expressive.jsonl").write_text("".join(lines[1:]))
+    assert len(read_pairs(data, "ipr2pr", None, needs_expressive=True)) == 100
+    assert "1 of 101 training examples left out: no expressive instruction" in capsys.readouterr().err
 
 
 def test_the_repack_gives_images_and_both_texts(tmp_path):
