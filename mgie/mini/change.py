@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mgie.mini.assets import Photograph
 from mgie.mini.dice import Dice
 from mgie.mini.draw import Image
-from mgie.mini.scene import Scene, Sprite, a, caption, named, render, silhouette
+from mgie.mini.scene import Scene, Sprite, a, behind, caption, named, render, silhouette
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ def overall(
 
 def described(scene: Scene, words: dict[str, str]) -> dict[str, str]:
     """The words every sentence may use: what the photograph shows, and the first object if there is one."""
-    noun = scene.photograph.noun
+    noun = behind(scene)
     view = f"{a(named(scene.sprites[0]))} and {a(noun)}" if scene.sprites else a(noun)
     return {"noun": noun, "view": view, **words}
 

@@ -145,7 +145,7 @@ def twelve_hours(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
     before, after = (by_day, by_night) if cause == "day" else (by_night, by_day)
     other = "night" if cause == "day" else "day"
     return local(f"day-and-night:{other}", before, after, the(before.sprites[0]), f"the scene {after.setting}",
-                 np.ones((scene.size,) * 2, bool), cause, (other,))  # fmt: skip
+                 np.ones((scene.size,) * 2, bool), cause, (f"{cause} into {other}",))  # fmt: skip
 
 
 def specks(image: Image, season: str, rows: tuple[int, int], many: int) -> Image:

@@ -20,6 +20,7 @@ from mgie.mini.scene import (
     Sprite,
     a,
     background,
+    behind,
     box_of,
     half,
     large,
@@ -93,7 +94,7 @@ def remove(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
     gone = (single or scene.sprites)[0]
     after = with_sprites(scene, *(s for s in scene.sprites if s is not gone))
     words = the(gone) if single else {"object": f"{named(gone)} {gone.place}", "place": ""}
-    return local("remove", scene, after, words, f"{a(scene.photograph.noun)} with nothing {gone.place}")
+    return local("remove", scene, after, words, f"{a(behind(scene))} with nothing {gone.place}")
 
 
 def swap(sprite: Sprite, name: str, size: int) -> Sprite:
@@ -161,7 +162,8 @@ def shows_a_place(scene: Scene) -> bool:
 
 
 def change_background(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
-    colour = dice.choice((*BACKDROPS, "night", "night"))
+    skies = any(s.name in ("sun", "moon") for s in scene.sprites)  # no night with a sun, or with two moons
+    colour = dice.choice((*BACKDROPS, *(() if skies else ("night", "night"))))
     words = {"colour": colour, **the(scene.sprites[0])}
     if colour != "night":
         setting = f"a {colour} background" if colour != "orange" else "an orange background"

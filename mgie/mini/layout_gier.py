@@ -82,7 +82,7 @@ def second_edit(dice: Dice, drawn: Drawn) -> Drawn | None:
     key = dice.choice(keys)
     family = FAMILIES[key.partition(":")[0]]
     change = retouched(drawn.change.after, drawn.change.goal_image, key, "benchmark", dice.below(3))
-    return worded(dice, family, change, "expert") if is_visible(family, change) else None
+    return worded(dice, family, change, "expert") if is_visible(change) else None
 
 
 def both(first: Drawn, second: Drawn) -> Drawn:

@@ -83,4 +83,4 @@ def plain_request(dice: Dice, base: Drawn, key: str) -> Drawn | None:
     """One global edit of the photograph as it is, fault and all; None where one would not see it."""
     family = FAMILIES[key.partition(":")[0]]
     change = retouched(base.change.before, base.change.input_image, key, "benchmark", dice.below(3))
-    return worded(dice, family, change, "crowd") if is_visible(family, change) else None
+    return worded(dice, family, change, "crowd") if is_visible(change) else None

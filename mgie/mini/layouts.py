@@ -29,7 +29,9 @@ from mgie.mini.layout_gier import write_gier
 from mgie.mini.layout_ipr2pr import write_ipr2pr
 from mgie.mini.layout_ma5k import write_ma5k
 from mgie.mini.layout_magicbrush import write_magicbrush
-from mgie.mini.world import VERSION
+from mgie.mini.phrasing import STYLES, families
+from mgie.mini.world import FAMILIES, VERSION
+from mgie.mini.world import draw as draw_example
 
 WRITERS = {
     "evr": write_evr, "gier": write_gier, "ma5k": write_ma5k, "magicbrush": write_magicbrush, "ipr2pr": write_ipr2pr,
@@ -51,7 +53,14 @@ class Parameters:
 
     @property
     def hash8(self) -> str:
-        return sha256(json.dumps([VERSION, asdict(self)], sort_keys=True).encode()).hexdigest()[:8]
+        """Over the parameters and what the world stored of itself, so that a changed world has another folder."""
+        facts = [VERSION, asdict(self), stored()["sample"], stored()["drawn"]]
+        return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def stored() -> dict:
+    """The hashes of the world as it should come out: assets/world.json."""
+    return json.loads((ASSETS / "world.json").read_text(encoding="utf-8"))
 
 
 class Writer:
@@ -153,21 +162,33 @@ def draw_all(folder: Path, parameters: Parameters) -> dict[str, dict[str, str]]:
 
 def check(hashes: dict[str, dict[str, str]], parameters: Parameters) -> None:
     """Pixels and words against the stored ones; ValueError where they differ, a warning where only JPEG coding does."""
-    stored = json.loads((ASSETS / "world.json").read_text(encoding="utf-8"))
-    if stored["parameters"] != asdict(parameters) or stored["version"] != VERSION:
+    expected = stored()
+    if expected["parameters"] != asdict(parameters) or expected["version"] != VERSION:
         return  # other parameters have no stored hash
-    wrong = [name for name, value in hashes["drawn"].items() if value != stored["drawn"][name]]
+    wrong = [name for name, value in hashes["drawn"].items() if value != expected["drawn"][name]]
     if wrong:
         raise ValueError(
             f"the miniature's {', '.join(wrong)} came out other than stored in {ASSETS / 'world.json'}: "
-            f"{hashes['drawn'][wrong[0]][:16]}, expected {stored['drawn'][wrong[0]][:16]}. Scores would not be "
+            f"{hashes['drawn'][wrong[0]][:16]}, expected {expected['drawn'][wrong[0]][:16]}. Scores would not be "
             "comparable. Was the world's code or an asset changed? Then raise VERSION in mgie/mini/world.py and run "
             "python -m mgie.mini.layouts --store"
         )
-    other = [name for name, value in hashes["decoded"].items() if value != stored["decoded"][name]]
+    other = [name for name, value in hashes["decoded"].items() if value != expected["decoded"][name]]
     if other:
         print(f"warning: this machine's JPEG coder gives other pixels for {', '.join(other)} than the one that made "
               "the stored scores; differences of one grey level are to be expected", file=sys.stderr)  # fmt: skip
+
+
+def sample() -> str:
+    """SHA-256 over a few examples of every family and style: a quick look whether the world is still the stored one."""
+    digest = sha256()
+    for name in FAMILIES:
+        for style in STYLES:
+            if name in families(style):
+                drawn = draw_example("sample", "test", Parameters().size, name, style=style)
+                digest.update(drawn.input_image.tobytes() + drawn.goal_image.tobytes() + drawn.mask.tobytes())
+                digest.update(f"{drawn.instruction}|{drawn.expressive_instruction}|{drawn.goal_caption}".encode())
+    return digest.hexdigest()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -181,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.store:
         with tempfile.TemporaryDirectory() as folder:
             hashes = draw_all(Path(folder), Parameters())
-        record = {"version": VERSION, "parameters": asdict(Parameters()), **hashes}
+        record = {"version": VERSION, "parameters": asdict(Parameters()), **hashes, "sample": sample()}
         (ASSETS / "world.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         print(ASSETS / "world.json")
         return 0

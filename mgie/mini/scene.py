@@ -215,7 +215,7 @@ def a(name: str) -> str:
 
 def many(name: str) -> str:
     """More than one of it."""
-    odd = {"sheep": "sheep", "fish": "fish", "maple leaf": "maple leaves", "tomato": "tomatoes"}
+    odd = {"sheep": "sheep", "fish": "fish", "maple leaf": "maple leaves", "tomato": "tomatoes", "snowman": "snowmen"}
     if name in odd:
         return odd[name]
     if name.endswith("y") and name[-2] not in "aeiou":
@@ -227,8 +227,18 @@ def named(sprite: Sprite) -> str:
     return f"{sprite.colour} {sprite.name}" if sprite.colour else sprite.name
 
 
+def is_plain(scene: Scene) -> bool:
+    """Whether a plain colour took the photograph's place."""
+    return scene.setting.endswith(" background")
+
+
+def behind(scene: Scene) -> str:
+    """What there is to see behind the objects: "church", "red background"."""
+    return scene.setting.split(" ", 1)[1] if is_plain(scene) else scene.photograph.noun
+
+
 def caption(scene: Scene) -> str:
     """One sentence for the whole picture, as a caption writer would put it."""
     seen = [f"{a(named(s))} {s.place}" for s in scene.sprites]
-    where = scene.setting if scene.setting.startswith("a ") else f"{a(scene.photograph.noun)} {scene.setting}".strip()
+    where = a(behind(scene)) if is_plain(scene) else f"{a(behind(scene))} {scene.setting}".strip()
     return f"{' and '.join(seen)} in front of {where}" if seen else f"a photo of {where}"
