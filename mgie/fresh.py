@@ -15,7 +15,7 @@ from mgie.presets import Preset
 from mgie.prompts import ADDED_TOKENS, IMAGE_TOKENS, SENTENCE_TOKENS, build_prompt
 from mgie.tokenizer import TOKENIZERS, Tokenizer
 
-CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # OpenAI CLIP's split into words
+ENDS = "<|startoftext|>", "<|endoftext|>"
 CLIP_LENGTH = 77
 
 
@@ -45,7 +45,7 @@ def mllm_tokenizer(texts: list[str], size: int, eyes: bool, folder: Path) -> Tok
     model.pre_tokenizer, model.decoder = pre_tokenizers.ByteLevel(add_prefix_space=True), decoders.ByteLevel()
     special = [*SENTENCE_TOKENS, *(token for token in ADDED_TOKENS if eyes or token not in IMAGE_TOKENS)]
     model.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        vocab_size=size, special_tokens=special, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False))
     model.save(str(folder / TOKENIZERS))
     return Tokenizer.from_tokenizers(folder / TOKENIZERS)
@@ -56,7 +56,7 @@ def inspix2pix(preset: Preset, texts: list[tuple[str, str]], seed: int, folder: 
     from diffusers import StableDiffusionInstructPix2PixPipeline
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    tokenizer = clip_tokenizer(sorted({text for pair in texts for text in pair}), preset.vocab)
+    tokenizer = text_tokenizer(sorted({text for pair in texts for text in pair}), preset.vocab)
     config = CLIPTextConfig(
         vocab_size=preset.vocab, hidden_size=preset.condition, intermediate_size=4 * preset.condition,
         num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=CLIP_LENGTH,
@@ -71,20 +71,23 @@ def inspix2pix(preset: Preset, texts: list[tuple[str, str]], seed: int, folder: 
     (folder / "sampling.json").write_text(json.dumps({name: getattr(preset, name) for name in names}, indent=1) + "\n")
 
 
-def clip_tokenizer(texts: list[str], size: int) -> object:
-    """A CLIPTokenizer whose merges are learned from texts."""
-    from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
-    from tokenizers import Tokenizer as Json
-    from transformers import CLIPTokenizer
+def text_tokenizer(texts: list[str], size: int) -> object:
+    """A byte-level BPE behind the interface of CLIP's tokenizer.
 
-    model = Json(models.BPE(end_of_word_suffix="</w>"))
+    Not CLIP's own kind: with its </w> the `tokenizers` trainer breaks ties at random, and a run could not be repeated.
+    """
+    from tokenizers import Tokenizer as Json
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    model = Json(models.BPE())
     model.normalizer = normalizers.Lowercase()
-    model.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(CLIP_WORDS), "removed", invert=True),
-        pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    model.pre_tokenizer, model.decoder = pre_tokenizers.ByteLevel(add_prefix_space=True), decoders.ByteLevel()
     model.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=size, end_of_word_suffix="</w>", initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=["<|startoftext|>", "<|endoftext|>"], show_progress=False))
-    learned = json.loads(model.to_str())["model"]
-    merges = [tuple(merge) for merge in learned["merges"]]
-    return CLIPTokenizer(vocab=learned["vocab"], merges=merges, model_max_length=CLIP_LENGTH)
+        vocab_size=size, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), special_tokens=list(ENDS),
+        show_progress=False))
+    ids = [(token, model.token_to_id(token)) for token in ENDS]
+    model.post_processor = processors.TemplateProcessing(single=f"{ENDS[0]} $A {ENDS[1]}", special_tokens=ids)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=model, bos_token=ENDS[0], eos_token=ENDS[1], pad_token=ENDS[1], unk_token=ENDS[1],
+        model_max_length=CLIP_LENGTH)

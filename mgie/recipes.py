@@ -21,15 +21,14 @@ class Recipe:
     clip: float  # gradient norm
     reset_unet: bool  # quirks 1 and 2, see RELEASED_SCRIPT
     assumptions: tuple[str, ...] = ()
+    joint_assumptions: tuple[str, ...] = ()  # those that only matter where an MLLM trains
 
 
 PAPER = Recipe(
     "paper", batch_size=128, epochs=26, lr_mllm=5e-4, lr_diffusion=1e-4, schedule="cosine", warmup=0.03,
     weight_decay=0.0, clip=1.0, reset_unet=False,
-    assumptions=(
-        "the edit head learns at the MLLM's rate (the paper names two rates and three parts)",
-        "cosine schedule, warm-up .03, weight decay 0, gradient norm clipped at 1 (from the released script)",
-    ),
+    assumptions=("cosine schedule, warm-up .03, weight decay 0, gradient norm clipped at 1 (the released script's)",),
+    joint_assumptions=("the edit head learns at the MLLM's rate (the paper names two rates and three parts)",),
 )
 
 # quirk: 1 and 2 of the official training. from_pretrained() of the MLLM re-draws every Linear of the UNet, the VAE and

@@ -114,7 +114,8 @@ def loop_settings(args: Namespace, recipe: Recipe, pairs: int, device: str) -> L
 
 
 def described(args: Namespace, run: dict, recipe: Recipe, settings: LoopSettings) -> str:
-    rates = f"lr {settings.lr_mllm:g} (MLLM), {settings.lr_diffusion:g} (diffusion)"
+    joint = args.form == "e2e" and args.model != "inspix2pix"
+    rates = f"lr {settings.lr_mllm:g} (MLLM), " * joint + f"lr {settings.lr_diffusion:g} (diffusion)"
     lines = [
         f"training {args.model}{'' if args.model == 'inspix2pix' else ' ' + args.form}, preset {args.preset}, on "
         f"{run['pairs']} pairs of {run['dataset']} in {args.data}; start: {run['start']['what']}",
@@ -124,7 +125,8 @@ def described(args: Namespace, run: dict, recipe: Recipe, settings: LoopSettings
         lines.append("assumed: every seed of a folder is a pair; with a seeds.json, its first 90 % of folders train")
     if args.expressive == INSTRUCTION:
         lines.append("expressive instructions: none; the instruction is its own target")
-    return "\n".join([*lines, *(f"assumed: {text}" for text in recipe.assumptions)])
+    assumed = recipe.assumptions + recipe.joint_assumptions * joint
+    return "\n".join([*lines, *(f"assumed: {text}" for text in assumed)])
 
 
 def start_name(args: Namespace) -> dict[str, str]:

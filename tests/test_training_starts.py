@@ -6,8 +6,9 @@ import tiny_diffusers
 import torch
 from training_runs import draw_pairs, tiny_start
 
-from mgie import start_parts, starts
+from mgie import fresh, start_parts, starts
 from mgie.pipeline import MGIEPipeline
+from mgie.presets import PRESETS
 from mgie.train import main
 
 
@@ -110,6 +111,16 @@ def test_parts_of_other_sizes_than_the_preset_are_refused(parts, tmp_path):
     other = replace(official_files.PRESET, intermediate=64)
     with pytest.raises(ValueError, match="intermediate is 48, expected 64"):
         start_parts.assemble(parts[1], parts[2], other, True, 0, None, tmp_path / "start")
+
+
+def test_new_weights_and_vocabularies_are_the_same_each_time(tmp_path):
+    preset, texts = PRESETS["mini"], [("make it night", "lamps would be lit"), ("make it day", "the sun would rise")]
+    for name in ("a", "b"):
+        fresh.mgie(preset, texts, True, 3, tmp_path / name / "mgie")
+        fresh.inspix2pix(preset, texts, 3, tmp_path / name / "inspix2pix")
+    files = {path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()}
+    assert len(files) > 20
+    assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
 
 
 # what the command refuses, in one line each
