@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mgie.mini.layouts import Parameters, Writer
 
 SENTENCES = (3, 2)  # of the first pair, the second, the first again, ...
+COLOURING = ("saturation", "black-white", "sepia", "warm", "cool", "recolour")  # nobody asks for two of them at once
 NOT_GLOBAL = {"inpaint_obj", "color_bg"}  # T2ONet's rule for its subset "global"
 
 
@@ -78,7 +79,8 @@ def request(dice: Dice, drawn: Drawn, many: int) -> Request:
 
 def second_edit(dice: Dice, drawn: Drawn) -> Drawn | None:
     """A global edit of another family on the goal image; None where one would not see it."""
-    keys = [k for k in LOOKS if phrasing.templates("expert", k) and k.partition(":")[0] != drawn.family]
+    taken = COLOURING if drawn.family in COLOURING else (drawn.family,)
+    keys = [k for k in LOOKS if phrasing.templates("expert", k) and k.partition(":")[0] not in taken]
     key = dice.choice(keys)
     family = FAMILIES[key.partition(":")[0]]
     change = retouched(drawn.change.after, drawn.change.goal_image, key, "benchmark", dice.below(3))
