@@ -5,6 +5,7 @@ others run as `python -m bench.run`, one a core, and one after the other in suit
 A cell that cannot run is a reason, never an exception: the other cells still make the table.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -145,7 +146,7 @@ def run_cell(planned: Result, options: Options) -> Result:
     argv = [sys.executable, "-m", "bench.run", *command(planned.cell, options), "--json"]
     done = subprocess.run(argv, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     if done.returncode == 0:
-        return planned
+        return Result(planned.cell, Path(json.loads(done.stdout.splitlines()[-1])["run"]))
     text = done.stderr.strip()
     said = text[text.rfind("error: ") + len("error: ") :] if "error: " in text else text[-300:]
     return Result(planned.cell, None, one_line(said) or f"bench.run ended with exit code {done.returncode}")
