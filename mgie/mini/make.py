@@ -1,0 +1,232 @@
+"""`make mini`: trains the miniature's networks, stage by stage, and ships them as fp16 safetensors with a model card.
+
+    python -m mgie.mini.make [--stage NAME ...] [--out mgie/mini/weights]
+    python -m mgie.mini.make --stage lpips --check --steps 20   # retrain the first steps, compare with train.csv
+
+A stage whose weights were made by the same recipe and pictures is skipped; a killed one goes on where it was.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from mgie.mini.pairs import WorldPairs
+    from mgie.mini.stages import Stage, Training
+
+ROOT = Path(__file__).parents[2]
+WEIGHTS = Path(__file__).parent / "weights"
+RESULTS = ROOT / "results" / "mini" / "training"
+WORK = ROOT / "runs" / "mini-training"
+PAIRS = 16000  # drawn edits that the editors learn from
+EDITS = 8000  # drawn for each seed: as many as a stage sees before it begins again
+PLAYER, JUDGE = 1, 2  # seeds: what MGIE sees with and what it is judged with share no picture and no weight
+
+
+class Entry(NamedTuple):
+    name: str
+    what: str
+    make: Callable[[Path], "Stage"] | None  # from the folder of drawn pictures; None: not in this version
+
+
+def vae(cache: Path) -> "Stage":
+    from mgie.mini.codec import Codec
+    from mgie.mini.stages import Recipe
+
+    return Codec(Recipe("vae", steps=3200, batch_size=8, lr=5e-4, seed=PLAYER), cache, EDITS)
+
+
+def clip(cache: Path) -> "Stage":
+    from mgie.mini.stages import Recipe
+    from mgie.mini.tower import Tower
+
+    recipe = Recipe("clip", steps=2000, batch_size=32, lr=1.2e-3, seed=PLAYER, weight_decay=0.05, decay_from=0.4)
+    return Tower(recipe, cache, EDITS)
+
+
+def metric_clip(cache: Path) -> "Stage":
+    from mgie.mini.metric_clip import MetricClip
+    from mgie.mini.stages import Recipe
+
+    recipe = Recipe("metric_clip", steps=1400, batch_size=40, lr=1.2e-3, seed=JUDGE, weight_decay=0.05, decay_from=0.4)
+    return MetricClip(recipe, cache, EDITS)
+
+
+def dino(cache: Path) -> "Stage":
+    from mgie.mini.metric_dino import MetricDino
+    from mgie.mini.stages import Recipe
+
+    recipe = Recipe("dino", steps=1400, batch_size=32, lr=1.2e-3, seed=JUDGE, weight_decay=0.05, ema=0.996, decay_from=0.4)
+    return MetricDino(recipe, cache, EDITS)
+
+
+def lpips(cache: Path) -> "Stage":
+    from mgie.mini.metric_lpips import MetricLpips
+    from mgie.mini.stages import Recipe
+
+    recipe = Recipe("lpips", steps=2500, batch_size=32, lr=1e-3, seed=JUDGE, weight_decay=0.01)
+    return MetricLpips(recipe, cache, EDITS)
+
+
+def text(cache: Path) -> "Stage":
+    from mgie.mini.stages import Recipe
+    from mgie.mini.text import Text
+
+    recipe = Recipe("text", steps=450, batch_size=24, lr=2e-3, seed=PLAYER, warmup=50, ema=0.99, save_every=50)
+    return Text(recipe, pairs(cache, "train"), pairs(cache, "test"), cache.parent)
+
+
+def llava(cache: Path) -> "Stage":
+    from mgie.mini import grammar
+    from mgie.mini.eyes import Eyes
+    from mgie.mini.parts import Parts
+    from mgie.mini.stages import Recipe
+    from mgie.presets import PRESETS
+
+    recipe = Recipe("llava", steps=900, batch_size=24, lr=1.5e-3, seed=PLAYER, warmup=50, ema=0.99, save_every=50)
+    parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
+    return Eyes(recipe, pairs(cache, "train"), pairs(cache, "test", 300, tuple(grammar.QUESTIONS)), parts)
+
+
+def sd(cache: Path) -> "Stage":
+    from mgie.mini.diffusion import Diffusion
+    from mgie.mini.stages import Recipe
+
+    recipe = Recipe("sd", steps=1600, batch_size=32, lr=1e-3, seed=PLAYER, decay_from=1.0, save_every=50)
+    return Diffusion(recipe, pairs(cache, "train"), pairs(cache, "test"))
+
+
+def pairs(cache: Path, split: str, count: int | None = None, families: tuple[str, ...] | None = None) -> "WorldPairs":
+    """What the editors learn from: 16,000 drawn edits; 500 held-out ones to look at."""
+    from mgie.mini.pairs import WorldPairs
+
+    only = {"families": families} if families else {}
+    return WorldPairs(cache.parent / "pairs", split, count or {"train": PAIRS, "test": 500}[split], PLAYER, **only)
+
+
+STAGES = [
+    Entry("vae", "the codec: AutoencoderKL of preset mini", vae),
+    Entry("clip", "MGIE's vision tower", clip),
+    Entry("metric_clip", "mini-CLIP, the judge of CVS, CTS and CLIP-S", metric_clip),
+    Entry("dino", "mini-DINO, the judge of DINO, and its eye for objects", dino),
+    Entry("lpips", "mini-LPIPS, the judge of LPIPS", lpips),
+    Entry("text", "the Llama on captions and instructions", text),
+    Entry("sd", "UNet and text encoder, before they become editors", sd),
+    Entry("llava", "Llama, projector and the frozen tower", llava),
+    Entry("inspix2pix", "InsPix2Pix and its text encoder", None),
+    Entry("lgie", "LGIE, end to end", None),
+    Entry("mgie", "MGIE, end to end", None),
+]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    chosen = [entry for entry in STAGES if not options.stage or entry.name in options.stage]
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        if options.check:
+            return check(chosen, options)
+        for entry in chosen:
+            if entry.make:
+                make(entry.make(options.work / "data"), options)
+            elif options.stage:
+                raise ValueError(f"stage '{entry.name}' is not in this version; those that are: "
+                                 f"{', '.join(e.name for e in STAGES if e.make)}")  # fmt: skip
+    except (ValueError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m mgie.mini.make", description=__doc__.split("\n")[0])
+    parser.add_argument("--stage", action="append", choices=[entry.name for entry in STAGES],
+                        help="only this stage; may be given more than once")  # fmt: skip
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="root of the weights")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="train.csv, plot, held-out results, scores")
+    parser.add_argument("--work", type=Path, default=WORK, help="checkpoints and drawn pictures")
+    parser.add_argument("--steps", type=int, help="train only so many steps of the recipe, and ship nothing")
+    parser.add_argument("--check", action="store_true", help="compare the first --steps (20) with the stored train.csv")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; both are deterministic by themselves")
+    return parser
+
+
+def make(stage: "Stage", options: argparse.Namespace) -> None:
+    from mgie.mini import card
+    from mgie.mini.stages import made_by, plot, run
+
+    name = stage.recipe.stage
+    results = options.results / name
+    facts = made_by(stage)
+    if is_made(results / "scores.json", facts) and options.steps is None:
+        print(f"{name}: up to date", flush=True)
+        return
+    training = run(stage, options.work / name, results, options.device, options.steps)
+    plot(results / "train.csv", results / "train.png", f"stage {name}")
+    if training.step < stage.recipe.steps:
+        print(f"{name}: stopped at step {training.step} of {stage.recipe.steps}", flush=True)
+        return
+    facts |= described(training, options.device)
+    stage.ship(training.mean.cpu(), options.out, facts)
+    scores = {k: round(v, 5) for k, v in stage.scores(training.mean).items()}
+    write_json(results / "scores.json", {**facts, "scores": scores})
+    card.write(options.out, options.results)
+    print(f"{name}: {json.dumps(scores)}", flush=True)
+
+
+def described(training: "Training", device: str) -> dict[str, str]:
+    import torch
+
+    from mgie.mini import world
+
+    name = torch.cuda.get_device_name() if device == "cuda" else processor()
+    return {"stage": training.stage.recipe.stage, "steps": str(training.step), "seconds": f"{training.seconds:.0f}",
+            "device": f"{name}, 1 thread" if device == "cpu" else name, "seed": str(training.stage.recipe.seed),
+            "world": str(world.VERSION), "torch": torch.__version__}  # fmt: skip
+
+
+def processor() -> str:
+    """The CPU's name where Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def is_made(scores: Path, facts: dict[str, str]) -> bool:
+    if not scores.exists():
+        return False
+    stored = json.loads(scores.read_text())
+    return all(stored.get(key) == value for key, value in facts.items())
+
+
+def check(chosen: list[Entry], options: argparse.Namespace) -> int:
+    from mgie.mini.stages import check as retrain
+
+    faults = []
+    for entry in chosen:
+        if entry.make:
+            stage = entry.make(options.work / "data")
+            found = retrain(stage, options.results / entry.name / "train.csv", options.steps or 20, options.device)
+            print(f"{entry.name}: {len(found)} differences in the first {options.steps or 20} steps", flush=True)
+            faults += found
+    print("\n".join(faults[:20]), end="\n" if faults else "", file=sys.stderr)
+    return 1 if faults else 0
+
+
+def write_json(path: Path, data: dict) -> None:
+    """Atomic."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(data, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

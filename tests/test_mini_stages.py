@@ -1,0 +1,116 @@
+"""Stages of the miniature's training: same seed, same losses; killed and resumed; checked against the stored log."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mgie.mini import make
+from mgie.mini.pictures import CHUNK, GRID, Pictures, Source, draw_edit, object_names
+from mgie.mini.stages import Recipe, Training, check, read_log, run
+
+torch.set_num_threads(1)
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("pictures")
+
+
+def small_stage(cache, steps=STEPS, seed=3):
+    """A real stage at small sizes, on few pictures."""
+    from mgie.mini.metric_dino import MetricDino, MetricDinoSettings
+
+    recipe = Recipe("dino", steps=steps, batch_size=8, lr=1e-3, seed=seed, warmup=2, save_every=2, sheets_at=(1.0,))
+    return MetricDino(recipe, cache, CHUNK, MetricDinoSettings(width=24, layers=2, heads=2, prototypes=16))
+
+
+def losses(folder: Path) -> list[str]:
+    return [row["loss"] for row in read_log(folder / "train.csv")]
+
+
+def test_a_killed_stage_ends_with_the_losses_of_an_unbroken_one(cache, tmp_path):
+    whole = run(small_stage(cache), tmp_path / "a", tmp_path / "a")
+    run(small_stage(cache), tmp_path / "b", tmp_path / "b", stop=2)
+    broken = Training(small_stage(cache))
+    broken.load(tmp_path / "b" / "checkpoint.safetensors")
+    broken.one_step()  # a step beyond the checkpoint, lost with the process
+    with open(tmp_path / "b" / "train.csv", "a") as file:
+        file.write("3,9.9,9.9,9")  # its row, cut by the kill
+    again = run(small_stage(cache), tmp_path / "b", tmp_path / "b")
+    assert losses(tmp_path / "a") == losses(tmp_path / "b") and len(losses(tmp_path / "b")) == STEPS
+    for name, value in whole.mean.state_dict().items():
+        assert torch.equal(value, again.mean.state_dict()[name]), name
+    assert (tmp_path / "b" / "held-out-100.png").exists()
+
+
+def test_the_seed_decides_the_losses(cache):
+    first, same, other = (Training(small_stage(cache, seed=seed)).one_step()["loss"] for seed in (3, 3, 4))
+    assert first == same != other
+
+
+def test_a_check_finds_a_changed_recipe_and_passes_the_same(cache, tmp_path):
+    run(small_stage(cache), tmp_path, tmp_path)
+    assert check(small_stage(cache), tmp_path / "train.csv", 4) == []
+    assert check(small_stage(cache, seed=4), tmp_path / "train.csv", 4)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused_by_name(cache, tmp_path):
+    run(small_stage(cache), tmp_path, tmp_path, stop=2)
+    with pytest.raises(ValueError, match=r"checkpoint of stage dino with other recipe .* delete it"):
+        run(small_stage(cache, steps=STEPS + 2), tmp_path, tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_the_stage(cache):
+    training = Training(small_stage(cache))
+    with torch.no_grad():
+        training.network.heads.nouns.weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="stage dino: the loss of step 1 is nan"):
+        training.one_step()
+
+
+def test_the_rate_warms_up_and_ends_at_zero():
+    recipe = Recipe("x", steps=1000, batch_size=1, lr=1.0, seed=0, warmup=10, decay_from=0.5)
+    assert recipe.rate(0) == pytest.approx(0.1) and recipe.rate(100) == recipe.rate(499) == 1.0
+    assert recipe.rate(750) == pytest.approx(0.5) and recipe.rate(999) == pytest.approx(0.002)
+
+
+def test_pictures_are_the_same_drawn_read_and_across_chunks(tmp_path):
+    drawn, kept = Pictures(Source("val", 9)), Pictures(Source("val", 9), tmp_path)
+    rows = kept.rows(0, 3)
+    again = Pictures(Source("val", 9), tmp_path).rows(0, 3)
+    for one, two, three in zip(drawn.rows(0, 3)[:-1], rows[:-1], again[:-1], strict=True):
+        assert (one == two).all() and (two == three).all()
+    assert rows.captions == again.captions
+    assert (draw_edit(kept.source, 1)[0] == rows.pixels[1]).all()
+
+
+def test_labels_lie_where_the_objects_are():
+    for i in range(12):
+        _, objects, _, faults, texts = draw_edit(Source("train", 5), i)
+        for side in (0, 1):
+            for name in {object_names()[k] for k in objects[side][objects[side] > 0]}:
+                assert name in texts[side]
+        assert objects.shape == (2, GRID, GRID) and faults[0] >= 0
+
+
+def test_a_stage_that_is_made_is_not_made_again(cache, tmp_path, monkeypatch, capsys):
+    entry = make.Entry("dino", "", lambda folder: small_stage(cache))
+    monkeypatch.setattr(make, "STAGES", [entry])
+    flags = ["--out", str(tmp_path / "w"), "--results", str(tmp_path / "r"), "--work", str(tmp_path / "k")]
+    assert make.main(flags) == 0 and make.main(flags) == 0
+    assert "dino: up to date" in capsys.readouterr().out
+    facts = json.loads((tmp_path / "r" / "dino" / "scores.json").read_text())
+    assert facts["steps"] == str(STEPS) and 0 <= facts["scores"]["object_accuracy"] <= 1
+    assert "mini-DINO" in (tmp_path / "w" / "README.md").read_text()
+    assert make.main([*flags, "--check", "--steps", "3"]) == 0
+
+
+def test_a_stage_that_is_not_there_is_named(capsys):
+    missing = [entry.name for entry in make.STAGES if entry.make is None]
+    if not missing:
+        pytest.skip("every stage is there")
+    assert make.main(["--stage", missing[0]]) == 2
+    assert f"stage '{missing[0]}' is not in this version" in capsys.readouterr().err
