@@ -1,0 +1,162 @@
+"""Stage sd: the miniature's Stable Diffusion, a UNet and its CLIP text encoder learned together.
+
+A fifth of the rows is text to image (goal captions); the rest also shows the input image, conv_in being widened from
+the start, so that the words of instructions get a meaning: no text encoder comes ready made at this size. The editors
+(inspix2pix, lgie, mgie) all start from this UNet. It learns on the linear code that the codec starts from.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mgie import losses
+from mgie.batches import clip_ids
+from mgie.fresh import text_tokenizer
+from mgie.mini.codec import to_range
+from mgie.mini.linear_code import LinearCode
+from mgie.mini.pairs import WorldPairs
+from mgie.mini.stages import Recipe, seeded
+from mgie.presets import PRESETS, Preset
+
+TEXT_LENGTH = 40  # tokens of the text encoder: an expressive instruction has up to 35
+FITTED_ON = 200  # pairs that the linear code is fitted on
+
+
+@dataclass(frozen=True)
+class DiffusionSettings:
+    captions: float = 0.2  # share of rows: the goal's caption and no input image
+    expressive: float = 0.35  # share of rows: the expressive instruction; the others have the instruction
+    no_text: float = 0.1
+    text_layers: int = 3
+
+
+class Painter(nn.Module):
+    def __init__(self, unet: nn.Module, text_encoder: nn.Module) -> None:
+        super().__init__()
+        self.unet, self.text_encoder = unet, text_encoder
+
+
+class Diffusion:
+    """The stage."""
+
+    def __init__(self, recipe: Recipe, train: WorldPairs, test: WorldPairs,
+                 preset: Preset = PRESETS["mini"],
+                 diffusion: DiffusionSettings = DiffusionSettings()) -> None:  # fmt: skip
+        self.recipe, self.train, self.test, self.preset, self.diffusion = recipe, train, test, preset, diffusion
+        self.scheduler = preset.sampler("DDPMScheduler")
+        self.code = LinearCode(to_range(np.concatenate(train.pixels[:FITTED_ON])), preset.latent_channels)
+        self.inputs, self.goals = (self.code.encode_all(train.pixels[:, side]) for side in (0, 1))
+        self.tokenizer = vocabulary(train, preset)
+        self.texts = [(w.goal_caption, w.expressive, w.instruction) for w in train.words]
+        self.ids: dict[str, Tensor] = {}
+
+    def settings(self) -> dict:
+        return {"diffusion": asdict(self.diffusion), "unet": self.preset.unet_config(), "pairs": len(self.train),
+                "prediction": self.preset.prediction_type, "scale": self.preset.latent_scale}  # fmt: skip
+
+    def data_hash(self) -> str:
+        return self.train.content_hash()
+
+    def network(self) -> nn.Module:
+        def new() -> nn.Module:
+            return Painter(quick(self.preset.unet()), text_encoder(self.tokenizer, self.preset, self.diffusion))
+
+        return seeded(new, self.recipe.seed)
+
+    def loss(self, network: nn.Module, teacher: nn.Module, step: int, draw: torch.Generator) -> dict[str, Tensor]:
+        size = self.recipe.batch_size
+        picks = torch.randint(0, len(self.train), (size,), generator=draw).tolist()
+        image, latent = (torch.from_numpy(side[picks]).float() for side in (self.inputs, self.goals))
+        kind, dropped = torch.rand(2, size, generator=draw)
+        latent = latent * self.preset.latent_scale
+        noise = torch.randn(latent.shape, generator=draw)
+        times = torch.randint(0, self.scheduler.config.num_train_timesteps, (size,), generator=draw)
+        noisy = self.scheduler.add_noise(latent, noise, times)
+        painted = kind < self.diffusion.captions  # text to image
+        which = torch.where(painted, 0, torch.where(kind > 1 - self.diffusion.expressive, 1, 2)).tolist()
+        texts = [self.texts[i][k] for i, k in zip(picks, which, strict=True)]
+        told = (dropped >= self.diffusion.no_text).tolist()
+        text = self.encode(network, [t if known else "" for t, known in zip(texts, told, strict=True)])
+        image = image * ~painted[:, None, None, None]
+        answer = network.unet(torch.cat([noisy, image], dim=1), times, text).sample
+        target = losses.edit_target(self.scheduler, latent, noise, times)
+        error = (answer.float() - target).square().flatten(1).mean(dim=1)
+        return {"loss": error.mean(), "text_to_image": mean_of(error, painted), "edit": mean_of(error, ~painted)}
+
+    def encode(self, network: nn.Module, texts: list[str]) -> Tensor:
+        for text in texts:
+            if text not in self.ids:
+                self.ids[text] = clip_ids(self.tokenizer, text)
+        return network.text_encoder(torch.cat([self.ids[text] for text in texts]))[0]
+
+    def scores(self, network: nn.Module) -> dict[str, float]:
+        """Held-out edits at the preset's sampling: L1 of output and of input against the goal."""
+        outputs = self.edit(network, 64)
+        goals, inputs = (self.test.pixels[:64, side].astype(np.float32) / 255 for side in (1, 0))
+        outputs = outputs.astype(np.float32) / 255
+        return {"rows": 64, "l1": float(np.abs(outputs - goals).mean()),
+                "identity_l1": float(np.abs(inputs - goals).mean())}  # fmt: skip
+
+    @torch.no_grad()
+    def edit(self, network: nn.Module, many: int, text: Tensor | None = None, null: Tensor | None = None) -> np.ndarray:
+        """Output images (many, H, W, 3) uint8 for the first held-out pairs. text: instead of their instructions."""
+        from mgie import diffusion
+        from mgie.preprocess import to_images
+
+        network.eval()
+        outputs = []
+        for start in range(0, many, 32):
+            rows = list(range(start, min(start + 32, many)))
+            pixels = to_range(self.test.pixels[rows, 0])
+            told = self.encode(network, [self.test.words[i].instruction for i in rows]) if text is None else text[rows]
+            nothing = self.encode(network, [""]) if null is None else null
+            condition = self.code.encode(pixels)
+            generators = [torch.Generator().manual_seed(i) for i in rows]
+            p = self.preset
+            latents = diffusion.denoise(network.unet, p.sampler(), condition, told, nothing, p.guidance_scale,
+                                        p.image_guidance_scale, p.num_inference_steps, generators)  # fmt: skip
+            outputs += [np.asarray(image) for image in to_images(self.code.decode(latents / p.latent_scale))]
+        return np.stack(outputs)
+
+    def sheet(self, network: nn.Module, path: Path) -> None:
+        from mgie.mini.contact import save_sheet
+
+        outputs = self.edit(network, 24)
+        rows = [[self.test.pixels[i, 0], outputs[i], self.test.pixels[i, 1]] for i in range(24)]
+        texts = [w.instruction[:62] for w in self.test.words[:24]]
+        save_sheet(rows, path, ("input", "output", "goal"), texts, columns=3)
+
+    def ship(self, network: nn.Module, folder: Path, made_by: dict[str, str]) -> None:
+        """Nothing by itself: the editors start from the checkpoint; InsPix2Pix ships the text encoder."""
+
+
+def mean_of(values: Tensor, where: Tensor) -> Tensor:
+    return (values * where).sum() / where.sum().clamp(min=1)
+
+
+def vocabulary(train: WorldPairs, preset: Preset) -> object:
+    """Learned from the training texts."""
+    texts = sorted({text for w in train.words for text in (w.instruction, w.expressive, w.goal_caption)})
+    tokenizer = text_tokenizer(texts, preset.vocab)
+    tokenizer.model_max_length = TEXT_LENGTH
+    return tokenizer
+
+
+def text_encoder(tokenizer: object, preset: Preset, settings: DiffusionSettings) -> nn.Module:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return CLIPTextModel(CLIPTextConfig(
+        vocab_size=preset.vocab, hidden_size=preset.condition, intermediate_size=4 * preset.condition,
+        num_hidden_layers=settings.text_layers, num_attention_heads=4, max_position_embeddings=TEXT_LENGTH,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
+
+
+def quick(unet: nn.Module) -> nn.Module:
+    """Plain attention: in bfloat16 on a CPU the fused one spends a third of a training step in its backward pass."""
+    from diffusers.models.attention_processor import AttnProcessor
+
+    unet.set_attn_processor(AttnProcessor())
+    return unet

@@ -1,0 +1,234 @@
+"""Stages inspix2pix, lgie and mgie: the miniature's editors, trained by mgie.train's own loop from one UNet.
+
+All three start from stage sd's UNet and train for as many steps (a deviation: the paper's InsPix2Pix is a model of
+others). LGIE and MGIE have the same Llama and the same first edit head (stage align), MGIE has eyes. What is shipped is
+the running mean in float16; parts that several models share lie once in the weights' root, linked from each model.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from mgie import starts
+from mgie.batches import TrainingSet, store_texts
+from mgie.joint import JointModel
+from mgie.mini import ship
+from mgie.mini.diffusion import DiffusionSettings, Painter, quick, text_encoder, vocabulary
+from mgie.mini.eyes import Seeing
+from mgie.mini.pairs import WorldPairs
+from mgie.mini.parts import Parts, state_hash
+from mgie.mini.text import new_llama
+from mgie.presets import PRESETS, Preset
+from mgie.trainer import LoopSettings
+from mgie.training_data import Pair
+
+FORMS = {"inspix2pix": "inspix2pix", "lgie": "lgie-e2e", "mgie": "mgie-e2e"}  # stage -> folder of its weights
+LATENTS = ("input_mode", "goal_mean", "goal_std")
+AT_ONCE = 64  # pictures a pass when what is frozen is computed
+SHEETS_AT = (0.25, 1.0)  # shares of the steps at which held-out results are drawn
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Pairs for an editor that is told the instruction itself."""
+
+    pairs: WorldPairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Pair:
+        pair = self.pairs[index]
+        return pair._replace(expressive=pair.instruction)
+
+    def texts(self) -> list[tuple[str, str]]:
+        return [(instruction, instruction) for instruction, _ in self.pairs.texts()]
+
+
+@dataclass(frozen=True)
+class First:
+    """The first pairs of more."""
+
+    pairs: WorldPairs | Plain
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Pair:
+        return self.pairs[index]
+
+    def texts(self) -> list[tuple[str, str]]:
+        return self.pairs.texts()[: self.count]
+
+
+@dataclass(frozen=True)
+class Editor:
+    """One of the three, as a stage of the miniature."""
+
+    name: str
+    loop: LoopSettings
+    train: WorldPairs
+    used: int  # of the training pairs; their latents are encoded once
+    test: WorldPairs
+    parts: Parts
+    preset: Preset = PRESETS["mini"]
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        return self.name, "e2e"
+
+    @property
+    def folder(self) -> Path:
+        return self.parts.work / self.name
+
+    def facts(self) -> dict[str, str]:
+        """What made the weights."""
+        recipe = {"loop": asdict(self.loop), "preset": self.preset.to_json(), "used": self.used}
+        return {"recipe": ship.digest(recipe), "data": self.train.content_hash(), "vae": self.parts.hash_of("vae")}
+
+    def run(self, results: Path) -> None:
+        """Trains to the end, or on from the newest checkpoint; the pipeline is then in self.folder."""
+        from accelerate import Accelerator
+
+        from mgie.training_run import train_from
+
+        start = starts.write_once(self.folder / ".start", self.write_start)
+        trainee = starts.load(start, self.kind, "mini")
+        speed_up(trainee.model)
+        pairs = First(Plain(self.train) if self.name == "inspix2pix" else self.train, self.used)
+        data = TrainingSet(pairs, trainee.rows, trainee.sizes, trainee.image_processor, self.stored(trainee, pairs))
+        trainee = trainee._replace(save=watched(trainee.save, self.sheets_due(results)))
+        train_from(trainee, data, self.loop, self.folder, Accelerator(cpu=True), f"mini {self.name}")
+        results.mkdir(parents=True, exist_ok=True)
+        for name in ("train.csv", "train.png"):
+            shutil.copyfile(self.folder / name, results / name)
+
+    def write_start(self, folder: Path) -> None:
+        painter = self.parts.restored(Painter(self.preset.unet(), self.text_encoder), "sd")
+        if self.name == "inspix2pix":
+            ship.write_inspix2pix(painter, self.words, self.parts.load_vae(), self.preset, folder)
+            return
+        from mgie.mllm import MLLM
+        from mgie.pipeline import MGIEPipeline
+        from mgie.preprocess import ClipProcessor
+
+        seeing = self.parts.restored(Seeing(new_llama(self.preset), self.preset.vision_hidden), "llava")
+        tokenizer = self.parts.tokenizer
+        mllm, processor = MLLM(seeing.llama), None
+        if self.name == "mgie":
+            ids = tokenizer.image_start, tokenizer.image_patch
+            mllm = MLLM(seeing.llama, self.parts.load_tower(), seeing.projector, *ids)
+            processor = ClipProcessor(self.preset.vision_size)
+        head = self.parts.restored(self.preset.edit_head(), "align")
+        embeddings = seeing.llama.get_input_embeddings().weight[tokenizer.visual]
+        MGIEPipeline(mllm, tokenizer, processor, head, embeddings, painter.unet, self.parts.load_vae(),
+                     self.preset.sampler(), self.preset).save_pretrained(folder)  # fmt: skip
+
+    @cached_property
+    def words(self) -> object:
+        return vocabulary(self.train, self.preset)
+
+    @property
+    def text_encoder(self) -> nn.Module:
+        return text_encoder(self.words, self.preset, DiffusionSettings())
+
+    def stored(self, trainee: starts.Trainee, pairs: First) -> dict[str, np.ndarray]:
+        """What mgie.batches.precompute would store; the latents are the same for all three."""
+        vae = trainee.model.denoiser.vae
+        shared = self.parts.work / "latents" / f"{self.train.drawn.name}-{self.used}-{state_hash(vae)[:8]}"
+        once(shared, lambda folder: write_latents(self.train, self.used, vae, folder))
+        arrays = load_arrays(shared)
+        own = self.folder / ".stored"
+        if isinstance(trainee.model, JointModel):
+            if trainee.model.mllm.tower is None:
+                return arrays
+            once(own, lambda folder: write_features(self.train, self.used, trainee, folder))
+        else:
+            data = TrainingSet(pairs, trainee.rows, trainee.sizes)
+            once(own, lambda folder: store_texts(data, trainee.model, folder, torch.device("cpu")))
+        return arrays | load_arrays(own)
+
+    def sheets_due(self, results: Path) -> Callable[[Path], None]:
+        due = {max(1, round(share * self.loop.steps)): share for share in SHEETS_AT}
+
+        def draw(saved: Path) -> None:
+            step = int(saved.name.rpartition("-")[2])
+            if step in due:
+                self.sheet(saved, results / f"held-out-{round(100 * due[step]):03d}.png")
+
+        return draw
+
+    def sheet(self, weights: Path, path: Path) -> None:
+        """Held-out edits of the pipeline in `weights`."""
+        from mgie.mini.contact import save_sheet
+
+        some = list(range(24))
+        outputs, texts = ship.edit(self.name, weights, [self.test[i] for i in some])
+        rows = [[self.test.pixels[i, 0], outputs[i], self.test.pixels[i, 1]] for i in some]
+        lines = [f"{self.test.words[i].instruction} {'> ' + texts[i] if texts[i] else ''}"[:66] for i in some]
+        save_sheet(rows, path, ("input", "output", "goal"), lines, columns=3)
+
+
+def speed_up(model: nn.Module) -> None:
+    """As in the stages before: plain attention, which trains faster in bfloat16 on a CPU."""
+    quick(model.denoiser.unet)
+    if isinstance(model, JointModel):
+        model.mllm.llama.set_attn_implementation("eager")
+
+
+def watched(save: Callable[[nn.Module, Path], None], see: Callable[[Path], None]) -> Callable[[nn.Module, Path], None]:
+    def both(model: nn.Module, folder: Path) -> None:
+        save(model, folder)
+        see(folder)
+
+    return both
+
+
+def once(folder: Path, make: Callable[[Path], None]) -> None:
+    """make fills a folder, which then gets its name."""
+    if not folder.is_dir():
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        make(temporary)
+        os.replace(temporary, folder)
+
+
+def load_arrays(folder: Path) -> dict[str, np.ndarray]:
+    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+
+
+@torch.no_grad()
+def write_latents(pairs: WorldPairs, count: int, vae: nn.Module, folder: Path) -> None:
+    """LATENTS as float16: half the disk, and far below the codec's own noise."""
+    from mgie.mini.codec import to_range
+
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in LATENTS}
+    for start in range(0, count, AT_ONCE):
+        rows = pairs.pixels[start : min(start + AT_ONCE, count)]
+        with torch.autocast("cpu", torch.bfloat16):
+            goal, shown = (vae.encode(to_range(rows[:, side])).latent_dist for side in (1, 0))
+        for name, value in zip(LATENTS, (shown.mode(), goal.mean, goal.std), strict=True):
+            columns[name].append(value.float().half().numpy())
+    for name, parts in columns.items():
+        np.save(folder / f"{name}.npy", np.concatenate(parts))
+
+
+@torch.no_grad()
+def write_features(pairs: WorldPairs, count: int, trainee: starts.Trainee, folder: Path) -> None:
+    """Projected patch features of the input images."""
+    from PIL import Image
+
+    parts = []
+    for start in range(0, count, AT_ONCE):
+        pictures = [Image.fromarray(row) for row in pairs.pixels[start : min(start + AT_ONCE, count), 0]]
+        parts.append(trainee.model.mllm.patch_features(trainee.image_processor(pictures)).half().numpy())
+    np.save(folder / "features.npy", np.concatenate(parts))

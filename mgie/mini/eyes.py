@@ -1,0 +1,155 @@
+"""Stage llava: the projector between tower and Llama, and the Llama that answers with and without a picture.
+
+Starts from the stages clip (the tower stays frozen) and text. Rows with a picture ask for the expressive instruction,
+ambiguous ones more often than others; some rows come without a picture, so that LGIE can share the Llama (an
+assumption: the paper gives LGIE a LLaMA that never saw one). Afterwards its body is frozen, as in the paper.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mgie import generate
+from mgie.batches import MLLMRows
+from mgie.joint import Batch
+from mgie.mini import grammar
+from mgie.mini.pairs import Words, WorldPairs
+from mgie.mini.parts import Parts
+from mgie.mini.stages import Recipe
+from mgie.mini.text import Reader, answer_losses, new_llama, question_rows
+from mgie.mllm import MLLM
+from mgie.preprocess import ClipProcessor
+from mgie.presets import PRESETS, Preset
+from mgie.prompts import build_prompt, tidy
+from mgie.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class EyesSettings:
+    blind: int = 6  # rows a step without a picture, beside the batch's
+    ambiguous: float = 0.6  # share of the batch drawn from the ambiguous families alone
+    summary: float = 0.3  # weight of the visual tokens' read-out
+
+
+class Seeing(Reader):
+    """The text stage's Llama and read-out, with the projector."""
+
+    def __init__(self, llama: nn.Module, vision_hidden: int) -> None:
+        super().__init__(llama)
+        self.projector = nn.Linear(vision_hidden, llama.config.hidden_size)
+
+
+class Eyes:
+    """The stage."""
+
+    def __init__(self, recipe: Recipe, train: WorldPairs, ambiguous: WorldPairs, parts: Parts,
+                 preset: Preset = PRESETS["mini"], eyes: EyesSettings = EyesSettings()) -> None:  # fmt: skip
+        """ambiguous: held-out pairs of the ambiguous families, for scores and sheets."""
+        self.recipe, self.train, self.test, self.preset, self.eyes = recipe, train, ambiguous, preset, eyes
+        self.parts, self.tokenizer, self.tower = parts, parts.tokenizer, parts.load_tower()
+        self.rows = MLLMRows(self.tokenizer, preset.patches, preset.max_length)
+        self.blind_rows = MLLMRows(self.tokenizer, 0, preset.max_length)
+        self.unclear = [i for i, words in enumerate(train.words) if words.cause]
+
+    def settings(self) -> dict:
+        return {"eyes": asdict(self.eyes), "pairs": len(self.train), "tower": self.parts.hash_of("tower")}
+
+    def data_hash(self) -> str:
+        return self.train.content_hash()
+
+    def network(self) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            network = Seeing(new_llama(self.preset), self.preset.vision_hidden)
+        missing, unexpected = network.load_state_dict(self.parts.stage_state("text"), strict=False)
+        if unexpected or set(missing) != {"projector.weight", "projector.bias"}:
+            raise ValueError(f"stage text left other weights than stage llava expects: {missing + unexpected}")
+        return network
+
+    def loss(self, network: nn.Module, teacher: nn.Module, step: int, draw: torch.Generator) -> dict[str, Tensor]:
+        size = self.recipe.batch_size
+        unclear = round(self.eyes.ambiguous * size)
+        some = torch.randint(0, len(self.unclear), (unclear,), generator=draw).tolist()
+        picks = [self.unclear[i] for i in some]
+        picks += torch.randint(0, len(self.train), (size - unclear,), generator=draw).tolist()
+        blind = torch.randint(0, len(self.train), (self.eyes.blind,), generator=draw).tolist()
+        batch = question_rows(self.rows, [self.train.words[i] for i in picks])
+        seen = splice(network, self.tower, batch, self.train.pixels[picks, 0], self.tokenizer)
+        answers, summary = answer_losses(network, batch, self.tokenizer, network.llama, seen)
+        unseen = question_rows(self.blind_rows, [self.train.words[i] for i in blind])
+        guesses, _ = answer_losses(network, unseen, self.tokenizer, network.llama)
+        total = answers + 0.2 * guesses + self.eyes.summary * summary
+        return {"loss": total, "answers": answers, "blind": guesses, "summary": summary}
+
+    def mllm(self, network: nn.Module) -> MLLM:
+        tokens = self.tokenizer.image_start, self.tokenizer.image_patch
+        return MLLM(network.llama, self.tower, network.projector, *tokens).eval()
+
+    def scores(self, network: nn.Module) -> dict[str, float]:
+        """Held-out photographs, ambiguous families: shares of right causes with and without eyes."""
+        words, pixels = self.test.words, self.test.pixels[:, 0]
+        seen = judged(words, write_answers(self.mllm(network), self.tokenizer, self.preset, words, pixels))
+        blind = judged(words, write_answers(MLLM(network.llama).eval(), self.tokenizer, self.preset, words, None))
+        return {"rows": len(words), **seen, **{f"blind_{name}": value for name, value in blind.items()}}
+
+    def sheet(self, network: nn.Module, path: Path) -> None:
+        from mgie.mini.contact import save_sheet
+
+        words, pixels = self.test.words[:16], self.test.pixels[:16]
+        answers = write_answers(self.mllm(network), self.tokenizer, self.preset, words, pixels[:, 0])
+        lines = [f"{w.instruction} > {answer}" for w, answer in zip(words, answers, strict=True)]
+        save_sheet([[side[0], side[1], *[side[1] * 0 + 255] * 5] for side in pixels], path, ("input", "goal"), lines)
+
+    def ship(self, network: nn.Module, folder: Path, made_by: dict[str, str]) -> None:
+        """Nothing by itself: stages lgie and mgie ship these parts inside their pipelines."""
+
+
+
+
+def splice(network: nn.Module, tower: nn.Module, batch: Batch, pixels: NDArray[np.uint8],
+           tokenizer: Tokenizer) -> Tensor:  # fmt: skip
+    """(B, L, D): embeddings with the projected patch features in the places of <im_patch>. pixels: (B, H, W, 3)."""
+    from mgie.mini.labels import in_unit_range, normal
+
+    with torch.no_grad():
+        hidden = tower(normal(in_unit_range(pixels)), output_hidden_states=True).hidden_states[-2][:, 1:]
+    embeddings = network.llama.get_input_embeddings()(batch.input_ids)
+    places = batch.input_ids == tokenizer.image_patch
+    return embeddings.masked_scatter(places[:, :, None], network.projector(hidden).to(embeddings.dtype))
+
+
+def write_answers(mllm: MLLM, tokenizer: Tokenizer, preset: Preset, words: list[Words],
+                  pixels: NDArray[np.uint8] | None, batch: int = 50) -> list[str]:  # fmt: skip
+    """The expressive instructions that the MLLM writes, greedily, as the pipeline does. pixels None: without eyes."""
+    from PIL import Image
+
+    patches, texts = 0 if pixels is None else preset.patches, []
+    for start in range(0, len(words), batch):
+        part = words[start : start + batch]
+        prompts = [tokenizer.encode(build_prompt(w.instruction, patches), preset.token_rule) for w in part]
+        images = None
+        if pixels is not None:
+            pictures = [Image.fromarray(row) for row in pixels[start : start + batch]]
+            images = ClipProcessor(preset.vision_size)(pictures)
+        answers = generate.decode(mllm, tokenizer, prompts, images, torch.device("cpu"), preset.max_new_tokens,
+                                  preset.no_repeat_ngram_size)  # fmt: skip
+        stops = {tokenizer.visual[0], tokenizer.eos}
+        for answer in answers:
+            end = next((i for i, token in enumerate(answer.ids) if token in stops), len(answer.ids))
+            texts.append(tidy(tokenizer.decode(answer.ids[:end])))
+    return texts
+
+
+def judged(words: list[Words], texts: list[str]) -> dict[str, float]:
+    """Right causes, macro over the ambiguous families, and by family; exact: share of whole sentences as written."""
+    right: dict[str, list[bool]] = {}
+    for w, text in zip(words, texts, strict=True):
+        if w.cause:
+            right.setdefault(w.family, []).append(grammar.names(w.family, w.cause, text))
+    shares = {family: sum(rows) / len(rows) for family, rows in sorted(right.items())}
+    exact = sum(w.expressive == text for w, text in zip(words, texts, strict=True)) / max(1, len(words))
+    return {"right": sum(shares.values()) / max(1, len(shares)), "exact": exact, **shares}
