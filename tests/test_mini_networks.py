@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mgie.mini import captions
-from mgie.mini.codec import Codec, copy_through, pixels
+from mgie.mini import captions, codec, pictures
 from mgie.mini.labels import both_sides, name_at, retrieval
 from mgie.mini.pictures import Pictures, Source
 from mgie.mini.stages import Recipe
@@ -29,8 +28,10 @@ def shipped(*parts: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    return Pictures(Source("test", 77), tmp_path_factory.mktemp("pictures")).rows(0, 60)
+def drawn():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "CHUNK", 60)
+        return Pictures(Source("test", 77)).rows(0, 60)
 
 
 def images(drawn) -> list[Image.Image]:
@@ -63,11 +64,12 @@ def test_judge_and_player_have_other_seeds():
         shipped("mini-clip", "open_clip_model.safetensors"))["seed"]  # fmt: skip
 
 
-def test_the_linear_start_alone_copies_pictures(tmp_path):
-    stage = Codec(Recipe("vae", steps=10, batch_size=2, lr=1e-4, seed=5), None, 500)
-    images = pixels(stage.test, 0, 5)
-    with torch.no_grad():
-        _, outputs = copy_through(stage.network(), images)
+def test_the_linear_start_alone_copies_pictures(monkeypatch):
+    monkeypatch.setattr(pictures, "CHUNK", 10)
+    monkeypatch.setattr(codec, "FITTED_ON", 12)
+    stage = codec.Codec(Recipe("vae", steps=10, batch_size=2, lr=1e-4, seed=5), None, 40)
+    images = codec.pixels(stage.test, 0, 5)
+    _, outputs = codec.copy_through(stage.network(), images)
     assert (outputs - images).abs().mean() / 2 < 0.06
 
 
@@ -76,7 +78,7 @@ def test_the_shipped_codec_copies_held_out_pictures(drawn):
 
     vae = AutoencoderKL.from_pretrained(shipped("vae"), torch_dtype=torch.float32)
     images = torch.from_numpy(drawn.pixels[:, 0]).permute(0, 3, 1, 2).float() / 127.5 - 1
-    latents, outputs = copy_through(vae, images)
+    latents, outputs = codec.copy_through(vae, images)
     error = (outputs.clamp(-1, 1) - images).flatten(1) / 2
     assert error.abs().mean() < 0.025
     assert (-10 * error.square().mean(dim=1).log10()).mean() > 28

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mgie.mini import make
-from mgie.mini.pictures import CHUNK, GRID, Pictures, Source, draw_edit, object_names
+from mgie.mini import make, metric_dino, pictures
+from mgie.mini.pictures import GRID, Pictures, Source, draw_edit, object_names
 from mgie.mini.stages import Recipe, Training, check, read_log, run
 
 torch.set_num_threads(1)
-STEPS = 6
+STEPS, EDITS = 6, 40
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +19,18 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("pictures")
 
 
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """So that a test draws tens of pictures, not thousands."""
+    monkeypatch.setattr(pictures, "CHUNK", EDITS)
+    monkeypatch.setattr(metric_dino, "CHUNK", EDITS)
+
+
 def small_stage(cache, steps=STEPS, seed=3):
     """A real stage at small sizes, on few pictures."""
-    from mgie.mini.metric_dino import MetricDino, MetricDinoSettings
-
     recipe = Recipe("dino", steps=steps, batch_size=8, lr=1e-3, seed=seed, warmup=2, save_every=2, sheets_at=(1.0,))
-    return MetricDino(recipe, cache, CHUNK, MetricDinoSettings(width=24, layers=2, heads=2, prototypes=16))
+    sizes = metric_dino.MetricDinoSettings(width=24, layers=2, heads=2, prototypes=16)
+    return metric_dino.MetricDino(recipe, cache, EDITS, sizes)
 
 
 def losses(folder: Path) -> list[str]:
@@ -79,12 +85,12 @@ def test_the_rate_warms_up_and_ends_at_zero():
 
 def test_pictures_are_the_same_drawn_read_and_across_chunks(tmp_path):
     drawn, kept = Pictures(Source("val", 9)), Pictures(Source("val", 9), tmp_path)
-    rows = kept.rows(0, 3)
-    again = Pictures(Source("val", 9), tmp_path).rows(0, 3)
-    for one, two, three in zip(drawn.rows(0, 3)[:-1], rows[:-1], again[:-1], strict=True):
+    first = EDITS - 2  # over the border of two chunks
+    rows, again = kept.rows(first, 4), Pictures(Source("val", 9), tmp_path).rows(first, 4)
+    for one, two, three in zip(drawn.rows(first, 4)[:-1], rows[:-1], again[:-1], strict=True):
         assert (one == two).all() and (two == three).all()
     assert rows.captions == again.captions
-    assert (draw_edit(kept.source, 1)[0] == rows.pixels[1]).all()
+    assert (draw_edit(kept.source, first + 3)[0] == rows.pixels[3]).all()
 
 
 def test_labels_lie_where_the_objects_are():

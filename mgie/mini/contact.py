@@ -30,5 +30,5 @@ def save_sheet(rows: Sequence[Sequence[np.ndarray]], path: Path, heads: Sequence
             pen.text((left + MARGIN, top + side + 1), texts[n], "black", font=font)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    page.save(temporary, optimize=True)
+    page.quantize(256).save(temporary, optimize=True)  # a third of the size; judged by eye only
     os.replace(temporary, path)

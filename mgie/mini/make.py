@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from mgie.mini.editors import Editor
     from mgie.mini.pairs import WorldPairs
     from mgie.mini.stages import Stage, Training
 
@@ -25,13 +26,14 @@ RESULTS = ROOT / "results" / "mini" / "training"
 WORK = ROOT / "runs" / "mini-training"
 PAIRS = 16000  # drawn edits that the editors learn from
 EDITS = 8000  # drawn for each seed: as many as a stage sees before it begins again
+EDITORS = ("inspix2pix", "lgie", "mgie")  # trained by mgie.train
 PLAYER, JUDGE = 1, 2  # seeds: what MGIE sees with and what it is judged with share no picture and no weight
 
 
 class Entry(NamedTuple):
     name: str
     what: str
-    make: Callable[[Path], "Stage"] | None  # from the folder of drawn pictures; None: not in this version
+    make: Callable[[Path], "Stage | Editor"] | None  # from the folder of drawn pictures; None: not in this version
 
 
 def vae(cache: Path) -> "Stage":
@@ -53,7 +55,7 @@ def metric_clip(cache: Path) -> "Stage":
     from mgie.mini.metric_clip import MetricClip
     from mgie.mini.stages import Recipe
 
-    recipe = Recipe("metric_clip", steps=1400, batch_size=40, lr=1.2e-3, seed=JUDGE, weight_decay=0.05, decay_from=0.4)
+    recipe = Recipe("metric_clip", steps=1100, batch_size=40, lr=1.2e-3, seed=JUDGE, weight_decay=0.05, decay_from=0.4)
     return MetricClip(recipe, cache, EDITS)
 
 
@@ -61,7 +63,7 @@ def dino(cache: Path) -> "Stage":
     from mgie.mini.metric_dino import MetricDino
     from mgie.mini.stages import Recipe
 
-    recipe = Recipe("dino", steps=1400, batch_size=32, lr=1.2e-3, seed=JUDGE, weight_decay=0.05, ema=0.996, decay_from=0.4)
+    recipe = Recipe("dino", steps=1200, batch_size=32, lr=1.2e-3, seed=JUDGE, weight_decay=0.05, ema=0.996, decay_from=0.4)
     return MetricDino(recipe, cache, EDITS)
 
 
@@ -69,7 +71,7 @@ def lpips(cache: Path) -> "Stage":
     from mgie.mini.metric_lpips import MetricLpips
     from mgie.mini.stages import Recipe
 
-    recipe = Recipe("lpips", steps=2500, batch_size=32, lr=1e-3, seed=JUDGE, weight_decay=0.01)
+    recipe = Recipe("lpips", steps=2200, batch_size=32, lr=1e-3, seed=JUDGE, weight_decay=0.01)
     return MetricLpips(recipe, cache, EDITS)
 
 
@@ -109,6 +111,35 @@ def pairs(cache: Path, split: str, count: int | None = None, families: tuple[str
     return WorldPairs(cache.parent / "pairs", split, count or {"train": PAIRS, "test": 500}[split], PLAYER, **only)
 
 
+def editor(name: str) -> "Callable[[Path], Editor]":
+    """Stage inspix2pix, lgie or mgie."""
+
+    def entry(cache: Path) -> "Editor":
+        from mgie.mini.editors import Editor
+        from mgie.mini.parts import Parts
+        from mgie.presets import PRESETS
+        from mgie.trainer import LoopSettings
+
+        loop = LoopSettings(
+            steps=600, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4, schedule="hold-then-linear", warmup=0.05,
+            ema=0.995, seed=PLAYER, precision="bf16", checkpoint_every=50, log_every=25)  # fmt: skip
+        parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
+        return Editor(name, loop, pairs(cache, "train"), PAIRS // 2, pairs(cache, "test"), parts)
+
+    return entry
+
+
+def align(cache: Path) -> "Stage":
+    from mgie.mini.align import Align
+    from mgie.mini.parts import Parts
+    from mgie.mini.stages import Recipe
+    from mgie.presets import PRESETS
+
+    recipe = Recipe("align", steps=400, batch_size=32, lr=1e-3, seed=PLAYER, warmup=50, ema=0.98, save_every=100)
+    parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
+    return Align(recipe, pairs(cache, "train"), pairs(cache, "test"), parts)
+
+
 STAGES = [
     Entry("vae", "the codec: AutoencoderKL of preset mini", vae),
     Entry("clip", "MGIE's vision tower", clip),
@@ -118,9 +149,10 @@ STAGES = [
     Entry("text", "the Llama on captions and instructions", text),
     Entry("sd", "UNet and text encoder, before they become editors", sd),
     Entry("llava", "Llama, projector and the frozen tower", llava),
-    Entry("inspix2pix", "InsPix2Pix and its text encoder", None),
-    Entry("lgie", "LGIE, end to end", None),
-    Entry("mgie", "MGIE, end to end", None),
+    Entry("align", "a first edit head, in the text encoder's language", align),
+    Entry("inspix2pix", "InsPix2Pix and its text encoder", editor("inspix2pix")),
+    Entry("lgie", "LGIE, end to end", editor("lgie")),
+    Entry("mgie", "MGIE, end to end", editor("mgie")),
 ]
 
 
@@ -134,7 +166,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.check:
             return check(chosen, options)
         for entry in chosen:
-            if entry.make:
+            if entry.name in EDITORS:
+                make_editor(entry.make(options.work / "data"), options)
+            elif entry.make:
                 make(entry.make(options.work / "data"), options)
             elif options.stage:
                 raise ValueError(f"stage '{entry.name}' is not in this version; those that are: "
@@ -181,15 +215,37 @@ def make(stage: "Stage", options: argparse.Namespace) -> None:
     print(f"{name}: {json.dumps(scores)}", flush=True)
 
 
+def make_editor(editor: "Editor", options: argparse.Namespace) -> None:
+    """As make(), with mgie.train's loop, which resumes by itself."""
+    from mgie.mini import card
+
+    results = options.results / editor.name
+    facts = editor.facts()
+    if is_made(results / "scores.json", facts):
+        print(f"{editor.name}: up to date", flush=True)
+        return
+    editor.run(results)
+    facts |= {**made_on(options.device), "stage": editor.name, "steps": str(editor.loop.steps),
+              "seconds": f"{editor.seconds():.0f}", "seed": str(editor.loop.seed)}  # fmt: skip
+    scores = {k: round(v, 5) for k, v in editor.scores(editor.ship(options.out, facts)).items()}
+    write_json(results / "scores.json", {**facts, "scores": scores})
+    card.write(options.out, options.results)
+    print(f"{editor.name}: {json.dumps(scores)}", flush=True)
+
+
 def described(training: "Training", device: str) -> dict[str, str]:
+    return {"stage": training.stage.recipe.stage, "steps": str(training.step), "seconds": f"{training.seconds:.0f}",
+            "seed": str(training.stage.recipe.seed), **made_on(device)}  # fmt: skip
+
+
+def made_on(device: str) -> dict[str, str]:
     import torch
 
     from mgie.mini import world
 
     name = torch.cuda.get_device_name() if device == "cuda" else processor()
-    return {"stage": training.stage.recipe.stage, "steps": str(training.step), "seconds": f"{training.seconds:.0f}",
-            "device": f"{name}, 1 thread" if device == "cpu" else name, "seed": str(training.stage.recipe.seed),
-            "world": str(world.VERSION), "torch": torch.__version__}  # fmt: skip
+    return {"device": f"{name}, 1 thread" if device == "cpu" else name, "world": str(world.VERSION),
+            "torch": torch.__version__}  # fmt: skip
 
 
 def processor() -> str:
@@ -212,7 +268,7 @@ def check(chosen: list[Entry], options: argparse.Namespace) -> int:
 
     faults = []
     for entry in chosen:
-        if entry.make:
+        if entry.make and entry.name not in EDITORS:
             stage = entry.make(options.work / "data")
             found = retrain(stage, options.results / entry.name / "train.csv", options.steps or 20, options.device)
             print(f"{entry.name}: {len(found)} differences in the first {options.steps or 20} steps", flush=True)

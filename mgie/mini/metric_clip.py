@@ -41,7 +41,7 @@ class MetricClipSettings:
     layers: int = 5
     heads: int = 4
     text_width: int = 96
-    text_layers: int = 3
+    text_layers: int = 2
     text_heads: int = 4
     text_length: int = 48
     vocabulary: int = 600

@@ -90,10 +90,11 @@ class MetricDino:
     def loss(self, network: nn.Module, teacher: nn.Module, step: int, draw: torch.Generator) -> dict[str, Tensor]:
         start = step * self.recipe.batch_size % (self.edits - self.recipe.batch_size + 1)
         batch = to_device(take(self.train.rows(start, self.recipe.batch_size), draw), network)
-        other = self.second_view(batch.images, draw)
+        twice = batch.images[: len(batch.images) // 2]  # a second view of half the batch: more labels a second
+        other = self.second_view(twice, draw)
         tokens = network.tokens(batch.images)
         with torch.no_grad():
-            target = sinkhorn(teacher.assign(teacher.tokens(batch.images)[:, 0]) / self.dino.teacher_temperature)
+            target = sinkhorn(teacher.assign(teacher.tokens(twice)[:, 0]) / self.dino.teacher_temperature)
         guess = network.assign(network.tokens(other)[:, 0]) / self.dino.student_temperature
         seen = network.present(tokens[:, 0]).float()
         parts = {

@@ -118,7 +118,7 @@ class Training:
             losses = self.stage.loss(self.network, self.mean, self.step, draw)
         total = next(iter(losses.values()))
         if not torch.isfinite(total):
-            raise FloatingPointError(f"stage {recipe.stage}: the loss of step {self.step + 1} is {float(total)}")
+            raise FloatingPointError(f"stage {recipe.stage}: the loss of step {self.step + 1} is {total.item()}")
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, recipe.clip)
