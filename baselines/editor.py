@@ -42,8 +42,6 @@ KNOWN = {  # class: size rule. A pipeline outside this list runs with the rule "
     "LongCatImageEditPipeline": "own",
     "JoyImageEditPipeline": "own",
     "Kandinsky5I2IPipeline": "own",
-    "BriaFiboEditPipeline": "own",
-    "GlmImagePipeline": "own",
     "DreamLitePipeline": "own",
     "DreamLiteMobilePipeline": "own",
 }
@@ -54,6 +52,7 @@ BATCHED = {
 REFUSED = {  # argument of __call__: why a pipeline that has it is no instruction editor
     "mask_image": "it inpaints under a mask",
     "num_frames": "it makes videos",
+    "do_patching": "its prompt is JSON that another model writes",
     "control_image": "it needs a control image",
 }
 
@@ -272,10 +271,14 @@ class Editor:
             arguments |= {"max_area": images[0].width * images[0].height, "_auto_resize": False}
         if "negative_prompt" in arguments and not single:
             arguments["negative_prompt"] = [arguments["negative_prompt"]] * len(texts)
-        result = self.pipeline(
-            image=images[0] if single else images, prompt=texts[0] if single else texts,
-            generator=generators[0] if single else generators, output_type="np", **arguments,
-        )  # fmt: skip
+        try:
+            result = self.pipeline(
+                image=images[0] if single else images, prompt=texts[0] if single else texts,
+                generator=generators[0] if single else generators, output_type="np", **arguments,
+            )  # fmt: skip
+        except TypeError as error:  # a class outside KNOWN may want its arguments in another form
+            name = self.source.class_name
+            raise ValueError(f"{name} cannot be called with one image and one text: {error}") from error
         if self.where.device.startswith("cuda"):
             torch.cuda.synchronize()
         pixels = np.asarray(getattr(result, "images", None), dtype=np.float32)

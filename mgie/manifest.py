@@ -25,7 +25,7 @@ TOWER = ("model.vision_tower.vision_model.", "model.vision_tower.", "vision_mode
 
 
 def recorded(part: str) -> Shapes:
-    """part: mllm.pt, unet.pt, llava_7b_v1, clip_vit_large_patch14_vision or vae, at real size."""
+    """part: mllm.pt, unet.pt, llava_7b_v1, clip_vit_large_patch14_vision, ..., at real size."""
     return {name: tuple(shape) for name, shape in json.loads(RECORDED.read_text())[part].items()}
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mgie.tokenizer import Tokenizer
 
 SHARD_BYTES = 2 * 2**30  # the writer of safetensors holds about two shards in memory
-VAE_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+VAE_FILES = tuple(f"diffusion_pytorch_model{end}" for end in (".safetensors", ".bin", ".fp16.safetensors"))
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 TOKENIZER_FILES = ("tokenizer.model", "tokenizer.json")
 
@@ -192,6 +192,14 @@ def official_tokenizer(
     path = source.with_name("added_tokens.json")
     ids |= {token: i for token, i in (read_json(path) if path.is_file() else {}).items() if token in tokens}
     if source.suffix == ".model":
+        from sentencepiece import SentencePieceProcessor
+
+        pieces = SentencePieceProcessor(model_file=str(source)).get_piece_size()
+        if pieces > min(ids.values()):
+            raise ValueError(
+                f"{source} has {pieces} pieces, but of {vocab} embeddings only {min(ids.values())} are before the "
+                f"added tokens; is it this model's tokenizer?"
+            )
         return Tokenizer.from_sentencepiece(source, ids)
     known = Tokenizer.from_tokenizers(source).special
     return Tokenizer.from_tokenizers(source, {token: i for token, i in ids.items() if token not in known})

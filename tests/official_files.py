@@ -16,11 +16,10 @@ from mgie.presets import PRESETS, Preset
 from mgie.prompts import ADDED_TOKENS, IMAGE_TOKENS, SENTENCE_TOKENS
 from mgie.tokenizer import Tokenizer
 
-NOT_SIZES = {"name", "scheduler", "prediction_type", "timestep_spacing", "zero_snr", "token_rule", "guidance_scale"} | {
-    "image_guidance_scale", "num_inference_steps", "max_side", "max_new_tokens",
-}  # fmt: skip
 BASE = 300  # tokens before the image tokens
-SIZES = {name: size for name, size in asdict(tiny.TINY).items() if name not in NOT_SIZES}
+STARTS = ("vision_", "unet_", "vae_", "head_", "latent_")
+OTHERS = ("hidden", "intermediate", "layers", "heads", "kv_heads", "context", "queries", "condition", "image_size")
+SIZES = {n: size for n, size in asdict(tiny.TINY).items() if n.startswith(STARTS) or n in OTHERS}
 PRESET: Preset = replace(
     PRESETS["7b"], **SIZES | {"name": "custom", "vocab": BASE + len(ADDED_TOKENS)}
 )  # what a converter should find

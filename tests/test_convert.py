@@ -81,9 +81,26 @@ def test_at_real_size_the_expected_names_and_shapes_are_the_recorded_ones():
 
 
 def test_the_recorded_manifest_is_the_golden_one(golden):
-    assert json.loads((official_parts.Path(official.__file__).parent / "official_manifest.json").read_text()) == (
-        golden.json("manifest")
-    )
+    theirs = golden.json("manifest")
+    parts = [part for part in theirs if part != "_meta"]
+    assert {"mllm.pt", "unet.pt", "llava_7b_v1", "clip_vit_large_patch14_vision"} <= set(parts)
+    for part in parts:
+        assert recorded(part) == {name: tuple(shape) for name, shape in theirs[part].items()}, part
+
+
+def test_a_tokenizer_with_more_pieces_than_the_model_has_embeddings_is_refused(files, tmp_path, monkeypatch):
+    import sentencepiece
+
+    class Large:
+        def __init__(self, model_file):
+            self.model_file = model_file
+
+        def get_piece_size(self):
+            return official_files.BASE + 1
+
+    monkeypatch.setattr(sentencepiece, "SentencePieceProcessor", Large)
+    (files["llava"] / "tokenizer.model").write_bytes(b"")
+    refused(files, tmp_path, "301 pieces, but of 311 embeddings only 300")
 
 
 def test_every_tensor_is_used_or_named_as_left_out(files, tmp_path):

@@ -121,6 +121,18 @@ def test_guidance_scale_becomes_the_argument_that_guides(name, arguments):
     assert made.call_arguments(EditSettings(guidance_scale=2.0)) == arguments
 
 
+def test_qwen_image_edit_is_guided_and_edits_each_image_alone(tmp_path, examples, monkeypatch):
+    from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit
+
+    monkeypatch.setattr(pipeline_qwenimage_edit, "calculate_dimensions", lambda area, ratio: (96, 64, None))
+    made = model(tiny_diffusers.qwen_image_edit(tmp_path / "qwen"))
+    assert (made.defaults.guidance_scale, made.defaults.image_guidance_scale) == (4.0, None)
+    outputs = [made.edit(examples, settings(made, guidance_scale=scale), [1, 2, 3]) for scale in (1.0, 4.0)]
+    assert [output.image.size for output in outputs[0]] == [(96, 64)] * 3
+    assert np.asarray(outputs[0][0].image).std() > 1
+    assert all(a.image.tobytes() != b.image.tobytes() for a, b in zip(*outputs, strict=True))
+
+
 def test_a_setting_that_a_pipeline_does_not_have_is_refused():
     made = Editor(Source("x", None, {"_class_name": "FluxKontextPipeline"}))
     with pytest.raises(ValueError, match="FluxKontextPipeline has no image_guidance_scale"):
@@ -148,6 +160,7 @@ def test_a_class_outside_the_list_runs_with_a_notice(tmp_path):
         ("StableDiffusionPipeline", "takes no image"),
         ("StableDiffusionInpaintPipeline", "takes a mask_image"),
         ("CogVideoXImageToVideoPipeline", "it makes videos"),
+        ("BriaFiboEditPipeline", "JSON that another model writes"),
     ],
 )
 def test_what_cannot_edit_by_instruction_is_refused_with_the_known_ones(name, why):

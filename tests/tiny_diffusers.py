@@ -94,3 +94,54 @@ def flux_kontext(folder: Path, seed: int = 0) -> Path:
         tokenizer_2=T5TokenizerFast(vocab=pieces), image_encoder=None, feature_extractor=None,
     ).save_pretrained(folder)  # fmt: skip
     return folder
+
+
+def qwen_image_edit(folder: Path, seed: int = 0) -> Path:
+    """Its own size rule edits at a megapixel; a test may patch the pipeline's calculate_dimensions."""
+    from diffusers import (
+        AutoencoderKLQwenImage,
+        FlowMatchEulerDiscreteScheduler,
+        QwenImageEditPipeline,
+        QwenImageTransformer2DModel,
+    )
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    torch.manual_seed(seed)
+    tokenizer, processor = qwen_processor()
+    names = {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
+    names |= {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
+    text = {
+        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 2, "vocab_size": len(tokenizer), "bos_token_id": None, "eos_token_id": None,
+        "rope_parameters": {"mrope_section": [1, 1, 2], "rope_type": "default", "rope_theta": 1e6},
+    }  # fmt: skip
+    vision = {"depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
+    codec = AutoencoderKLQwenImage(
+        base_dim=4, z_dim=4, dim_mult=[1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True],
+        latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
+    )  # fmt: skip
+    transformer = QwenImageTransformer2DModel(
+        patch_size=2, in_channels=16, out_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=16, guidance_embeds=False, axes_dims_rope=(8, 4, 4),
+    )  # fmt: skip
+    QwenImageEditPipeline(
+        FlowMatchEulerDiscreteScheduler(), codec, Qwen2_5_VLForConditionalGeneration(config), tokenizer, processor,
+        transformer,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def qwen_processor() -> tuple:
+    from tokenizers import pre_tokenizers
+    from transformers import Qwen2Tokenizer, Qwen2VLImageProcessor, Qwen2VLProcessor, Qwen2VLVideoProcessor
+
+    parts = ("im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad")
+    special = ["<|endoftext|>", *(f"<|{part}|>" for part in parts)]
+    words = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *special]
+    tokenizer = Qwen2Tokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[])
+    tokenizer.add_tokens(special, special_tokens=True)
+    patches = {"patch_size": 14, "merge_size": 2, "temporal_patch_size": 2}
+    images = Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=56 * 56, **patches)
+    return tokenizer, Qwen2VLProcessor(images, tokenizer, Qwen2VLVideoProcessor(**patches), chat_template="-")
