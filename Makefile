@@ -10,7 +10,7 @@ FLAGS = $(if $(SUITE),--suite $(SUITE)) $(if $(DATA),--data-root $(DATA)) $(if $
         $(if $(MODELS),--models $(MODELS)) $(if $(DATASETS),--datasets $(DATASETS)) $(if $(SEEDS),--seeds $(SEEDS)) \
         $(if $(SPLIT),--split $(SPLIT)) $(if $(FULL),--full) $(if $(ENGINE),--engine $(ENGINE)) $(if $(STRICT),--strict)
 
-.PHONY: help setup test check table1 table2 table3 world lint clean
+.PHONY: help setup test check table1 table2 table3 mini world lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,6 +36,9 @@ table2: $(STAMP) ## Table 2: the same after fine-tuning on each dataset
 
 table3: $(STAMP) ## Table 3: FZ, FT and E2E forms of LGIE and MGIE
 	@$(PY) -m bench.tables 3 $(FLAGS)
+
+mini: $(STAMP) ## train the miniature's networks from scratch, all stages, resumable (hours on two cores)
+	@$(PY) -m mgie.mini.make
 
 world: $(STAMP) ## draw the miniature's datasets and the contact sheets of every family
 	@$(PY) -m mgie.mini.sheets
