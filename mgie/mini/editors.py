@@ -32,7 +32,6 @@ from mgie.training_data import Pair
 FORMS = {"inspix2pix": "inspix2pix", "lgie": "lgie-e2e", "mgie": "mgie-e2e"}  # stage -> folder of its weights
 LATENTS = ("input_mode", "goal_mean", "goal_std")
 AT_ONCE = 64  # pictures a pass when what is frozen is computed
-SHEETS_AT = (0.25, 1.0)  # shares of the steps at which held-out results are drawn
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,7 @@ class Editor:
     test: WorldPairs
     parts: Parts
     preset: Preset = PRESETS["mini"]
+    sheets_at: tuple[float, ...] = (0.25, 1.0)  # shares of the steps at which held-out results are drawn
 
     @property
     def kind(self) -> tuple[str, str]:
@@ -110,6 +110,21 @@ class Editor:
         results.mkdir(parents=True, exist_ok=True)
         for name in ("train.csv", "train.png"):
             shutil.copyfile(self.folder / name, results / name)
+
+    def seconds(self) -> float:
+        """Of training, from its log."""
+        from mgie.train_log import read
+
+        return sum(self.loop.batch_size / float(row["samples/s"]) for row in read(self.folder / "train.csv"))
+
+    def ship(self, weights: Path, facts: dict[str, str]) -> Path:
+        ship.ship(self.folder, weights / FORMS[self.name], facts)
+        return weights / FORMS[self.name]
+
+    def scores(self, shipped: Path, many: int = 100) -> dict[str, float]:
+        from mgie.mini import measure
+
+        return measure.editor(self.name, shipped, self.test, many)
 
     def write_start(self, folder: Path) -> None:
         painter = self.parts.restored(Painter(self.preset.unet(), self.text_encoder), "sd")
@@ -157,7 +172,7 @@ class Editor:
         return arrays | load_arrays(own)
 
     def sheets_due(self, results: Path) -> Callable[[Path], None]:
-        due = {max(1, round(share * self.loop.steps)): share for share in SHEETS_AT}
+        due = {max(1, round(share * self.loop.steps)): share for share in self.sheets_at}
 
         def draw(saved: Path) -> None:
             step = int(saved.name.rpartition("-")[2])
