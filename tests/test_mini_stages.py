@@ -114,9 +114,8 @@ def test_a_stage_that_is_made_is_not_made_again(cache, tmp_path, monkeypatch, ca
     assert make.main([*flags, "--check", "--steps", "3"]) == 0
 
 
-def test_a_stage_that_is_not_there_is_named(capsys):
-    missing = [entry.name for entry in make.STAGES if entry.make is None]
-    if not missing:
-        pytest.skip("every stage is there")
-    assert make.main(["--stage", missing[0]]) == 2
-    assert f"stage '{missing[0]}' is not in this version" in capsys.readouterr().err
+def test_stage_data_draws_the_pictures_of_player_and_judge(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(make, "EDITS", 2 * EDITS)
+    assert make.main(["--stage", "data", "--work", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count(f"data: {2 * EDITS} edits of seed") == 2
+    assert len(list(tmp_path.rglob("*.npz"))) == 4
