@@ -14,8 +14,6 @@ from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
 from bench.weights import folder_name, how_to_get, placement, weights_hash, weights_root
 
-MAX_NEW_TOKENS = 96
-
 
 def places(spec: ModelSettings) -> dict[str, list[Path]]:
     """Where each part is looked for, in order. FT's editor is its own; FZ's is the plain InsPix2Pix."""
@@ -76,13 +74,12 @@ class TwoStep:
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         from mgie.prompts import tidy
-        from mgie.writer import Request
 
         self.writer, self.editor.pipeline  # noqa: B018  loading is no part of an edit's time
         images = [load(example.input_image, settings) for example in examples]
         instructions = [example.instruction.strip() for example in examples]
         start = time.perf_counter()
-        written = self.writer.write(instructions, images if self.eyes else None, Request(MAX_NEW_TOKENS))
+        written = self.writer.write(instructions, images if self.eyes else None, self.writer.usual)
         share = (time.perf_counter() - start) / len(examples)  # the answers are on the CPU: the GPU is done
         texts = [tidy(one.text) or text for one, text in zip(written, instructions, strict=True)]
         edited = self.editor.edit(images, texts, settings, seeds, [example.id for example in examples])

@@ -55,9 +55,10 @@ def how_to_get(spec: ModelSettings, folder: Path) -> str:
     preset = "mini" if spec.suite == "mini" else "7b"
     train = f"python -m mgie.train --preset {preset} --model {spec.name}"
     if spec.name not in FORMLESS:
-        train += f" --form {spec.form}"
+        train += f" --form {spec.form}" + (f" --from {folder.with_name('inspix2pix')}" if spec.form == "ft" else "")
     if spec.setting == "fine-tuned":
         start = folder.with_name(folder.name.removesuffix(f"-{spec.dataset}"))
+        train = train.split(" --from ")[0]
         return f"fine-tune: {train} --from {start} --data DATA_ROOT/{spec.dataset} --out {folder}"
     ways = [f"train: {train} --data DATA_ROOT/ipr2pr --out {folder}"]
     if spec.name in ("lgie", "mgie") and spec.form == "fz":

@@ -33,6 +33,9 @@ class Request(NamedTuple):
     paragraph: bool = False  # the form that derives expressive instructions
 
 
+USUAL = Request()  # of the official demo
+
+
 class Written(NamedTuple):
     text: str  # as it was written, up to </s> or [IMG0]
     tokens: int
@@ -40,6 +43,7 @@ class Written(NamedTuple):
 
 class Writer(Protocol):
     has_eyes: bool
+    usual: Request  # how it is asked for an expressive instruction
 
     def write(self, instructions: list[str], images: "list[Image] | None", request: Request) -> list[Written]:
         """One answer an instruction. images: one each (RGB), or None to ask without an image."""
@@ -54,9 +58,11 @@ def open_writer(folder: Path, device: str, dtype: "torch.dtype", base: Path | No
     if kind == "mgie":
         from mgie.folder import read_preset
 
-        return MLLMWriter(*open_mgie(folder, dtype), device, read_preset(folder, None).token_rule)
+        preset = read_preset(folder, None)
+        usual = Request(preset.max_new_tokens, preset.no_repeat_ngram_size)
+        return MLLMWriter(*open_mgie(folder, dtype), device, usual, preset.token_rule)
     if kind == "llava":
-        return MLLMWriter(*open_llava(folder, base, dtype), device)
+        return MLLMWriter(*open_llava(folder, base, dtype), device, USUAL)
     return LibraryWriter(folder, device, dtype, has_eyes=kind == "transformers llava")
 
 
@@ -144,10 +150,11 @@ class MLLMWriter:
     """Our own MLLM class, with or without eyes."""
 
     def __init__(
-        self, mllm: "MLLM", tokenizer: "Tokenizer", processor: "ClipProcessor | None", device: str, rule: Rule = "fast"
+        self, mllm: "MLLM", tokenizer: "Tokenizer", processor: "ClipProcessor | None", device: str, usual: Request,
+        rule: Rule = "fast",
     ) -> None:
         self.mllm, self.tokenizer, self.processor, self.device = mllm.to(device), tokenizer, processor, device
-        self.has_eyes, self.rule = processor is not None, rule
+        self.has_eyes, self.usual, self.rule = processor is not None, usual, rule
         self.stops = [tokenizer.eos, *([tokenizer.special["[IMG0]"]] if "[IMG0]" in tokenizer.special else [])]
 
     def write(self, instructions: list[str], images: "list[Image] | None", request: Request) -> list[Written]:
@@ -194,7 +201,8 @@ class LibraryWriter:
         missing = sorted(info["missing_keys"])
         if missing:
             raise ValueError(f"{folder}: {len(missing)} weights are missing (first: {missing[0]}); get it again")
-        self.model, self.device, self.has_eyes = model.eval().to(device), device, has_eyes
+        self.model, self.device = model.eval().to(device), device
+        self.has_eyes, self.usual = has_eyes, USUAL
         self.processor = AutoProcessor.from_pretrained(folder) if has_eyes else None
         self.tokenizer = self.processor.tokenizer if has_eyes else AutoTokenizer.from_pretrained(folder)
         self.tokenizer.padding_side = "left"

@@ -12,12 +12,12 @@ import tiny_diffusers
 import tiny_language
 import torch
 
-from baselines import two_step
 from baselines.inspix2pix import InsPix2Pix
 from baselines.lgie import LGIE
 from bench import weights
 from bench.records import Example
 from bench.settings import EditSettings, ModelSettings, fill
+from mgie import writer
 from mgie.convert import convert
 from mgie.model import MGIE
 from mgie.prompts import tidy
@@ -44,7 +44,7 @@ def root(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def short_answers(monkeypatch):
     """As long as those of tiny.TINY; untrained models write to the limit."""
-    monkeypatch.setattr(two_step, "MAX_NEW_TOKENS", tiny.TINY.max_new_tokens)
+    monkeypatch.setattr(writer, "USUAL", Request(24))
 
 
 @pytest.fixture
@@ -227,13 +227,13 @@ def test_writers_are_recognised_by_their_config(root, tmp_path):
 def test_llava_as_published_is_read_whole_and_its_delta_merged(tmp_path, delta):
     pipe = official_files.pipeline()
     files = official_files.write(pipe, tmp_path / "official", delta=delta)
-    writer = open_writer(files["llava"], "cpu", torch.float32, files["llama_base"])
+    made = open_writer(files["llava"], "cpu", torch.float32, files["llama_base"])
     theirs = pipe.mllm.state_dict()
-    for name, ours in writer.mllm.state_dict().items():
+    for name, ours in made.mllm.state_dict().items():
         wanted = theirs[name][: len(ours)] if name.endswith(("embed_tokens.weight", "lm_head.weight")) else theirs[name]
         assert torch.allclose(ours, wanted, atol=4e-3 if delta else 0, rtol=0), name  # a sum in float16 is rounded
     texts, images = ["make it night", "a red hat"], [tiny.picture(1), tiny.picture(2, (40, 33))]
-    assert all(one.tokens for one in writer.write(texts, images, Request(8)))
+    assert all(one.tokens for one in made.write(texts, images, Request(8)))
     if delta:
         with pytest.raises(ValueError, match="delta that was not merged"):
             open_writer(files["llava"], "cpu", torch.float32)
@@ -241,17 +241,17 @@ def test_llava_as_published_is_read_whole_and_its_delta_merged(tmp_path, delta):
 
 @pytest.mark.parametrize("folder", ["llama", "llava", "mgie-e2e"])
 def test_a_writer_answers_a_batch_as_it_answers_one_and_obeys_its_limit(root, folder):
-    writer = open_writer(root / folder, "cpu", torch.float32)
+    made = open_writer(root / folder, "cpu", torch.float32)
     texts = ["make it night", "a", "the lamps are lit on the white dog"]
-    images = [tiny.picture(i, (20 + i, 30)) for i in range(3)] if writer.has_eyes else None
-    together = writer.write(texts, images, Request(10))
-    alone = [writer.write([t], images and [images[i]], Request(10))[0] for i, t in enumerate(texts)]
+    images = [tiny.picture(i, (20 + i, 30)) for i in range(3)] if made.has_eyes else None
+    together = made.write(texts, images, Request(10))
+    alone = [made.write([t], images and [images[i]], Request(10))[0] for i, t in enumerate(texts)]
     assert together == alone
     assert all(one.tokens <= 10 for one in together)
     assert len({one.text for one in together}) > 1
 
 
 def test_an_instruction_longer_than_the_model_reads_is_cut_with_a_notice(root):
-    writer = open_writer(root / "llama", "cpu", torch.float32)
+    made = open_writer(root / "llama", "cpu", torch.float32)
     with pytest.warns(UserWarning, match="12000 characters is longer than the model reads"):
-        assert writer.write(["dark red " * 1333 + "end"], None, Request(4))[0].tokens <= 4
+        assert made.write(["dark red " * 1333 + "end"], None, Request(4))[0].tokens <= 4
