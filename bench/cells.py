@@ -1,17 +1,21 @@
 """The cells of a table: which runs it needs, running those that are not finished, reading finished ones back.
 
 A cell is one bench.run (model x dataset x setting x form). Finished ones are found without starting a process; the
-others run as `python -m bench.run`, one a core, and one after the other in suite paper, where they share a GPU.
+others go through bench.run.main in worker processes, one a core; in suite paper one after the other, each in a process
+of its own, since they share a GPU.
 A cell that cannot run is a reason, never an exception: the other cells still make the table.
 """
 
+import io
 import json
 import os
-import subprocess
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,18 +97,40 @@ def run_cells(cells: Sequence[Cell], options: Options) -> list[Result]:
     planned = [plan_cell(cell, options) for cell in cells]
     todo = [i for i, (_, finished) in enumerate(planned) if not finished]
     results = [result for result, _ in planned]
-    suites = {cell.suite for cell in cells}
-    # one at a time where models may fill the GPU, and on a cluster, which does its own sharing
-    workers = 1 if "paper" in suites or options.engine != "local" else min(len(os.sched_getaffinity(0)), 8)
     if todo:
         print(f"{len(cells) - len(todo)} of {len(cells)} cells are settled, {len(todo)} to run", file=sys.stderr)
-        with ThreadPoolExecutor(workers) as pool:
-            ran = pool.map(lambda i: run_cell(results[i], options), todo)
-            for done, (i, result) in enumerate(zip(todo, ran, strict=True), 1):
-                results[i] = result
-                said = f"not run: {result.reason}" if result.reason else "done"
-                print(f"[{done}/{len(todo)}] {cells[i].label}: {said}", file=sys.stderr, flush=True)
+        for done, (i, result) in enumerate(zip(todo, in_workers([cells[i] for i in todo], options), strict=True), 1):
+            results[i] = result
+            said = f"not run: {result.reason}" if result.reason else "done"
+            print(f"[{done}/{len(todo)}] {cells[i].label}: {said}", file=sys.stderr, flush=True)
     return results
+
+
+def in_workers(cells: Sequence[Cell], options: Options) -> Iterator[Result]:
+    """Their results in order. A cell whose worker died (memory, say) is tried once more, alone."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers' too
+    # one at a time where models may fill the GPU, and on a cluster, which does its own sharing
+    alone = any(cell.suite == "paper" for cell in cells) or options.engine != "local"
+    workers = 1 if alone else min(len(os.sched_getaffinity(0)), 8)
+    with pool_of(min(workers, len(cells)), alone) as pool:
+        futures = [pool.submit(run_cell, cell, options) for cell in cells]
+        for cell, future in zip(cells, futures, strict=True):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                yield run_again(cell, options)
+
+
+def pool_of(workers: int, alone: bool) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1 if alone else None)
+
+
+def run_again(cell: Cell, options: Options) -> Result:
+    try:
+        with pool_of(1, True) as pool:
+            return pool.submit(run_cell, cell, options).result()
+    except BrokenProcessPool:
+        return Result(cell, None, "its process died, twice (killed for memory?); its edits are kept")
 
 
 def plan_cell(cell: Cell, options: Options) -> tuple[Result, bool]:
@@ -142,19 +168,24 @@ def own_run(cell: Cell, options: Options) -> Result:
     return Result(cell, None, f"{cell.model} is no model of this project; for your own output images: {again}")
 
 
-def run_cell(planned: Result, options: Options) -> Result:
-    argv = [sys.executable, "-m", "bench.run", *command(planned.cell, options), "--json"]
-    done = subprocess.run(argv, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    if done.returncode == 0:
-        return Result(planned.cell, Path(json.loads(done.stdout.splitlines()[-1])["run"]))
-    text = done.stderr.strip()
+def run_cell(cell: Cell, options: Options) -> Result:
+    """One bench.run, in this process."""
+    from bench.run import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main([*command(cell, options), "--json"])
+    if code == 0:
+        return Result(cell, Path(json.loads(out.getvalue().splitlines()[-1])["run"]))
+    text = err.getvalue().strip()
     said = text[text.rfind("error: ") + len("error: ") :] if "error: " in text else text[-300:]
-    return Result(planned.cell, None, one_line(said) or f"bench.run ended with exit code {done.returncode}")
+    return Result(cell, None, one_line(said) or f"bench.run ended with exit code {code}")
 
 
 def one_line(text: str) -> str:
-    """As a reason in a table, which is published: the home folder is nobody's business."""
-    return " ".join(text.split()).replace(str(Path.home()), "~")
+    """Its first line, as a reason in a table, which is published: this machine's folders are nobody's business."""
+    first = " ".join(text.split("\n")[0].split())
+    return first.replace(f"{Path(__file__).parent.parent}/", "").replace(str(Path.home()), "~")
 
 
 class Finished(NamedTuple):
