@@ -80,6 +80,8 @@ def publish(checkpoint: Path, out: Path) -> None:
 def place(source: Path, target: Path) -> None:
     """A hard link where the disk can (a 7b pipeline is not stored twice), else a copy; atomic."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and target.samefile(source):
+        return  # published before; renaming one link over another of the same file would leave both
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         os.link(source, temporary)
@@ -107,7 +109,7 @@ def load_tensors(path: Path) -> dict[str, "Tensor"]:
 
 
 def trained_tensors(model: "nn.Module") -> dict[str, "Tensor"]:
-    """Full tensors of the parameters that train, by name. A collective call: every process makes it."""
+    """Full tensors of the parameters that train, by name, on the main process. A collective call: all make it."""
     from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
     wanted = {clean(name) for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -128,17 +130,21 @@ def load_trained(model: "nn.Module", tensors: dict[str, "Tensor"]) -> None:
 
 
 def optimizer_tensors(model: "nn.Module", optimizer: "Optimizer") -> dict[str, "Tensor"]:
-    """`<parameter>.<name>` -> full tensor. Rates and the like follow from the step and are not stored."""
+    """`<parameter>.<name>` -> full tensor, on the main process; a collective call.
+
+    Rates and the like follow from the step and are not stored.
+    """
     from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
-    state = get_optimizer_state_dict(model, optimizer, options=_options())["state"]
+    state = get_optimizer_state_dict(model, optimizer, options=_options()).get("state", {})
     return {f"{parameter}.{name}": value for parameter, values in state.items() for name, value in values.items()}
 
 
 def load_optimizer(model: "nn.Module", optimizer: "Optimizer", tensors: dict[str, "Tensor"]) -> None:
     from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
-    whole = get_optimizer_state_dict(model, optimizer, options=_options())
+    # not to the CPU: then only the main process would get the groups
+    whole = get_optimizer_state_dict(model, optimizer, options=_options(cpu_offload=False))
     whole["state"] = {}
     for full, value in tensors.items():
         parameter, name = full.rsplit(".", 1)
@@ -160,7 +166,8 @@ def write_json(path: Path, data: dict) -> None:
     os.replace(temporary, path)
 
 
-def _options(**more: bool) -> object:
+def _options(cpu_offload: bool = True, strict: bool = True) -> object:
     from torch.distributed.checkpoint.state_dict import StateDictOptions
 
-    return StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, **more)
+    return StateDictOptions(
+        full_state_dict=True, cpu_offload=cpu_offload, ignore_frozen_params=True, strict=strict)

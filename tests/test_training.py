@@ -1,6 +1,7 @@
 """A training run: it learns, it changes what it shall and nothing else, and how it is cut up does not matter."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def start(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory, start, data):
-    return train(tmp_path_factory.mktemp("run") / "unbroken", start, data, ema=0.9)
+    return train(tmp_path_factory.mktemp("run") / "unbroken", start, data, ema=0.9, checkpoint_every=3)
 
 
 def close(ours: Path, theirs: Path, rel: float) -> None:
@@ -80,6 +81,10 @@ def test_precomputed_latents_and_features_give_the_same_curve(tmp_path, start, d
     close(train(tmp_path / "out", start, data, stored=True, ema=0.9), unbroken, 1e-4)
 
 
+def test_recomputed_activations_give_the_same_curve(tmp_path, start, data, unbroken):
+    close(train(tmp_path / "out", start, data, recompute=True, ema=0.9), unbroken, 1e-5)
+
+
 def test_worker_processes_change_nothing(tmp_path, start, data, unbroken):
     assert curve(train(tmp_path / "out", start, data, workers=1, ema=0.9)) == curve(unbroken)
 
@@ -104,19 +109,22 @@ def test_frozen_weights_in_half_precision_train_as_in_float32_under_bf16(tmp_pat
     assert torch.equal(load_file(whole / "llama/model.safetensors")[frozen], saved[frozen].float())
 
 
-def test_two_processes_equal_one(tmp_path, start, data, unbroken):
-    arguments = [sys.executable, str(HERE / "training_runs.py"), str(tmp_path / "out"), str(start), str(data),
-                 '{"ema": 0.9, "micro_batch": 2}']
+def test_two_processes_continue_a_run_of_one_to_the_same_end(tmp_path, start, data, unbroken):
+    out = tmp_path / "out"
+    shutil.copytree(unbroken, out)
+    shutil.rmtree(out / ".checkpoints/step-000006")
+    arguments = [sys.executable, str(HERE / "training_runs.py"), str(out), str(start), str(data),
+                 '{"ema": 0.9, "micro_batch": 1}']
     port = str(20000 + os.getpid() % 20000)
     shared = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
                            "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
     runs = [subprocess.Popen(arguments, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for rank in (0, 1)]
-    said = [run.communicate(timeout=120)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], said
-    close(tmp_path / "out", unbroken, 1e-4)
-    ours, theirs = load_file(tmp_path / "out/unet/diffusion_pytorch_model.safetensors"), load_file(
-        unbroken / "unet/diffusion_pytorch_model.safetensors")
+    said = [run.communicate(timeout=200)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said[0][-2000:] + said[1][-2000:]
+    assert "continuing after step 3 of 6" in said[0]
+    close(out, unbroken, 1e-4)
+    ours, theirs = (load_file(folder / "unet/diffusion_pytorch_model.safetensors") for folder in (out, unbroken))
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, theirs[name], rtol=1e-2, atol=1e-3)
 

@@ -16,7 +16,7 @@ from mgie.batches import TrainingSet, load_stored, precompute
 from mgie.train_log import SPEED, read
 from mgie.trainer import LoopSettings
 from mgie.training_data import read_pairs
-from mgie.training_run import train_from
+from mgie.training_run import checkpoint_gradients, train_from
 
 EXPRESSIVE = ["the sky would turn dark and the lamps would be lit", "a red hat would sit on the white dog", "it is dim"]
 
@@ -49,11 +49,14 @@ def settings(**changes: object) -> LoopSettings:
 
 
 def train(out: Path, start: Path, data: Path, kind: tuple[str, str] = ("mgie", "e2e"), stored: bool = False,
-          min_snr_gamma: float | None = None, keep_half: bool = False, **changes: object) -> Path:
+          min_snr_gamma: float | None = None, keep_half: bool = False,
+          recompute: bool = False, **changes: object) -> Path:
     """Trains into out, from its checkpoint if there is one; returns out."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     trainee = starts.load(start, kind, None, min_snr_gamma=min_snr_gamma, keep_half=keep_half)
+    if recompute:
+        checkpoint_gradients(trainee.model)
     pairs = read_pairs(data, "ipr2pr", None, needs_expressive=kind[0] != "inspix2pix")
     parts = (pairs, trainee.rows, trainee.sizes, trainee.image_processor)
     dataset = TrainingSet(*parts)
