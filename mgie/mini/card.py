@@ -25,11 +25,16 @@ to three drawn objects. They are no reproduction of the paper's models, and as j
 
 class Section(NamedTuple):
     title: str
-    folder: str  # in the weights' root
+    folder: str  # in the weights' root; empty: its weights are a start, not shipped
     recipe: str
     limits: str
 
 
+EDITOR = ("Trained by `mgie.train`'s loop from stage sd's UNet (one start and as many steps for all three), rate held, "
+          "then linear to 0, running mean of the weights.")  # fmt: skip
+FIGURES = ("L1 on held-out pairs in the training world's words and strengths, at the preset's sampling; inside and "
+           "outside what the goal image changes; ratio: to identity's. said: right causes of expressive instructions. "
+           "New objects come out as coloured shapes; fine detail is the codec's limit.")  # fmt: skip
 SECTIONS = {
     "vae": Section(
         "Codec (`AutoencoderKL`)", "vae",
@@ -54,6 +59,33 @@ SECTIONS = {
         "mini-LPIPS (LPIPS)", "mini-lpips",
         "SqueezeNet 1.1's features, trained as a classifier on the generator's labels; no calibrated layers.",
         "Its scale is its own: not comparable with LPIPS alex, vgg or squeeze."),
+    "text": Section(
+        "Llama on words alone", "",
+        "A byte-level BPE of 1,024 tokens and a Llama of four layers, on goal captions and on questions with their "
+        "expressive instructions, without pictures. A start: nothing of it is shipped as it is.",
+        "Nats a token on held-out rows; what only the picture tells cannot be known here."),
+    "llava": Section(
+        "Llama with eyes", "llama-body",
+        "Projector and Llama on expressive instructions with the frozen tower, ambiguous families more often; some "
+        "rows without a picture. Afterwards the body is frozen and shared by LGIE and MGIE.",
+        "right: share of ambiguous held-out pictures whose cause is named, macro over families; blind: without eyes."),
+    "sd": Section(
+        "Stable Diffusion of the miniature", "",
+        "UNet and text encoder together: a fifth text to image on goal captions, the rest edits, on the linear code "
+        "that the codec starts from; v-prediction, zero terminal SNR. A start: nothing of it is shipped as it is.",
+        "l1 at the preset's sampling against identity's, over all families."),
+    "align": Section(
+        "First edit head", "",
+        "Learns to match the text encoder's states of the expressive instruction from the frozen Llama's visual "
+        "tokens, as GILL's mapper does. LGIE and MGIE start from it; nothing of it is shipped as it is.",
+        "explained: share of the text states' variance."),
+    "inspix2pix": Section(
+        "InsPix2Pix-mini", "inspix2pix", f"{EDITOR} It reads the instruction itself.", FIGURES),
+    "lgie": Section(
+        "LGIE-mini", "lgie-e2e", f"{EDITOR} Embeddings, head and edit head learn with it; no eyes.", FIGURES),
+    "mgie": Section(
+        "MGIE-mini", "mgie-e2e", f"{EDITOR} Embeddings, head and edit head learn with it; it sees the input image.",
+        FIGURES),
 }  # fmt: skip
 
 
@@ -64,7 +96,7 @@ def write(weights: Path, results: Path) -> Path:
         scores = results / stage / "scores.json"
         if scores.exists():
             parts.append(describe(stage, section, json.loads(scores.read_text()), weights))
-    total = sum(f.stat().st_size for f in weights.rglob("*.safetensors"))
+    total = sum(f.stat().st_size for f in weights.rglob("*.safetensors") if not f.is_symlink())
     parts.append(f"All weights here together: {total / 2**20:.1f} MiB.\n")
     path = weights / "README.md"
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -74,11 +106,12 @@ def write(weights: Path, results: Path) -> Path:
 
 
 def describe(stage: str, section: Section, facts: dict, weights: Path) -> str:
-    size = sum(f.stat().st_size for f in (weights / section.folder).rglob("*.safetensors"))
+    files = (weights / section.folder).rglob("*.safetensors") if section.folder else ()
+    size = sum(f.stat().st_size for f in files if not f.is_symlink())
+    place = f"`{section.folder}/`, {size / 2**20:.2f} MiB, " if section.folder else ""
     rows = "\n".join(f"| {name.replace('_', ' ')} | {value:g} |" for name, value in facts["scores"].items())
     return (
-        f"## {section.title}\n\n`{section.folder}/`, {size / 2**20:.2f} MiB, "
-        f"stage `{stage}`. {section.recipe}\n\n"
+        f"## {section.title}\n\n{place}stage `{stage}`. {section.recipe}\n\n"
         f"{facts['steps']} steps in {facts['seconds']} s on {facts['device']} (torch {facts['torch']}); seed "
         f"{facts['seed']}, world {facts['world']}, recipe `{facts['recipe'][:12]}`, data `{facts['data'][:12]}`. "
         f"Losses, plot and held-out results: `results/mini/training/{stage}/`.\n\n"

@@ -30,7 +30,7 @@ from mgie.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class EyesSettings:
-    blind: int = 6  # rows a step without a picture, beside the batch's
+    blind: int = 10  # rows a step without a picture, beside the batch's
     ambiguous: float = 0.6  # share of the batch drawn from the ambiguous families alone
     summary: float = 0.3  # weight of the visual tokens' read-out
 
