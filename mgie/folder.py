@@ -41,6 +41,7 @@ def save(pipe: "MGIEPipeline", path: Path) -> None:
 def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None") -> dict:
     """The arguments of MGIEPipeline. expected: name of the preset that the weights must have."""
     import diffusers
+    import torch
 
     from mgie.edit_head import EditHead
     from mgie.mllm import MLLM
@@ -49,6 +50,8 @@ def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None") ->
     from mgie.weights import load_library_model, read_safetensors, refuse_nan
 
     path = find(name)
+    if str(name) == "mini" and dtype is None:
+        dtype = torch.float32  # shipped in half to be small, run where half is slow or missing
     index = json.loads((path / INDEX).read_text())
     if index.get("_class_name") != "MGIEPipeline":
         raise ValueError(f"{path} holds a {index.get('_class_name')}, not an MGIEPipeline")
