@@ -33,9 +33,10 @@ class AlignSettings:
 class Align:
     """The stage."""
 
-    def __init__(self, recipe: Recipe, train: WorldPairs, test: WorldPairs, parts: Parts,
+    def __init__(self, recipe: Recipe, train: WorldPairs, used: int, test: WorldPairs, parts: Parts,
                  preset: Preset = PRESETS["mini"], align: AlignSettings = AlignSettings()) -> None:  # fmt: skip
-        self.recipe, self.train, self.test = recipe, train, test
+        """used: of the training pairs, as in stage sd."""
+        self.recipe, self.train, self.used, self.test = recipe, train, used, test
         self.preset, self.align, self.parts = preset, align, parts
         self.tokenizer, self.tower = parts.tokenizer, parts.load_tower()
         self.words = vocabulary(train, preset)
@@ -45,7 +46,7 @@ class Align:
         self.rows = [MLLMRows(self.tokenizer, patches, preset.max_length) for patches in (0, preset.patches)]
 
     def settings(self) -> dict:
-        return {"align": asdict(self.align), "head": self.preset.edit_head().config, "pairs": len(self.train)}
+        return {"align": asdict(self.align), "head": self.preset.edit_head().config, "pairs": self.used}
 
     def data_hash(self) -> str:
         return self.train.content_hash()
@@ -55,7 +56,7 @@ class Align:
 
     def loss(self, network: nn.Module, teacher: nn.Module, step: int, draw: torch.Generator) -> dict[str, Tensor]:
         size = self.recipe.batch_size
-        picks = torch.randint(0, len(self.train), (size,), generator=draw).tolist()
+        picks = torch.randint(0, self.used, (size,), generator=draw).tolist()
         unseen = round(self.align.blind * size)
         embeddings = self.visual_embeddings()
         parts = {}
@@ -119,7 +120,7 @@ class Align:
         from mgie.mini.contact import save_sheet
         from mgie.mini.diffusion import Diffusion, Painter, quick
 
-        stage = Diffusion(self.recipe, self.train, self.test, self.preset)
+        stage = Diffusion(self.recipe, self.train, self.used, self.test, self.parts, self.preset)
         painter = self.parts.restored(
             Painter(quick(self.preset.unet()), text_encoder(self.words, self.preset, DiffusionSettings())), "sd")
         some = list(range(12))

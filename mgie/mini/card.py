@@ -71,8 +71,8 @@ SECTIONS = {
         "right: share of ambiguous held-out pictures whose cause is named, macro over families; blind: without eyes."),
     "sd": Section(
         "Stable Diffusion of the miniature", "",
-        "UNet and text encoder together: a fifth text to image on goal captions, the rest edits, on the linear code "
-        "that the codec starts from; v-prediction, zero terminal SNR. A start: nothing of it is shipped as it is.",
+        "UNet and text encoder together: a fifth text to image on goal captions, the rest edits; "
+        "v-prediction, zero terminal SNR. A start: nothing of it is shipped as it is.",
         "l1 at the preset's sampling against identity's, over all families."),
     "align": Section(
         "First edit head", "",

@@ -2,7 +2,7 @@
 
 A fifth of the rows is text to image (goal captions); the rest also shows the input image, conv_in being widened from
 the start, so that the words of instructions get a meaning: no text encoder comes ready made at this size. The editors
-(inspix2pix, lgie, mgie) all start from this UNet. It learns on the linear code that the codec starts from.
+(inspix2pix, lgie, mgie) all start from this UNet. v-prediction with zero terminal SNR on the codec's latents.
 """
 
 from dataclasses import asdict, dataclass
@@ -16,13 +16,13 @@ from mgie import losses
 from mgie.batches import clip_ids
 from mgie.fresh import text_tokenizer
 from mgie.mini.codec import to_range
-from mgie.mini.linear_code import LinearCode
+from mgie.mini.latents import LATENTS, encoded
 from mgie.mini.pairs import WorldPairs
+from mgie.mini.parts import Parts
 from mgie.mini.stages import Recipe, seeded
 from mgie.presets import PRESETS, Preset
 
 TEXT_LENGTH = 40  # tokens of the text encoder: an expressive instruction has up to 35
-FITTED_ON = 200  # pairs that the linear code is fitted on
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,22 @@ class Painter(nn.Module):
 class Diffusion:
     """The stage."""
 
-    def __init__(self, recipe: Recipe, train: WorldPairs, test: WorldPairs,
+    def __init__(self, recipe: Recipe, train: WorldPairs, used: int, test: WorldPairs, parts: Parts,
                  preset: Preset = PRESETS["mini"],
                  diffusion: DiffusionSettings = DiffusionSettings()) -> None:  # fmt: skip
-        self.recipe, self.train, self.test, self.preset, self.diffusion = recipe, train, test, preset, diffusion
+        """used: of the training pairs; their latents are encoded once."""
+        self.recipe, self.train, self.used, self.test = recipe, train, used, test
+        self.preset, self.diffusion, self.vae, self.vae_hash = preset, diffusion, parts.load_vae(), parts.hash_of("vae")
         self.scheduler = preset.sampler("DDPMScheduler")
-        self.code = LinearCode(to_range(np.concatenate(train.pixels[:FITTED_ON])), preset.latent_channels)
-        self.inputs, self.goals = (self.code.encode_all(train.pixels[:, side]) for side in (0, 1))
+        self.stored = encoded(train, used, self.vae, parts.work)
         self.tokenizer = vocabulary(train, preset)
         self.texts = [(w.goal_caption, w.expressive, w.instruction) for w in train.words]
         self.ids: dict[str, Tensor] = {}
 
     def settings(self) -> dict:
-        return {"diffusion": asdict(self.diffusion), "unet": self.preset.unet_config(), "pairs": len(self.train),
-                "prediction": self.preset.prediction_type, "scale": self.preset.latent_scale}  # fmt: skip
+        return {"diffusion": asdict(self.diffusion), "unet": self.preset.unet_config(), "vae": self.vae_hash,
+                "pairs": self.used, "prediction": self.preset.prediction_type,
+                "scale": self.preset.latent_scale}  # fmt: skip
 
     def data_hash(self) -> str:
         return self.train.content_hash()
@@ -68,10 +70,10 @@ class Diffusion:
 
     def loss(self, network: nn.Module, teacher: nn.Module, step: int, draw: torch.Generator) -> dict[str, Tensor]:
         size = self.recipe.batch_size
-        picks = torch.randint(0, len(self.train), (size,), generator=draw).tolist()
-        image, latent = (torch.from_numpy(side[picks]).float() for side in (self.inputs, self.goals))
+        picks = torch.randint(0, self.used, (size,), generator=draw).tolist()
+        image, mean, std = (torch.from_numpy(self.stored[name][picks]).float() for name in LATENTS)
         kind, dropped = torch.rand(2, size, generator=draw)
-        latent = latent * self.preset.latent_scale
+        latent = (mean + std * torch.randn(mean.shape, generator=draw)) * self.preset.latent_scale
         noise = torch.randn(latent.shape, generator=draw)
         times = torch.randint(0, self.scheduler.config.num_train_timesteps, (size,), generator=draw)
         noisy = self.scheduler.add_noise(latent, noise, times)
@@ -113,12 +115,12 @@ class Diffusion:
             pixels = to_range(self.test.pixels[rows, 0])
             told = self.encode(network, [self.test.words[i].instruction for i in rows]) if text is None else text[rows]
             nothing = self.encode(network, [""]) if null is None else null
-            condition = self.code.encode(pixels)
+            condition = diffusion.encode_condition(self.vae, pixels)
             generators = [torch.Generator().manual_seed(i) for i in rows]
             p = self.preset
             latents = diffusion.denoise(network.unet, p.sampler(), condition, told, nothing, p.guidance_scale,
                                         p.image_guidance_scale, p.num_inference_steps, generators)  # fmt: skip
-            outputs += [np.asarray(image) for image in to_images(self.code.decode(latents / p.latent_scale))]
+            outputs += [np.asarray(image) for image in to_images(diffusion.decode_latents(self.vae, latents))]
         return np.stack(outputs)
 
     def sheet(self, network: nn.Module, path: Path) -> None:

@@ -5,7 +5,6 @@ others). LGIE and MGIE have the same Llama and the same first edit head (stage a
 the running mean in float16; parts that several models share lie once in the weights' root, linked from each model.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,16 +21,15 @@ from mgie.joint import JointModel
 from mgie.mini import ship
 from mgie.mini.diffusion import DiffusionSettings, Painter, quick, text_encoder, vocabulary
 from mgie.mini.eyes import Seeing
+from mgie.mini.latents import AT_ONCE, encoded, load_arrays, once
 from mgie.mini.pairs import WorldPairs
-from mgie.mini.parts import Parts, state_hash
+from mgie.mini.parts import Parts
 from mgie.mini.text import new_llama
 from mgie.presets import PRESETS, Preset
 from mgie.trainer import LoopSettings
 from mgie.training_data import Pair
 
 FORMS = {"inspix2pix": "inspix2pix", "lgie": "lgie-e2e", "mgie": "mgie-e2e"}  # stage -> folder of its weights
-LATENTS = ("input_mode", "goal_mean", "goal_std")
-AT_ONCE = 64  # pictures a pass when what is frozen is computed
 
 
 @dataclass(frozen=True)
@@ -157,10 +155,7 @@ class Editor:
 
     def stored(self, trainee: starts.Trainee, pairs: First) -> dict[str, np.ndarray]:
         """What mgie.batches.precompute would store; the latents are the same for all three."""
-        vae = trainee.model.denoiser.vae
-        shared = self.parts.work / "latents" / f"{self.train.drawn.name}-{self.used}-{state_hash(vae)[:8]}"
-        once(shared, lambda folder: write_latents(self.train, self.used, vae, folder))
-        arrays = load_arrays(shared)
+        arrays = encoded(self.train, self.used, trainee.model.denoiser.vae, self.parts.work)
         own = self.folder / ".stored"
         if isinstance(trainee.model, JointModel):
             if trainee.model.mllm.tower is None:
@@ -205,36 +200,6 @@ def watched(save: Callable[[nn.Module, Path], None], see: Callable[[Path], None]
         see(folder)
 
     return both
-
-
-def once(folder: Path, make: Callable[[Path], None]) -> None:
-    """make fills a folder, which then gets its name."""
-    if not folder.is_dir():
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        make(temporary)
-        os.replace(temporary, folder)
-
-
-def load_arrays(folder: Path) -> dict[str, np.ndarray]:
-    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
-
-
-@torch.no_grad()
-def write_latents(pairs: WorldPairs, count: int, vae: nn.Module, folder: Path) -> None:
-    """LATENTS as float16: half the disk, and far below the codec's own noise."""
-    from mgie.mini.codec import to_range
-
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in LATENTS}
-    for start in range(0, count, AT_ONCE):
-        rows = pairs.pixels[start : min(start + AT_ONCE, count)]
-        with torch.autocast("cpu", torch.bfloat16):
-            goal, shown = (vae.encode(to_range(rows[:, side])).latent_dist for side in (1, 0))
-        for name, value in zip(LATENTS, (shown.mode(), goal.mean, goal.std), strict=True):
-            columns[name].append(value.float().half().numpy())
-    for name, parts in columns.items():
-        np.save(folder / f"{name}.npy", np.concatenate(parts))
 
 
 @torch.no_grad()

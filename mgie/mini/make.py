@@ -97,10 +97,13 @@ def llava(cache: Path) -> "Stage":
 
 def sd(cache: Path) -> "Stage":
     from mgie.mini.diffusion import Diffusion
+    from mgie.mini.parts import Parts
     from mgie.mini.stages import Recipe
+    from mgie.presets import PRESETS
 
-    recipe = Recipe("sd", steps=1600, batch_size=32, lr=1e-3, seed=PLAYER, decay_from=1.0, save_every=50)
-    return Diffusion(recipe, pairs(cache, "train"), pairs(cache, "test"))
+    recipe = Recipe("sd", steps=1200, batch_size=32, lr=1e-3, seed=PLAYER, decay_from=1.0, save_every=50)
+    parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
+    return Diffusion(recipe, pairs(cache, "train"), PAIRS // 2, pairs(cache, "test"), parts)
 
 
 def pairs(cache: Path, split: str, count: int | None = None, families: tuple[str, ...] | None = None) -> "WorldPairs":
@@ -137,7 +140,7 @@ def align(cache: Path) -> "Stage":
 
     recipe = Recipe("align", steps=400, batch_size=32, lr=1e-3, seed=PLAYER, warmup=50, ema=0.98, save_every=100)
     parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-    return Align(recipe, pairs(cache, "train"), pairs(cache, "test"), parts)
+    return Align(recipe, pairs(cache, "train"), PAIRS // 2, pairs(cache, "test"), parts)
 
 
 STAGES = [
