@@ -45,7 +45,8 @@ class Codec:
         self.test = Pictures(Source("test", recipe.seed, preset.image_size), cache)
 
     def settings(self) -> dict:
-        return {"codec": asdict(self.codec), "vae": self.preset.vae_config(), "edits": self.edits}
+        vae = {**self.preset.vae_config(), "scaling_factor": 1.0}  # measured on the result, so no part of its recipe
+        return {"codec": asdict(self.codec), "vae": vae, "edits": self.edits}
 
     def data_hash(self) -> str:
         return self.train.content_hash()
