@@ -61,6 +61,8 @@ def test_a_check_finds_a_changed_recipe_and_passes_the_same(cache, tmp_path):
     run(small_stage(cache), tmp_path, tmp_path)
     assert check(small_stage(cache), tmp_path / "train.csv", 4) == []
     assert check(small_stage(cache, seed=4), tmp_path / "train.csv", 4)
+    with pytest.raises(ValueError, match=r"ends at step 6; 7 steps cannot be compared"):
+        check(small_stage(cache), tmp_path / "train.csv", STEPS + 1)
 
 
 def test_a_checkpoint_of_another_recipe_is_refused_by_name(cache, tmp_path):

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-EVERY_STEP = 60  # so many first losses are logged one by one: what a check retrains
+EVERY_STEP = 60  # so many first losses are logged one by one, for checks
 LOG_EVERY = 20
 TOLERANCE = 0.02  # relative: other CPUs round bfloat16 products otherwise; the same machine gives the same bits
 SPEED = "samples/s"  # the one column that no seed fixes
@@ -240,16 +240,16 @@ def read_log(path: Path) -> list[dict[str, str]]:
 
 def check(stage: Stage, stored: Path, steps: int, device: str = "cpu") -> list[str]:
     """The first steps again, compared with the stored train.csv. Returns what differs, a line each; empty: nothing."""
-    rows = [row for row in read_log(stored) if int(row["step"]) <= steps]
-    if len(rows) < steps:
-        raise ValueError(f"{stored} holds {len(rows)} of the first {steps} steps; ask for {EVERY_STEP} at most")
+    rows = {int(row["step"]): row for row in read_log(stored)}
+    if max(rows, default=0) < steps:
+        raise ValueError(f"{stored} ends at step {max(rows, default=0)}; {steps} steps cannot be compared with it")
     training, faults = Training(stage, device), []
-    for row in rows:
+    while training.step < steps:
         fresh = training.one_step()
-        for name, value in fresh.items():
-            kept = float(row[name])
+        for name, value in fresh.items() if training.step in rows else ():
+            kept = float(rows[training.step][name])
             if abs(value - kept) > TOLERANCE * max(1e-3, abs(kept)):
-                faults.append(f"step {row['step']}: {name} is {value:.6g}, stored {kept:.6g}")
+                faults.append(f"step {training.step}: {name} is {value:.6g}, stored {kept:.6g}")
     return faults
 
 
