@@ -25,7 +25,7 @@ from mgie.mini.latents import AT_ONCE, encoded, load_arrays, once
 from mgie.mini.pairs import WorldPairs
 from mgie.mini.parts import Parts
 from mgie.mini.text import new_llama
-from mgie.presets import PRESETS, Preset
+from mgie.presets import PRESETS, SAMPLING, Preset
 from mgie.trainer import LoopSettings
 from mgie.training_data import Pair
 
@@ -89,7 +89,8 @@ class Editor:
 
     def facts(self) -> dict[str, str]:
         """What made the weights."""
-        recipe = {"loop": asdict(self.loop), "preset": self.preset.to_json(), "used": self.used}
+        preset = {name: value for name, value in self.preset.to_json().items() if name not in SAMPLING}
+        recipe = {"loop": asdict(self.loop), "preset": preset, "used": self.used}
         return {"recipe": ship.digest(recipe), "data": self.train.content_hash(), "vae": self.parts.hash_of("vae")}
 
     def run(self, results: Path) -> None:
