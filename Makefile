@@ -43,8 +43,8 @@ mini: $(STAMP) ## train the miniature's networks from scratch, all stages, resum
 world: $(STAMP) ## draw the miniature's datasets and the contact sheets of every family
 	@$(PY) -m mgie.mini.sheets
 
-test: $(STAMP) ## all tests: CPU, offline
-	@$(PY) -m pytest -q
+test: $(STAMP) ## all tests: CPU, offline, one process a core
+	@$(PY) -m pytest -q -n auto --dist loadfile
 
 check: $(STAMP) ## the gate: fresh scores against the stored ones, example by example
 	@$(PY) -m bench.check
