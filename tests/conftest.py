@@ -6,8 +6,6 @@ import pytest
 import torch
 from golden_weights import Golden
 
-HERE = Path(__file__).parent
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -18,8 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def golden(request: pytest.FixtureRequest) -> Golden:
-    shared = HERE.parent.parent / "shared" / "golden"
-    return Golden(request.config.getoption("--golden") or (shared if shared.exists() else HERE / "golden"))
+    return Golden.of(request.config)
 
 
 @pytest.fixture

@@ -27,6 +27,13 @@ class Golden:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
 
+    @classmethod
+    def of(cls, config: pytest.Config) -> "Golden":
+        """The set that --golden names; else ../shared/golden beside the checkout if there, else the subset."""
+        here = Path(__file__).parent
+        shared = here.parents[1] / "shared" / "golden"
+        return cls(config.getoption("--golden") or (shared if shared.exists() else here / "golden"))
+
     def json(self, name: str) -> dict:
         path = self.folder / f"{name}.json"
         if path.exists():

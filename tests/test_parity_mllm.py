@@ -47,7 +47,9 @@ def cases(golden):
 
 @pytest.fixture(scope="module")
 def written(cases):
-    return {name: case for name, case in cases.items() if "max_new_tokens" in case[0]}
+    """Those that were decoded, with a margin that float noise cannot turn into another token."""
+    fair = {n: c for n, c in cases.items() if "max_new_tokens" in c[0] and c[0]["min_top1_top2_margin"] > FAIR_MARGIN}
+    return fair or pytest.skip("no decode has a margin that allows an exact comparison")
 
 
 def test_the_towers_features_are_layer_minus_two_without_cls_projected(golden, mllm):
@@ -108,7 +110,6 @@ def check(answer, facts: dict, arrays: dict, eos: int) -> None:
 def test_each_greedy_decode_equals_the_official_one(golden, mllm, written):
     head, emb = edit_head_of(golden.config), torch.from_numpy(golden.arrays("c_generate")["EMB"])
     for name, (facts, arrays, image) in written.items():
-        assert facts["min_top1_top2_margin"] > FAIR_MARGIN, name
         (answer,) = run(golden, mllm, {name: (facts, arrays, image)})
         check(answer, facts, arrays, golden.config["vocab"]["eos"])
         with torch.no_grad():
@@ -118,7 +119,7 @@ def test_each_greedy_decode_equals_the_official_one(golden, mllm, written):
 def test_a_batch_of_all_lengths_decodes_as_each_alone(golden, mllm, written):
     groups = {}
     for name, case in written.items():
-        groups.setdefault(case[0]["max_new_tokens"], {})[name] = case
+        groups.setdefault((case[0]["max_new_tokens"], case[0]["no_repeat_ngram_size"]), {})[name] = case
     for group in groups.values():
         for answer, (facts, arrays, _) in zip(run(golden, mllm, group), group.values(), strict=True):
             check(answer, facts, arrays, golden.config["vocab"]["eos"])
@@ -220,11 +221,11 @@ def image_of(facts: dict) -> torch.Tensor:
 def test_with_the_real_vocabulary_the_decode_equals_the_official_one(golden, real):
     (mllm, tokenizer, cases), prompts = real, golden.json("b_prompts")["cases"]
     arrays, head = golden.arrays("c_real_vocab"), edit_head_of(golden.config)
-    by_instruction = {case["instruction"]: case for case in prompts}
     for name, facts in cases.items():
         if facts["min_margin"] < FAIR_MARGIN:
             continue
-        prompt = runs(by_instruction[facts["instruction"]]["demo_ids_fast"])
+        kind, place = re.match(r"(\w+) of b_prompts case (\d+)", facts["prompt_ids"]).groups()
+        prompt = runs(prompts[int(place)][kind])
         new = len(facts["new_tokens"])
         (answer,) = decode(mllm, tokenizer, [prompt], image_of(facts), CPU, new)
         assert answer.ids == facts["new_tokens"][: len(answer.ids)], name
