@@ -141,9 +141,9 @@ def plan_cell(cell: Cell, options: Options) -> tuple[Result, bool]:
         return own_run(cell, options), True
     try:
         asked = plan(command(cell, options))
+        return Result(cell, asked.folder.path), is_done(asked)
     except (ValueError, OSError, ImportError) as error:  # what bench.run would exit with 2 for
         return Result(cell, None, one_line(str(error))), True
-    return Result(cell, asked.folder.path), is_done(asked)
 
 
 def is_own(model: str) -> bool:
@@ -213,5 +213,5 @@ def read_run(folder: Path, seeds: int) -> Finished:
     return Finished(
         folder.name, description["note"], description["n"], description["groups"], scores, done["not_run"],
         [] if given else [sum(e.seconds.values()) for e in edits if e.seconds], description["edit"]["batch_size"],
-        " and ".join(dict.fromkeys(session["device"] for session in run.sessions())),
+        " and ".join(dict.fromkeys(session["device"] for session in run.sessions() if "device" in session)),
     )  # fmt: skip

@@ -6,6 +6,8 @@ resize filter (PIL bicubic on uint8: F.interpolate without antialias moves score
 
 import hashlib
 import os
+import struct
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
 MAX_PIXELS = 250_000_000  # a larger image is refused before it is decoded
 ImageFile.LOAD_TRUNCATED_IMAGES = False  # a truncated file is a failure, never half an image
 Image.MAX_IMAGE_PIXELS = None  # our own limit below raises an error that names it
+
+
+# What PIL's decoders raise on damaged files, from fuzzing each format; UnidentifiedImageError is an OSError.
+BROKEN = (
+    OSError, SyntaxError, ValueError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError,
+    struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
 
 
 class ImageError(ValueError):
@@ -40,6 +49,7 @@ def load(path: Path, settings: EditSettings | None = None) -> Image.Image:
                 raise ImageError(f"{path}: {file.width}x{file.height} px is over the limit of {MAX_PIXELS:,} pixels")
             file.load()
             image = ImageOps.exif_transpose(file) if settings.exif == "apply" else file.copy()
+        image = to_rgb(image, settings.alpha)
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except UnidentifiedImageError:
@@ -47,9 +57,8 @@ def load(path: Path, settings: EditSettings | None = None) -> Image.Image:
         raise ImageError(f"{path}: not an image that PIL knows ({size} bytes)") from None
     except ImageError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise ImageError(f"{path}: cannot be decoded: {error}") from error
-    image = to_rgb(image, settings.alpha)
     side = max(image.size)
     if settings.max_side and side > settings.max_side:
         image = resize(image, tuple(max(1, round(s * settings.max_side / side)) for s in image.size))
@@ -84,7 +93,7 @@ def load_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
         try:
             with Image.open(mask.path) as file:
                 edit = np.asarray(file.convert("RGBA"))[:, :, 3] != 255
-        except (OSError, SyntaxError, ValueError) as error:
+        except BROKEN as error:
             raise ImageError(f"{mask.path}: mask cannot be read: {error}") from error
     else:
         from bench.datasets.gier import decode_masks

@@ -50,7 +50,8 @@ class Output(NamedTuple):
     image: "Image"  # RGB
     expressive_instruction: str | None = None  # LGIE and MGIE only
     expressive_tokens: int | None = None  # tokens generated for it
-    seconds: dict[str, float] | None = None  # by stage, this example's share of its batch; None: the runner times it; {}: not an edit
+    # by stage, this example's share of its batch; None: the runner times it; {}: nothing was edited
+    seconds: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 incomplete (stopped, too many failures, disk full), 2 wron
 """
 
 import argparse
+import math
 import os
 import sys
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +20,8 @@ from bench.runner import Run, TooManyFailures, edit_all, manifest_hash
 from bench.scoring import ChangedImages, load_metrics, protocol_of, score_all
 from bench.settings import DataSettings, EditSettings, MetricSettings, ModelSettings, add_flags, fill, from_flags
 from bench.suites import banner, metrics_of, open_dataset, open_model
+
+AT_LEAST_ONE = ("seeds", "limit", "batch_size", "max_side", "num_inference_steps", "metric_batch_size")
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,7 @@ def plan(argv: list[str] | None = None) -> Plan:
         raise ValueError(f"{given} needs --suite: the default suite is the miniature; for real data add --suite paper")
     if args.form and args.model not in ("lgie", "mgie"):
         raise ValueError(f"--form {args.form} is for lgie and mgie; {args.model} has no forms")
-    if args.seeds < 1 or (args.limit is not None and args.limit < 1) or args.batch_size < 1:
-        raise ValueError(
-            f"--seeds {args.seeds}, --limit {args.limit}, --batch-size {args.batch_size}: each must be at least 1"
-        )
+    check_numbers(args)
     suite, data_root = args.suite or "mini", args.data_root or Path("data")
     data = from_flags(DataSettings, args)
     names = tuple((args.metrics or ",".join(metrics_of(suite, args.dataset))).replace(" ", "").split(","))
@@ -119,11 +119,29 @@ def plan(argv: list[str] | None = None) -> Plan:
     )  # fmt: skip
 
 
+def check_numbers(args: argparse.Namespace) -> None:
+    """Raises ValueError for a number outside its range, before anything is loaded or written."""
+    for name in AT_LEAST_ONE:
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {value}: it must be at least 1")
+    if not 0 <= args.max_failures <= 1:
+        raise ValueError(f"--max-failures {args.max_failures}: it is a share of the examples, from 0 to 1")
+    for name in ("guidance_scale", "image_guidance_scale"):
+        value = getattr(args, name)
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"--{name.replace('_', '-')} {value}: it must be a finite number")
+
+
 def is_done(plan: Plan) -> bool:
-    """Whether the run folder already holds all that is asked for; cheap."""
+    """Whether the run folder already holds all that is asked for. A missing score makes it unfinished."""
     done = plan.folder.done()
+    if done is None:
+        return False
+    shown = set(plan.metrics) & set(done["metrics"])
+    ids, scores = [e.id for e in plan.run.scored], plan.folder.scores()
     return (
-        done is not None
+        all((seed, i, name) in scores for seed in plan.seeds for i in ids for name in shown)
         and done["seeds"] >= len(plan.seeds)
         and done["metric_settings"] == as_strings(plan.metric_settings)
         and set(plan.metrics) <= set(done["metrics"]) | (set() if plan.metrics_given else set(done["not_run"]))

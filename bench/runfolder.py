@@ -5,18 +5,27 @@ failures.jsonl, done.json (written last: its existence means the run is whole). 
 line; a last line without its newline was cut by a kill and is dropped.
 """
 
+import errno
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
+from typing import get_origin
 
 from bench.records import Edit, Example, Score, to_line
 
 
 class Busy(RuntimeError):
     """Another process holds the run folder."""
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+TEMPORARY = re.compile(r"\..+\.\d+")  # what an atomic write is called before it is renamed
+DONE = {"seeds": int, "metrics": dict, "not_run": dict, "metric_settings": dict, "n": int, "of": int, "failures": int}
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -31,15 +40,42 @@ def whole_lines(path: Path) -> list[dict]:
     whole = data[: data.rfind(b"\n") + 1]
     if whole != data:
         write_atomic(path, whole.decode("utf-8"))
-    lines = []
-    for number, line in enumerate(whole.splitlines(), 1):
+    return [parsed(line, f"{path}, line {number}") for number, line in enumerate(whole.splitlines(), 1)]
+
+
+def parsed(data: bytes, where: str) -> dict:
+    """The JSON object in data. Raises ValueError with what to do for anything else, NaN included."""
+    try:
+        found = json.loads(data, parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise damaged(where, f"is not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise damaged(where, f"is a JSON {type(found).__name__}, expected an object")
+    return found
+
+
+def refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def damaged(where: str, why: str) -> ValueError:
+    return ValueError(f"{where} {why}; it was changed by hand: remove that file and run again")
+
+
+def records(path: Path, kind: type[Edit] | type[Score]) -> Iterator[Edit | Score]:
+    """The records of a file, each with its fields and their types; a file changed by hand is refused."""
+    types = {f.name: get_origin(f.type) if get_origin(f.type) is dict else f.type for f in fields(kind)}
+    for number, line in enumerate(whole_lines(path), 1):
+        where = f"{path}, line {number}"
         try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path}, line {number} is not JSON ({error}); it was changed by hand: remove it and run again"
-            ) from None
-    return lines
+            record = kind(**line)
+        except TypeError:
+            raise damaged(where, f"has the fields {', '.join(line)}; expected {', '.join(types)}") from None
+        for name, wanted in types.items():
+            if not isinstance(getattr(record, name), wanted):
+                expected = getattr(wanted, "__name__", wanted)
+                raise damaged(where, f"has {name} {str(getattr(record, name))[:40]!r}; expected {expected}")
+        yield record
 
 
 class RunFolder:
@@ -49,12 +85,21 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Raises Busy when another process is at work here. The lock dies with its process."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "a+") as lock:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / ".lock", "a+")  # noqa: SIM115 (closed below; its opening has errors of its own)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise ValueError(f"{self.path} cannot be written to ({error.strerror}); give another --out") from None
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise Busy(f"{self.path} is in use by another process; wait for it or give another --out") from None
+            for path in self.path.rglob(".*"):
+                if TEMPORARY.fullmatch(path.name):  # a kill left it
+                    path.unlink()
             yield
 
     def start(self, run: dict, session: dict) -> None:
@@ -63,15 +108,18 @@ class RunFolder:
         text = json.dumps(run, indent=1, ensure_ascii=False) + "\n"
         if not path.exists():
             write_atomic(path, text)
-        elif path.read_text(encoding="utf-8") != text:
+        elif path.read_bytes() != text.encode("utf-8"):
             raise ValueError(
-                f"{path} describes another run than this command; it was changed by hand: remove {self.path}"
+                f"{path} describes another run than this command; it was changed by hand: remove {self.path} and run again"
             )
         whole_lines(self.path / "sessions.jsonl")
         self.append("sessions.jsonl", [session])
 
     def run(self) -> dict:
-        return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        path = self.path / "run.json"
+        if not path.exists():
+            raise ValueError(f"{path} is missing; remove {self.path} and run again")
+        return parsed(path.read_bytes(), str(path))
 
     def sessions(self) -> list[dict]:
         return whole_lines(self.path / "sessions.jsonl")
@@ -85,11 +133,11 @@ class RunFolder:
 
     def edits(self) -> dict[tuple[int, str], Edit]:
         """By (seed, example id); only those whose image is there. A later line replaces an earlier one."""
-        edits = (Edit(**line) for line in whole_lines(self.path / "edits.jsonl"))
+        edits = records(self.path / "edits.jsonl", Edit)
         return {(e.seed, e.example_id): e for e in edits if (self.path / e.output_image).exists()}
 
     def scores(self) -> dict[tuple[int, str, str], Score]:
-        scores = (Score(**line) for line in whole_lines(self.path / "scores.jsonl"))
+        scores = records(self.path / "scores.jsonl", Score)
         return {(s.seed, s.example_id, s.metric): s for s in scores}
 
     def failures(self) -> list[dict]:
@@ -104,7 +152,13 @@ class RunFolder:
 
     def done(self) -> dict | None:
         path = self.path / "done.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        if not path.exists():
+            return None
+        done = parsed(path.read_bytes(), str(path))
+        wrong = [key for key, kind in DONE.items() if not isinstance(done.get(key), kind)]
+        if wrong:
+            raise damaged(str(path), f"has no usable {', '.join(wrong)}")
+        return done
 
     def finish(self, done: dict) -> None:
         write_atomic(self.path / "done.json", json.dumps(done, indent=1, ensure_ascii=False) + "\n")

@@ -170,24 +170,31 @@ def edit_or_split(
         try:
             outputs = model.edit(batch, settings, [seed_for(seed, e.id) for e in batch])
         except ImageError as error:
-            bad = [e for e in batch if str(error).startswith((f"{e.input_image}:", f"{e.goal_image}:"))] or batch[:1]
+            bad = [e for e in batch if str(error).startswith((f"{e.input_image}:", f"{e.goal_image}:"))]
+            if not bad:  # an image of the model's own (--images): halving finds whose
+                edited, broken = halved(batch, seed, settings, model, str(error))
+                return edited, failed + broken
             failed += [failure(e, seed, str(error)) for e in bad]
             batch = [e for e in batch if e not in bad]
             continue
         except (ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            if len(batch) == 1:
-                return [], [*failed, failure(batch[0], seed, reason)]
-            halves = [
-                edit_or_split(half, seed, settings, model)
-                for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :])
-            ]
-            return [pair for done, _ in halves for pair in done], failed + [f for _, fs in halves for f in fs]
+            edited, broken = halved(batch, seed, settings, model, f"{type(error).__name__}: {error}")
+            return edited, failed + broken
         share = (time.perf_counter() - start) / len(batch)
-        return [
-            (e, o if o.seconds is not None else o._replace(seconds={"edit": share})) for e, o in zip(batch, outputs, strict=True)
-        ], failed
+        timed = [o if o.seconds is not None else o._replace(seconds={"edit": share}) for o in outputs]
+        return list(zip(batch, timed, strict=True)), failed
     return [], failed
+
+
+def halved(
+    batch: list[Example], seed: int, settings: EditSettings, model: Model, reason: str
+) -> tuple[list[tuple[Example, Output]], list[dict]]:
+    """Both halves of a batch that could not be edited; of one example, its failure."""
+    if len(batch) == 1:
+        return [], [failure(batch[0], seed, reason)]
+    middle = len(batch) // 2
+    halves = [edit_or_split(half, seed, settings, model) for half in (batch[:middle], batch[middle:])]
+    return [pair for done, _ in halves for pair in done], [f for _, failures in halves for f in failures]
 
 
 def write(example: Example, seed: int, output: Output, folder: RunFolder) -> Edit:

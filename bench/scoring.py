@@ -17,6 +17,7 @@ from bench.runner import Run, failure
 from bench.settings import EditSettings, MetricSettings
 
 DECODING_THREADS = 2
+NOT_EDITED = "not edited: "
 
 
 class ChangedImages(RuntimeError):
@@ -70,7 +71,7 @@ def score_all(
     edits, scores, failures = folder.edits(), folder.scores(), folder.failures()
     reasons = {(f["seed"], f["example_id"]): f["reason"] for f in failures if f["stage"] == "edit"}
     found: list[dict] = []
-    chunks = list(missing_chunks(run, metrics, seeds, size, scores))
+    chunks = list(missing_chunks(run, metrics, seeds, size, scores, edits))
     tick(len(run.scored) * len(seeds) - sum(len(c.examples) for c in chunks))
     with ThreadPoolExecutor(DECODING_THREADS) as pool:
         ahead: Future | None = None
@@ -92,14 +93,22 @@ def score_all(
     return sorted(kept, key=lambda s: (s.seed, order[s.example_id], rank[s.metric])), found
 
 
-def missing_chunks(run: Run, metrics: dict[str, object], seeds: range, size: int, scores: dict) -> Iterator[Chunk]:
+def missing_chunks(
+    run: Run, metrics: dict[str, object], seeds: range, size: int, scores: dict, edits: dict
+) -> Iterator[Chunk]:
     for seed in seeds:
         for start in range(0, len(run.scored), size):
             examples = run.scored[start : start + size]
 
             def whole(name: str, seed: int = seed, examples: list[Example] = examples) -> bool:
-                there = [scores.get((seed, e.id, name)) for e in examples]
-                return all(s is not None and s.protocol == protocol_of(metrics[name], run.edit) for s in there)
+                protocol = protocol_of(metrics[name], run.edit)
+                for e in examples:
+                    score = scores.get((seed, e.id, name))
+                    if score is None or score.protocol != protocol:
+                        return False
+                    if score.reason.startswith(NOT_EDITED) and (seed, e.id) in edits:  # it failed then, not now
+                        return False
+                return True
 
             todo = [name for name in metrics if not whole(name)]
             if todo:
@@ -156,10 +165,8 @@ def score_chunk(
         protocol = protocol_of(metric, settings)
         for o in opened:
             if o.edit is None:
-                values[o.example.id] = (
-                    None,
-                    f"not edited: {reasons.get((chunk.seed, o.example.id), 'no output image')}",
-                )
+                why = reasons.get((chunk.seed, o.example.id), "no output image")
+                values[o.example.id] = (None, f"{NOT_EDITED}{why}")
             elif o.pair is None:
                 values[o.example.id] = (None, o.broken)
             elif lacking := [n for n in metric.needs if getattr(o.example, n, None) is None]:

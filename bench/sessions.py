@@ -65,9 +65,10 @@ def warn_of_differences(sessions: list[dict]) -> None:
         return
     before, now = sessions[-2], sessions[-1]
     for key in COMPARED:
-        if before[key] != now[key]:
+        if before.get(key) != now[key]:
             print(
-                f"warning: this run was started with {key} {before[key]}, it goes on with {now[key]}", file=sys.stderr
+                f"warning: this run was started with {key} {before.get(key)}, it goes on with {now[key]}",
+                file=sys.stderr,
             )
 
 

@@ -34,7 +34,7 @@ def metric_summary(scores: list[Score]) -> dict:
 
 def seconds_summary(edits: list[Edit], sessions: list[dict]) -> dict:
     s = summarise_seconds([sum(e.seconds.values()) for e in edits if e.seconds])  # none where images were given
-    devices = list(dict.fromkeys(line["device"] for line in sessions))
+    devices = list(dict.fromkeys(line["device"] for line in sessions if "device" in line))
     return {"median": s.mean, "low": s.low, "high": s.high, "n": s.n, "device": " and ".join(devices)}
 
 
