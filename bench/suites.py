@@ -1,9 +1,11 @@
 """Suites: the same dataset names on the miniature, on the authors' published outputs, or on the official files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from bench.registry import DATASETS, SUITES, Dataset, Model, load
-from bench.settings import DataSettings, ModelSettings
+from bench.settings import DataSettings, MetricSettings, ModelSettings, fill
+from bench.weights import MINI_ROOT
 
 # Table 1's metrics.
 METRICS_OF = {
@@ -20,6 +22,23 @@ def metrics_of(suite: str, dataset: str) -> tuple[str, ...]:
     """What is scored when --metrics is not given; the published suite adds SSIM everywhere: it needs no network."""
     metrics = METRICS_OF.get(dataset, ())
     return (*metrics, "ssim") if suite == "published" and metrics and "ssim" not in metrics else metrics
+
+
+def metric_settings(suite: str, given: MetricSettings) -> MetricSettings:
+    """The networks that the metrics look with: those given, and the suite's own where a field is None.
+
+    Suite mini has small ones of its own, trained on other pictures than its models; every other suite the paper's.
+    """
+    usual = MetricSettings()
+    if suite != "mini":
+        return fill(given, usual)
+    own = MetricSettings(
+        clip=str(MINI_ROOT / "mini-clip"), dino=str(MINI_ROOT / "mini-dino"), lpips="squeeze",
+        lpips_weights=MINI_ROOT / "mini-lpips" / "squeeze.safetensors", lpips_heads="none",
+    )  # fmt: skip
+    if given.lpips or given.lpips_heads or given.lpips_weights:  # another LPIPS was asked for: no part of ours fits it
+        own = replace(own, lpips=usual.lpips, lpips_weights=None, lpips_heads=usual.lpips_heads)
+    return fill(given, own)
 
 
 def banner(suite: str, dataset: str) -> str:

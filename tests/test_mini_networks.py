@@ -8,6 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.records import Example
+from bench.settings import MetricSettings
+from bench.suites import metric_settings
 from mgie.mini import captions, codec, pictures
 from mgie.mini.labels import both_sides, name_at, retrieval
 from mgie.mini.pictures import Pictures, Source
@@ -194,3 +197,39 @@ def test_the_tokenizer_keeps_the_end_of_a_text_that_is_cut():
     assert (ids == captions.END).sum(dim=1).tolist() == [1, 1] or (ids[1] == captions.END).sum() == 1
     assert ids[1, -1] == captions.END and ids[:, 0].eq(captions.START).all()
     assert tokenizer.decode(captions.encode(tokenizer, ["A Duck! ✓"], 40)[0].tolist()).strip() == "a duck! ✓"
+
+
+def given(**fields) -> MetricSettings:
+    """As the command makes it: None where no flag was given."""
+    return MetricSettings(**{"clip": None, "dino": None, "lpips": None, "lpips_heads": None, **fields})
+
+
+def test_suite_mini_has_networks_of_its_own_and_flags_win():
+    mini = metric_settings("mini", given())
+    assert Path(mini.clip) == WEIGHTS / "mini-clip" and Path(mini.dino) == WEIGHTS / "mini-dino"
+    assert (mini.lpips, mini.lpips_heads) == ("squeeze", "none")
+    assert metric_settings("paper", given()) == metric_settings("published", given()) == MetricSettings()
+    other = metric_settings("mini", given(clip="ViT-L-14-quickgelu/openai", lpips="vgg"))
+    assert other.clip == "ViT-L-14-quickgelu/openai" and Path(other.dino) == WEIGHTS / "mini-dino"
+    assert (other.lpips, other.lpips_weights, other.lpips_heads) == ("vgg", None, "linear")
+
+
+@pytest.mark.parametrize("name, best", [("cvs", 1), ("dino", 1), ("lpips", 0)])
+def test_every_judge_tells_the_goal_from_the_input(drawn, name, best):
+    from bench.features import FeatureCache
+    from bench.metrics.pairs import Pair, Picture
+    from bench.registry import METRICS, load
+
+    for folder in ("mini-clip", "mini-dino", "mini-lpips"):
+        shipped(folder)
+    metric = load(METRICS, name, "metric")(metric_settings("mini", given(metric_device="cpu")), FeatureCache(None))
+    assert "mini" in metric.protocol or "own network" in metric.protocol
+    pairs = {0: [], 1: []}
+    for i in range(8):
+        before, goal = (Picture.of(Image.fromarray(side)) for side in drawn.pixels[i])
+        example = Example(f"mini/test/{i}", str(i), Path("in memory"), "")
+        pairs[0].append(Pair(example, before, goal))
+        pairs[1].append(Pair(example, goal, goal))
+    wrong, right = (np.array([value.value for value in metric(pairs[k])]) for k in (0, 1))
+    assert np.allclose(right, best, atol=1e-5)
+    assert (np.abs(wrong - best) > 1e-4).all()
