@@ -90,7 +90,7 @@ def llava(cache: Path) -> "Stage":
     from mgie.mini.stages import Recipe
     from mgie.presets import PRESETS
 
-    recipe = Recipe("llava", steps=450, batch_size=24, lr=1.5e-3, seed=PLAYER, warmup=50, ema=0.99, save_every=50)
+    recipe = Recipe("llava", steps=540, batch_size=24, lr=1.5e-3, seed=PLAYER, warmup=50, ema=0.99, save_every=50)
     parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
     return Eyes(recipe, pairs(cache, "train"), pairs(cache, "test", 300, tuple(grammar.QUESTIONS)), parts)
 
@@ -101,7 +101,7 @@ def sd(cache: Path) -> "Stage":
     from mgie.mini.stages import Recipe
     from mgie.presets import PRESETS
 
-    recipe = Recipe("sd", steps=450, batch_size=32, lr=1e-3, seed=PLAYER, decay_from=1.0, save_every=50)
+    recipe = Recipe("sd", steps=1200, batch_size=32, lr=1e-3, seed=PLAYER, decay_from=1.0, save_every=50)
     parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
     return Diffusion(recipe, pairs(cache, "train"), PAIRS // 2, pairs(cache, "test"), parts)
 
@@ -124,7 +124,7 @@ def editor(name: str) -> "Callable[[Path], Editor]":
         from mgie.trainer import LoopSettings
 
         loop = LoopSettings(
-            steps=450, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4, schedule="hold-then-linear", warmup=0.05,
+            steps=650, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4, schedule="hold-then-linear", warmup=0.05,
             ema=0.995, seed=PLAYER, precision="bf16", checkpoint_every=50, log_every=25)  # fmt: skip
         parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
         return Editor(name, loop, pairs(cache, "train"), PAIRS // 2, pairs(cache, "test"), parts)
