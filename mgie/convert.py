@@ -205,6 +205,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trained-on", default=RELEASED, help="what the tables say of it; default: the released one's")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()  # a bar for each small part says nothing; the LLM has its own line
     try:
         record = convert(
             options.llava, options.mllm, options.unet, options.instruct_pix2pix, options.out, options.llama_base,

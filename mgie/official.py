@@ -46,6 +46,7 @@ def open_safetensors(path: Path) -> "dict[str, Tensor]":
 def open_pickle(path: Path) -> "dict[str, Tensor]":
     import torch
 
+    refuse_foreign(path)
     try:
         try:
             data = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -54,7 +55,7 @@ def open_pickle(path: Path) -> "dict[str, Tensor]":
                 raise
             data = torch.load(path, map_location="cpu", weights_only=True)  # older torch's format cannot be mapped
     except pickle.UnpicklingError as error:
-        if "WeightsUnpickler error" not in str(error) and "Unsupported" not in str(error):
+        if not re.search(r"WeightsUnpickler error|GLOBAL|[Uu]nsupported", str(error)):
             raise ValueError(f"{path} is cut short or damaged ({first_line(error)}); get it again") from error
         raise ValueError(
             f"{path} holds more than tensors, and loading it would run code from the file: refused. "
@@ -67,10 +68,22 @@ def open_pickle(path: Path) -> "dict[str, Tensor]":
     return data
 
 
+def refuse_foreign(path: Path) -> None:
+    """ValueError for a file that is no checkpoint at all: a web page, a git-lfs pointer, an empty file."""
+    with open(path, "rb") as file:
+        begin = file.read(40)
+    if not begin.startswith((b"PK", b"\x80")):  # torch's zip, or the pickle of older torch
+        shown = begin.decode("ascii", "replace").split("\n")[0]
+        raise ValueError(
+            f"{path} is damaged or no checkpoint: it begins with {shown!r} "
+            "(an unfinished download, a web page, a git-lfs pointer?); get it again"
+        )
+
+
 def first_line(error: Exception) -> str:
     """The part of torch's page-long message that says what is wrong."""
     text = str(error)
-    match = re.search(r"(Unsupported [^\n.]*|GLOBAL [^\n]*? was not an allowed global)", text)
+    match = re.search(r"(GLOBAL [^\n]*? (?:was not an allowed global|is blocked)|Unsupported [^\n.]*)", text)
     return match[0] if match else (text.splitlines() or [type(error).__name__])[0][:160]
 
 

@@ -1,6 +1,7 @@
 """The official checkpoint becomes our folder with identical outputs, or is refused with the reason."""
 
 import json
+import os
 import pickle
 import shutil
 
@@ -163,6 +164,13 @@ class Code:
         return eval, ("open('ran', 'w')",)
 
 
+class Blocked:
+    """Of a module that torch's reader names in another way than Code's."""
+
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
 def refused(files, tmp_path, match, **changes):
     with pytest.raises((ValueError, FileNotFoundError), match=match):
         convert(**files | changes, out=tmp_path / "out")
@@ -199,11 +207,18 @@ def test_a_shard_without_a_tensor_of_the_index_is_refused(files, tmp_path):
 
 def test_a_pickle_that_holds_code_is_refused_and_not_run(files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    torch.save({"lm_head.weight": Code()}, files["mllm"])
-    refused(files, tmp_path, "would run code")
+    for code in (Code(), Blocked()):
+        torch.save({"lm_head.weight": code}, files["mllm"])
+        refused(files, tmp_path, "would run code")
     files["unet"].write_bytes(pickle.dumps(Code()))
     refused(files, tmp_path, "would run code|damaged")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_a_file_that_is_no_checkpoint_is_shown_by_its_beginning(files, tmp_path, content):
+    files["unet"].write_bytes(content)
+    refused(files, tmp_path, "unet.pt is damaged or no checkpoint: it begins with '" + content.decode()[:15])
 
 
 @pytest.mark.parametrize("role", ["mllm", "unet"])
