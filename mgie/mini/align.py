@@ -40,7 +40,7 @@ class Align:
         self.preset, self.align, self.parts = preset, align, parts
         self.tokenizer, self.tower = parts.tokenizer, parts.load_tower()
         self.words = vocabulary(train, preset)
-        self.seeing = parts.restored(Seeing(new_llama(preset), preset.vision_hidden), "llava")
+        self.seeing = parts.restored(Seeing(new_llama(preset), preset.vision_hidden), "places")
         encoder = text_encoder(self.words, preset, DiffusionSettings())
         self.encoder = parts.restored(encoder, "sd", "text_encoder.")
         self.rows = [MLLMRows(self.tokenizer, patches, preset.max_length) for patches in (0, preset.patches)]

@@ -134,7 +134,7 @@ class Editor:
         from mgie.pipeline import MGIEPipeline
         from mgie.preprocess import ClipProcessor
 
-        seeing = self.parts.restored(Seeing(new_llama(self.preset), self.preset.vision_hidden), "llava")
+        seeing = self.parts.restored(Seeing(new_llama(self.preset), self.preset.vision_hidden), "places")
         tokenizer = self.parts.tokenizer
         mllm, processor = MLLM(seeing.llama), None
         if self.name == "mgie":

@@ -1,8 +1,9 @@
-"""Stage llava: the projector between tower and Llama, and the Llama that answers with and without a picture.
+"""Stages llava and places: the projector between tower and Llama, and the Llama that answers with or without eyes.
 
 Starts from the stages clip (the tower stays frozen) and text. Rows with a picture ask for the expressive instruction,
 ambiguous ones more often than others; some rows come without a picture, so that LGIE can share the Llama (an
-assumption: the paper gives LGIE a LLaMA that never saw one). Afterwards its body is frozen, as in the paper.
+assumption: the paper gives LGIE a LLaMA that never saw one). Stage places goes on with the families that ask where
+something is, which four layers learn last. Afterwards the Llama's body is frozen, as in the paper.
 """
 
 from dataclasses import asdict, dataclass
@@ -33,6 +34,11 @@ class EyesSettings:
     blind: int = 10  # rows a step without a picture, beside the batch's
     ambiguous: float = 0.6  # share of the batch drawn from the ambiguous families alone
     summary: float = 0.3  # weight of the visual tokens' read-out
+    families: tuple[str, ...] = ()  # the ambiguous ones to draw from; empty: all
+    places: float = 1.0  # weight of the words that say where
+
+
+WHERE = (" left", " right", " upper", " lower", " middle")
 
 
 class Seeing(Reader):
@@ -47,16 +53,21 @@ class Eyes:
     """The stage."""
 
     def __init__(self, recipe: Recipe, train: WorldPairs, ambiguous: WorldPairs, parts: Parts,
-                 preset: Preset = PRESETS["mini"], eyes: EyesSettings = EyesSettings()) -> None:  # fmt: skip
-        """ambiguous: held-out pairs of the ambiguous families, for scores and sheets."""
+                 preset: Preset = PRESETS["mini"], eyes: EyesSettings = EyesSettings(),
+                 start: str = "text") -> None:  # fmt: skip
+        """ambiguous: held-out pairs of the ambiguous families, for scores and sheets. start: the stage before."""
         self.recipe, self.train, self.test, self.preset, self.eyes = recipe, train, ambiguous, preset, eyes
-        self.parts, self.tokenizer, self.tower = parts, parts.tokenizer, parts.load_tower()
+        self.parts, self.tokenizer, self.tower, self.start = parts, parts.tokenizer, parts.load_tower(), start
         self.rows = MLLMRows(self.tokenizer, preset.patches, preset.max_length)
         self.blind_rows = MLLMRows(self.tokenizer, 0, preset.max_length)
-        self.unclear = [i for i, words in enumerate(train.words) if words.cause]
+        asked = eyes.families or tuple(grammar.QUESTIONS)
+        self.unclear = [i for i, words in enumerate(train.words) if words.family in asked]
+        self.weight = torch.ones(preset.vocab)
+        self.weight[sorted({token for word in WHERE for token in self.tokenizer.encode(word)[1:]})] = eyes.places
 
     def settings(self) -> dict:
-        return {"eyes": asdict(self.eyes), "pairs": len(self.train), "tower": self.parts.hash_of("tower")}
+        return {"eyes": asdict(self.eyes), "pairs": len(self.train), "tower": self.parts.hash_of("tower"),
+                "start": self.start}  # fmt: skip
 
     def data_hash(self) -> str:
         return self.train.content_hash()
@@ -65,9 +76,10 @@ class Eyes:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
             network = Seeing(new_llama(self.preset), self.preset.vision_hidden)
-        missing, unexpected = network.load_state_dict(self.parts.stage_state("text"), strict=False)
-        if unexpected or set(missing) != {"projector.weight", "projector.bias"}:
-            raise ValueError(f"stage text left other weights than stage llava expects: {missing + unexpected}")
+        missing, unexpected = network.load_state_dict(self.parts.stage_state(self.start), strict=False)
+        new = {"projector.weight", "projector.bias"} if self.start == "text" else set()
+        if unexpected or set(missing) != new:
+            raise ValueError(f"stage {self.start} left other weights than these eyes expect: {missing + unexpected}")
         return network
 
     def loss(self, network: nn.Module, teacher: nn.Module, step: int, draw: torch.Generator) -> dict[str, Tensor]:
@@ -79,7 +91,7 @@ class Eyes:
         blind = torch.randint(0, len(self.train), (self.eyes.blind,), generator=draw).tolist()
         batch = question_rows(self.rows, [self.train.words[i] for i in picks])
         seen = splice(network, self.tower, batch, self.train.pixels[picks, 0], self.tokenizer)
-        answers, summary = answer_losses(network, batch, self.tokenizer, network.llama, seen)
+        answers, summary = answer_losses(network, batch, self.tokenizer, network.llama, seen, self.weight)
         unseen = question_rows(self.blind_rows, [self.train.words[i] for i in blind])
         guesses, _ = answer_losses(network, unseen, self.tokenizer, network.llama)
         total = answers + 0.2 * guesses + self.eyes.summary * summary

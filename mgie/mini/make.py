@@ -95,6 +95,21 @@ def llava(cache: Path) -> "Stage":
     return Eyes(recipe, pairs(cache, "train"), pairs(cache, "test", 300, tuple(grammar.QUESTIONS)), parts)
 
 
+def places(cache: Path) -> "Stage":
+    from mgie.mini import grammar
+    from mgie.mini.eyes import Eyes, EyesSettings
+    from mgie.mini.parts import Parts
+    from mgie.mini.stages import Recipe
+    from mgie.presets import PRESETS
+
+    where = EyesSettings(
+        ambiguous=0.75, families=("odd-one-out", "make-a-pair", "subject", "keep-the-animal"), places=4.0, blind=4)
+    recipe = Recipe("places", steps=500, batch_size=24, lr=1.5e-3, seed=JUDGE, warmup=30, ema=0.99, save_every=50)
+    parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
+    test = pairs(cache, "test", 300, tuple(grammar.QUESTIONS))
+    return Eyes(recipe, pairs(cache, "train"), test, parts, eyes=where, start="llava")
+
+
 def sd(cache: Path) -> "Stage":
     from mgie.mini.diffusion import Diffusion
     from mgie.mini.parts import Parts
@@ -153,6 +168,7 @@ STAGES = [
     Entry("text", "the Llama on captions and instructions", text),
     Entry("sd", "UNet and text encoder, before they become editors", sd),
     Entry("llava", "Llama, projector and the frozen tower", llava),
+    Entry("places", "the same, where things are", places),
     Entry("align", "a first edit head, in the text encoder's language", align),
     Entry("inspix2pix", "InsPix2Pix and its text encoder", editor("inspix2pix")),
     Entry("lgie", "LGIE, end to end", editor("lgie")),

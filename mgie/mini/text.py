@@ -116,15 +116,18 @@ def question_rows(rows: MLLMRows, words: list) -> Batch:
 
 
 def answer_losses(network: nn.Module, batch: Batch, tokenizer: Tokenizer, llama: nn.Module,
-                  embeddings: Tensor | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(nats a token of the answers, the visual tokens' read-out). network: has .summary. embeddings: with patches."""
+                  embeddings: Tensor | None = None, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(nats a token of the answers, the visual tokens' read-out). network: has .summary. embeddings: with patches.
+
+    weight: (V,), how much each token of the vocabulary counts.
+    """
     if embeddings is None:
         embeddings = llama.get_input_embeddings()(batch.input_ids)
     states = llama.model(
         inputs_embeds=embeddings, attention_mask=batch.attention_mask, position_ids=positions(batch.attention_mask),
         use_cache=False).last_hidden_state  # (B, L, D)
     scored, targets = losses.scored_places(batch.labels)
-    answers = F.cross_entropy(llama.lm_head(states[:, :-1][scored]).float(), targets)
+    answers = F.cross_entropy(llama.lm_head(states[:, :-1][scored]).float(), targets, weight)
     count = len(tokenizer.visual)
     starts = losses.visual_token_starts(batch.labels, tokenizer.visual[0], count)
     told = network.summary(losses.visual_token_states(states, starts, count).mean(dim=1)).float()  # (B, V)
@@ -132,8 +135,8 @@ def answer_losses(network: nn.Module, batch: Batch, tokenizer: Tokenizer, llama:
     spoken = batch.labels.clamp(min=0)  # IGNORED becomes <unk>, a special token as well
     held.scatter_(1, spoken, 1.0)
     held[:, list(tokenizer.special.values())] = 0
-    weight = 1 + 9 * held  # an answer holds some 20 of a thousand tokens
-    return answers, F.binary_cross_entropy_with_logits(told, held, weight=weight) * 10
+    heavier = 1 + 9 * held  # an answer holds some 20 of a thousand tokens
+    return answers, F.binary_cross_entropy_with_logits(told, held, weight=heavier) * 10
 
 
 def caption_loss(llama: nn.Module, captions: list[str], tokenizer: Tokenizer) -> Tensor:
