@@ -65,10 +65,14 @@ SECTIONS = {
         "expressive instructions, without pictures. A start: nothing of it is shipped as it is.",
         "Nats a token on held-out rows; what only the picture tells cannot be known here."),
     "llava": Section(
-        "Llama with eyes", "llama-body",
+        "Llama with eyes", "",
         "Projector and Llama on expressive instructions with the frozen tower, ambiguous families more often; some "
         "rows without a picture. Afterwards the body is frozen and shared by LGIE and MGIE.",
         "right: share of ambiguous held-out pictures whose cause is named, macro over families; blind: without eyes."),
+    "places": Section(
+        "Llama with eyes for places", "llama-body",
+        "Goes on from stage llava with the families that ask where something is; words of place count four times.",
+        "right: as above, over all ambiguous families."),
     "sd": Section(
         "Stable Diffusion of the miniature", "",
         "UNet and text encoder together: a fifth text to image on goal captions, the rest edits; "
