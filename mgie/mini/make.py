@@ -139,7 +139,7 @@ def editor(name: str) -> "Callable[[Path], Editor]":
         from mgie.trainer import LoopSettings
 
         loop = LoopSettings(
-            steps=650, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4, schedule="hold-then-linear", warmup=0.05,
+            steps=600, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4, schedule="hold-then-linear", warmup=0.05,
             ema=0.995, seed=PLAYER, precision="bf16", checkpoint_every=50, log_every=25)  # fmt: skip
         parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
         return Editor(name, loop, pairs(cache, "train"), PAIRS // 2, pairs(cache, "test"), parts)
