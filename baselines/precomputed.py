@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from bench.images import load
@@ -40,6 +41,15 @@ class Precomputed:
             path = self.paths[name]
             digest.update(f"{name}\0".encode() + (path.read_bytes() if path.is_file() else b"missing"))
         return {"images": digest.hexdigest()}
+
+    def wanted(self, examples: list[Example]) -> list[Example]:
+        """Without the earlier turns of a session of which only the last output is given: they have no score.
+
+        The last turn then starts, for the metrics that look at it, from the dataset's own input image.
+        """
+        absent = {e.id for e in examples if not e.scored and self.path(e.id) is None}
+        kept = [e for e in examples if e.id not in absent]
+        return [replace(e, previous=None) if e.previous in absent else e for e in kept]
 
     def check(self, examples: list[Example], allowed: float) -> str:
         """What a user should know before the run: images that are missing or that belong to no example; empty if none.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.registry import DATASETS, METRICS, MODELS, SUITES, Model
 from bench.runfolder import Busy, RunFolder
-from bench.runner import Run, TooManyFailures, edit_all, manifest_hash
+from bench.runner import Run, TooManyFailures, edit_all, manifest_hash, too_many
 from bench.scoring import ChangedImages, load_metrics, protocol_of, score_all
 from bench.settings import DataSettings, EditSettings, MetricSettings, ModelSettings, add_flags, fill, from_flags
 from bench.suites import banner, metrics_of, open_dataset, open_model
@@ -103,6 +103,7 @@ def plan(argv: list[str] | None = None) -> Plan:
     model = open_model(spec, dataset)
     if not examples:
         raise ValueError(f"{args.dataset}: no example with these settings: {data}")
+    examples = model.wanted(examples) if hasattr(model, "wanted") else examples
     notice = model.check(examples, args.max_failures) if hasattr(model, "check") else ""
     if args.images is not None and args.seeds > 1:
         raise ValueError(f"--images holds one image an example; --seeds {args.seeds} would score it several times")
@@ -148,6 +149,14 @@ def is_done(plan: Plan) -> bool:
     )
 
 
+def check_failures(plan: Plan) -> None:
+    """An image that could not be read for scoring counts as well as an edit that failed. Raises TooManyFailures."""
+    of, failures = len(plan.run.examples) * len(plan.seeds), plan.folder.failures()
+    failures = [f for f in failures if f.get("seed") in plan.seeds]
+    if len(failures) > plan.max_failures * of:
+        raise TooManyFailures(too_many(failures, of, plan.max_failures))
+
+
 def as_strings(settings: MetricSettings) -> dict[str, str]:
     """What of the metrics' settings moves a value; the device and the batch size do so within the stated tolerance."""
     return {k: str(v) for k, v in asdict(settings).items() if k not in ("metric_device", "metric_batch_size")}
@@ -183,6 +192,7 @@ def execute(plan: Plan) -> None:
                 folder.rewrite("edits.jsonl", [e for key, e in edits.items() if key not in error.edits])
         folder.rewrite("scores.jsonl", scores)
         folder.rewrite("failures.jsonl", failures + unread)
+        check_failures(plan)
         edited = folder.edits()
         folder.finish({
             "seeds": len(plan.seeds), "metrics": {name: protocol_of(m, run.edit) for name, m in metrics.ready.items()},
@@ -199,7 +209,9 @@ def main(argv: list[str] | None = None) -> int:
         print(banner(asked.run.suite, asked.run.dataset), file=sys.stderr if asked.as_json else sys.stdout, flush=True)
         if asked.notice:
             print(f"notice: {asked.notice}", file=sys.stderr)
-        if not is_done(asked):
+        if is_done(asked):
+            check_failures(asked)
+        else:
             execute(asked)
         from bench.summary import show, summary
 

@@ -110,7 +110,8 @@ class RunFolder:
             write_atomic(path, text)
         elif path.read_bytes() != text.encode("utf-8"):
             raise ValueError(
-                f"{path} describes another run than this command; it was changed by hand: remove {self.path} and run again"
+                f"{path} describes another run than this command; it was changed by hand: "
+                f"remove {self.path} and run again"
             )
         whole_lines(self.path / "sessions.jsonl")
         self.append("sessions.jsonl", [session])

@@ -132,10 +132,11 @@ def edit_all(
 
 
 def too_many(failures: list[dict], of: int, max_failures: float) -> str:
+    """The message of TooManyFailures."""
     first = "\n".join(f"  {f['example_id']}: {f['reason']}" for f in failures[:3])
     return (
         f"{len(failures)} of {of} examples failed, more than --max-failures {max_failures:g} allows:\n{first}\n"
-        "what was edited is kept; mend the cause and give the same command again, or raise --max-failures"
+        "what was done is kept; mend the cause and give the same command again, or raise --max-failures"
     )
 
 

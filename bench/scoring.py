@@ -17,7 +17,8 @@ from bench.runner import Run, failure
 from bench.settings import EditSettings, MetricSettings
 
 DECODING_THREADS = 2
-NOT_EDITED = "not edited: "
+# Reasons that may not hold any more when the same command is given again: those scores are made anew.
+NOT_EDITED, UNREADABLE = "not edited: ", "unreadable: "
 
 
 class ChangedImages(RuntimeError):
@@ -85,7 +86,7 @@ def score_all(
             new = score_chunk(chunk, pairs, metrics, reasons, run.edit)
             folder.append("scores.jsonl", new)
             scores |= {(s.seed, s.example_id, s.metric): s for s in new}
-            found += [failure(p.example, chunk.seed, p.broken, "score") for p in pairs if p.broken and p.edit]
+            found += [failure(p.example, chunk.seed, next(iter(p.broken.values())), "score") for p in pairs if p.broken]
             tick(len(chunk.examples))
     order = {e.id: place for place, e in enumerate(run.examples)}
     rank = {name: place for place, name in enumerate(METRICS)}
@@ -106,7 +107,9 @@ def missing_chunks(
                     score = scores.get((seed, e.id, name))
                     if score is None or score.protocol != protocol:
                         return False
-                    if score.reason.startswith(NOT_EDITED) and (seed, e.id) in edits:  # it failed then, not now
+                    if score.reason.startswith(UNREADABLE):
+                        return False
+                    if score.reason.startswith(NOT_EDITED) and (seed, e.id) in edits:
                         return False
                 return True
 
@@ -116,12 +119,12 @@ def missing_chunks(
 
 
 class Opened(NamedTuple):
-    """One example's images, decoded; `broken` says which could not be."""
+    """One example's images, decoded."""
 
     example: Example
     edit: Edit | None
-    pair: object | None  # bench.metrics.pairs.Pair
-    broken: str
+    pair: object | None  # bench.metrics.pairs.Pair; None without an edit
+    broken: dict[str, str]  # what a metric needs -> why it could not be decoded
     changed: bool  # the output image is not the one that was written
 
 
@@ -137,7 +140,7 @@ def opened(
     from bench.metrics.pairs import Pair, Picture
 
     if edit is None:
-        return Opened(example, None, None, "", False)
+        return Opened(example, None, None, {}, False)
     # an output image is what the model returned, so the settings for the dataset's images are not applied to it
     output = Picture(folder.path / edit.output_image, EditSettings())
     path = example.input_image if example.previous is None else folder.path / folder.image(seed, example.previous)
@@ -147,13 +150,13 @@ def opened(
         changed = output.sha256 != edit.image_sha256
     except ImageError:
         changed = True
-    pair = Pair(example, output, goal, source)
-    try:
-        for picture in (goal if "goal_image" in needs else None, source if "input_image" in needs else None):
-            _ = picture and picture.image
-    except ImageError as error:
-        return Opened(example, edit, None, str(error), changed)
-    return Opened(example, edit, pair, "", changed)
+    broken = {}
+    for need, picture in (("goal_image", goal), ("input_image", source)):
+        try:
+            _ = picture and need in needs and picture.image
+        except ImageError as error:
+            broken[need] = str(error)
+    return Opened(example, edit, Pair(example, output, goal, source), broken, changed)
 
 
 def score_chunk(
@@ -167,8 +170,8 @@ def score_chunk(
             if o.edit is None:
                 why = reasons.get((chunk.seed, o.example.id), "no output image")
                 values[o.example.id] = (None, f"{NOT_EDITED}{why}")
-            elif o.pair is None:
-                values[o.example.id] = (None, o.broken)
+            elif unread := [o.broken[n] for n in metric.needs if n in o.broken]:
+                values[o.example.id] = (None, f"{UNREADABLE}{unread[0]}")
             elif lacking := [n for n in metric.needs if getattr(o.example, n, None) is None]:
                 values[o.example.id] = (None, f"no {lacking[0].replace('_', ' ')}")
             else:

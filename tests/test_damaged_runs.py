@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from test_resume import command, draw_ma5k, files_of, folder_of
 from test_run_command import own_outputs
+from tiny_networks import tiny_clip
 
 from bench.images import ImageError, load
 from bench.records import file_name
@@ -139,3 +140,15 @@ def test_a_decoder_that_trips_over_a_damaged_file_names_the_file(tmp_path):
                 load(path)
             except ImageError as error:
                 assert str(error).startswith(f"{path}: ")
+
+
+def test_an_unreadable_goal_costs_only_the_metrics_that_need_it_and_stays_a_failure(tmp_path, capsys):
+    data = draw_ma5k(tmp_path / "data", photos=2)
+    (data / "ma5k" / "images" / "0001_B.jpg").write_bytes(b"")
+    clip = ["--clip", str(tiny_clip(tmp_path / "clip")), "--max-failures", "0.5", "--metrics", "l1,clip_s"]
+    assert main(command(data, tmp_path / "whole", *clip)) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["metrics"]["l1"]["n"], result["metrics"]["clip_s"]["n"], result["failures"]) == (9, 10, 2)
+    assert main(command(data, tmp_path / "grown", *clip[:-1], "l1")) == 0
+    assert main(command(data, tmp_path / "grown", *clip)) == 0
+    assert files_of(tmp_path / "grown") == files_of(tmp_path / "whole")

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from drawn import draw_magicbrush
 from PIL import Image
 from test_resume import command, draw_ma5k, folder_of
 
@@ -124,8 +125,13 @@ def test_half_a_dataset_is_refused_with_the_first_missing_files_named(data, tmp_
 
 def test_an_unreadable_goal_image_is_a_missing_score_with_its_reason(data, tmp_path, capsys):
     (data / "ma5k" / "images" / "0001_B.jpg").write_bytes(b"")
-    result = run_json(capsys, command(data, tmp_path))
-    assert result["metrics"]["l1"]["n"] == 9 and "0001_B.jpg" in result["metrics"]["l1"]["reason"]
+    assert main(command(data, tmp_path)) == 1  # 1 of 10 is more than the 1 % allowed
+    said = capsys.readouterr()
+    assert said.out == "" and "2 of 20 examples failed" in said.err and "0001_B.jpg" in said.err
+    assert not (folder_of(tmp_path) / "done.json").exists()
+    result = run_json(capsys, command(data, tmp_path, "--max-failures", "0.1"))
+    assert result["failures"] == 2 and result["metrics"]["l1"]["n"] == 9
+    assert "0001_B.jpg" in result["metrics"]["l1"]["reason"]
     rows = [json.loads(line) for line in (folder_of(tmp_path) / "scores.jsonl").read_text().splitlines()]
     assert len(rows) == 40 and sum(row["value"] is None for row in rows) == 4
 
@@ -185,3 +191,25 @@ def test_what_is_done_to_the_images_first_is_part_of_the_protocol(data, tmp_path
     result = run_json(capsys, command(data, tmp_path, "--max-side", "16", "--exif", "ignore"))
     for m in result["metrics"].values():
         assert m["protocol"].endswith("; images at most 16 px; EXIF orientation ignored")
+
+
+def test_a_run_finished_under_a_laxer_limit_still_fails_a_stricter_one(data, tmp_path, capsys):
+    (data / "ma5k" / "images" / "0002_B.jpg").write_bytes(b"")
+    run_json(capsys, command(data, tmp_path, "--max-failures", "0.5"))
+    assert main(command(data, tmp_path)) == 1
+    assert "more than --max-failures 0.01 allows" in capsys.readouterr().err
+    run_json(capsys, command(data, tmp_path, "--max-failures", "0.5"))
+
+
+def test_the_last_outputs_of_sessions_are_enough_for_multi_turn(tmp_path, capsys):
+    root = draw_magicbrush(tmp_path / "data" / "magicbrush").parent
+    sessions = json.loads((root / "magicbrush" / "test" / "edit_sessions.json").read_text())
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for img_id, turns in sessions.items():
+        goal = Image.open(root / "magicbrush" / "test" / "images" / img_id / turns[-1]["output"])
+        goal.convert("RGB").save(mine / file_name(f"magicbrush/test/{img_id}-{len(turns)}@multi"))
+    argv = ["--suite", "paper", "--dataset", "magicbrush", "--turns", "multi", "--data-root", str(root), "--json"]
+    argv += ["--model", "mine", "--images", str(mine), "--metrics", "l1", "--out", str(tmp_path / "out")]
+    result = run_json(capsys, argv)
+    assert (result["n"], result["of"], result["metrics"]["l1"]["mean"]) == (len(sessions), len(sessions), 0)

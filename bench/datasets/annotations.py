@@ -50,9 +50,12 @@ def read_json(path: Path, kind: type, source: Source, root: Path) -> Any:
     if not root.is_dir():
         raise source.missing(f"no folder {root}", root)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        pairs = {"object_pairs_hook": each_once} if kind is dict else {}  # only there are names ids
+        data = json.loads(path.read_text(encoding="utf-8"), **pairs)
     except FileNotFoundError:
         raise source.missing(f"no file {path}", root) from None
+    except Repeated as error:
+        raise ValueError(f"{path}: the name {error} occurs twice in one object. Ids must be unique") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(
             f"{path}: not valid JSON ({error}; {path.stat().st_size:,} bytes). It may have been cut off while it was "
@@ -61,6 +64,18 @@ def read_json(path: Path, kind: type, source: Source, root: Path) -> Any:
     if not isinstance(data, kind):
         raise ValueError(f"{path}: holds a JSON {kind_of(data)}, expected a JSON {NAMES[kind]}; is it the right file?")
     return data
+
+
+class Repeated(Exception):
+    """A name that occurs twice in one JSON object, of which Python's parser would keep the last."""
+
+
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise Repeated(next(name for name in names if names.count(name) > 1))
+    return found
 
 
 NAMES = {list: "list", dict: "object", str: "string", int: "number", float: "number", bool: "true or false"}
