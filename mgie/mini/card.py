@@ -30,7 +30,7 @@ class Section(NamedTuple):
     limits: str
 
 
-EDITOR = ("Trained by `mgie.train`'s loop from stage sd's UNet (one start and as many steps for all three), rate held, "
+EDITOR = ("Trained by `mgie.train`'s loop from stage base's UNet (one start, as many steps for all three), rate held, "
           "then linear to 0, running mean of the weights.")  # fmt: skip
 FIGURES = ("L1 on held-out pairs in the training world's words and strengths, at the preset's sampling; inside and "
            "outside what the goal image changes; ratio: to identity's. said: right causes of expressive instructions. "
@@ -83,6 +83,8 @@ SECTIONS = {
         "Learns to match the text encoder's states of the expressive instruction from the frozen Llama's visual "
         "tokens, as GILL's mapper does. LGIE and MGIE start from it; nothing of it is shipped as it is.",
         "explained: share of the text states' variance."),
+    "base": Section(
+        "The editors' first UNet", "", "Stage sd's UNet trained on as InsPix2Pix by `mgie.train`'s loop.", FIGURES),
     "inspix2pix": Section(
         "InsPix2Pix-mini", "inspix2pix", f"{EDITOR} It reads the instruction itself.", FIGURES),
     "lgie": Section(

@@ -1,8 +1,9 @@
-"""Stages inspix2pix, lgie and mgie: the miniature's editors, trained by mgie.train's own loop from one UNet.
+"""Stages base, inspix2pix, lgie and mgie: the miniature's editors, trained by mgie.train's own loop.
 
-All three start from stage sd's UNet and train for as many steps (a deviation: the paper's InsPix2Pix is a model of
-others). LGIE and MGIE have the same Llama and the same first edit head (stage align), MGIE has eyes. What is shipped is
-the running mean in float16; parts that several models share lie once in the weights' root, linked from each model.
+base goes on from stage sd as InsPix2Pix; the three editors start from its UNet and train for as many further steps (a
+deviation: the paper starts LGIE and MGIE from Stable Diffusion, and its InsPix2Pix is a model of others). LGIE and MGIE
+have the same Llama and the same first edit head (stage align), MGIE has eyes. What is shipped is the running mean in
+float16; parts that several models share lie once in the weights' root, linked from each model.
 """
 
 import shutil
@@ -80,8 +81,12 @@ class Editor:
     sheets_at: tuple[float, ...] = (0.25, 1.0)  # shares of the steps at which held-out results are drawn
 
     @property
+    def model(self) -> str:
+        return "inspix2pix" if self.name == "base" else self.name
+
+    @property
     def kind(self) -> tuple[str, str]:
-        return self.name, "e2e"
+        return self.model, "e2e"
 
     @property
     def folder(self) -> Path:
@@ -102,7 +107,7 @@ class Editor:
         start = starts.write_once(self.folder / ".start", self.write_start)
         trainee = starts.load(start, self.kind, "mini")
         speed_up(trainee.model)
-        pairs = First(Plain(self.train) if self.name == "inspix2pix" else self.train, self.used)
+        pairs = First(Plain(self.train) if self.model == "inspix2pix" else self.train, self.used)
         data = TrainingSet(pairs, trainee.rows, trainee.sizes, trainee.image_processor, self.stored(trainee, pairs))
         trainee = trainee._replace(save=watched(trainee.save, self.sheets_due(results)))
         train_from(trainee, data, self.loop, self.folder, Accelerator(cpu=True), f"mini {self.name}")
@@ -117,17 +122,22 @@ class Editor:
         return sum(self.loop.batch_size / float(row["samples/s"]) for row in read(self.folder / "train.csv"))
 
     def ship(self, weights: Path, facts: dict[str, str]) -> Path:
+        """Where it then lies; base is only a start and stays where it was trained."""
+        if self.name == "base":
+            return self.folder
         ship.ship(self.folder, weights / FORMS[self.name], facts)
         return weights / FORMS[self.name]
 
     def scores(self, shipped: Path, many: int = 100) -> dict[str, float]:
         from mgie.mini import measure
 
-        return measure.editor(self.name, shipped, self.test, many)
+        return measure.editor(self.model, shipped, self.test, many)
 
     def write_start(self, folder: Path) -> None:
         painter = self.parts.restored(Painter(self.preset.unet(), self.text_encoder), "sd")
-        if self.name == "inspix2pix":
+        if self.name != "base":
+            painter.unet = self.parts.trained_unet("base")
+        if self.model == "inspix2pix":
             ship.write_inspix2pix(painter, self.words, self.parts.load_vae(), self.preset, folder)
             return
         from mgie.mllm import MLLM
@@ -182,7 +192,7 @@ class Editor:
         from mgie.mini.contact import save_sheet
 
         some = list(range(24))
-        outputs, texts = ship.edit(self.name, weights, [self.test[i] for i in some])
+        outputs, texts = ship.edit(self.model, weights, [self.test[i] for i in some])
         rows = [[self.test.pixels[i, 0], outputs[i], self.test.pixels[i, 1]] for i in some]
         lines = [f"{self.test.words[i].instruction} {'> ' + texts[i] if texts[i] else ''}"[:66] for i in some]
         save_sheet(rows, path, ("input", "output", "goal"), lines, columns=3)

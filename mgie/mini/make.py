@@ -26,7 +26,7 @@ RESULTS = ROOT / "results" / "mini" / "training"
 WORK = ROOT / "runs" / "mini-training"
 PAIRS = 16000  # drawn edits that the editors learn from
 EDITS = 8000  # drawn for each seed: as many as a stage sees before it begins again
-EDITORS = ("inspix2pix", "lgie", "mgie")  # trained by mgie.train
+EDITORS = ("base", "inspix2pix", "lgie", "mgie")  # trained by mgie.train
 PLAYER, JUDGE = 1, 2  # seeds: what MGIE sees with and what it is judged with share no picture and no weight
 
 
@@ -130,7 +130,7 @@ def pairs(cache: Path, split: str, count: int | None = None, families: tuple[str
 
 
 def editor(name: str) -> "Callable[[Path], Editor]":
-    """Stage inspix2pix, lgie or mgie."""
+    """Stage base, inspix2pix, lgie or mgie."""
 
     def entry(cache: Path) -> "Editor":
         from mgie.mini.editors import Editor
@@ -139,8 +139,9 @@ def editor(name: str) -> "Callable[[Path], Editor]":
         from mgie.trainer import LoopSettings
 
         loop = LoopSettings(
-            steps=600, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4, schedule="hold-then-linear", warmup=0.05,
-            ema=0.995, seed=PLAYER, precision="bf16", checkpoint_every=50, log_every=25)  # fmt: skip
+            steps=1000 if name == "base" else 350, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4,
+            schedule="hold-then-linear", warmup=0.03, ema=0.995, seed=PLAYER,
+            precision="bf16", checkpoint_every=50, log_every=25)  # fmt: skip
         parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
         return Editor(name, loop, pairs(cache, "train"), PAIRS // 2, pairs(cache, "test"), parts)
 
@@ -170,6 +171,7 @@ STAGES = [
     Entry("llava", "Llama, projector and the frozen tower", llava),
     Entry("places", "the same, where things are", places),
     Entry("align", "a first edit head, in the text encoder's language", align),
+    Entry("base", "the UNet that the three editors start from", editor("base")),
     Entry("inspix2pix", "InsPix2Pix and its text encoder", editor("inspix2pix")),
     Entry("lgie", "LGIE, end to end", editor("lgie")),
     Entry("mgie", "MGIE, end to end", editor("mgie")),

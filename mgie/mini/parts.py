@@ -65,6 +65,18 @@ class Parts:
         load_exactly(module, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         return module.eval().requires_grad_(False)
 
+    def trained_unet(self, stage: str) -> "nn.Module":
+        """Of an editor's stage that is done."""
+        import torch
+        from diffusers import UNet2DConditionModel
+
+        from mgie.weights import load_library_model
+
+        folder = self.work / stage
+        if not (folder / "model_index.json").exists():
+            raise FileNotFoundError(f"no {folder}: python -m mgie.mini.make --stage {stage} makes it")
+        return load_library_model(UNet2DConditionModel, folder / "unet", torch.float32)
+
     def hash_of(self, part: str) -> str:
         """SHA-256 of a shipped part's weights."""
         files = sorted((self.weights / part).glob("*.safetensors"))
