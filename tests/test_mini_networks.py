@@ -103,9 +103,9 @@ def test_the_shipped_tower_has_the_presets_sizes(drawn):
 
 
 def judge_clip():
-    from bench.backbones.clip import CLIP
+    from bench.backbones.clip import clip_of
 
-    return CLIP(str(shipped("mini-clip")), "cpu", 16)
+    return clip_of(MetricSettings(clip=str(shipped("mini-clip")), metric_device="cpu"))
 
 
 def test_mini_clip_finds_captions_through_the_harness_loader(drawn):
@@ -170,9 +170,9 @@ def test_the_eye_looks_where_the_mask_is():
 
 
 def test_mini_dino_loads_by_folder(drawn):
-    from bench.backbones.dino import DINONetwork
+    from bench.backbones.dino import dino_of
 
-    dino = DINONetwork(str(shipped("mini-dino")), "cpu")
+    dino = dino_of(MetricSettings(dino=str(shipped("mini-dino")), metric_device="cpu"))
     rows = torch.stack([dino.transform(image) for image in images(drawn)[:4]])
     with torch.no_grad():
         assert torch.isfinite(dino.network.forward_features(rows)[:, 0]).all()

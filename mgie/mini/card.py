@@ -105,6 +105,7 @@ def write(weights: Path, results: Path) -> Path:
     total = sum(f.stat().st_size for f in weights.rglob("*.safetensors") if not f.is_symlink())
     parts.append(f"All weights here together: {total / 2**20:.1f} MiB.\n")
     path = weights / "README.md"
+    weights.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text("\n".join(parts), encoding="utf-8")
     os.replace(temporary, path)

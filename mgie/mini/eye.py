@@ -33,12 +33,13 @@ class Eye:
         """FileNotFoundError: the folder has no mini-dino or no eye."""
         from safetensors import safe_open
 
-        from bench.backbones.dino import DINONetwork
+        from bench.backbones.dino import dino_of
+        from bench.settings import MetricSettings
 
         heads = weights / "eye" / "objects.safetensors"
         if not heads.is_file():
             raise FileNotFoundError(f"no eye for objects at {heads}; train it: python -m mgie.mini.make --stage dino")
-        dino = DINONetwork(str(weights / "mini-dino"), "cpu")
+        dino = dino_of(MetricSettings(dino=str(weights / "mini-dino"), metric_device="cpu"))
         self.network, self.size = dino.network, dino.source.size
         self.mean, self.std = (torch.tensor(v)[:, None, None] for v in dino.source.norm)
         with safe_open(heads, "pt") as file:
