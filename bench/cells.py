@@ -28,6 +28,7 @@ FORMS = ("fz", "ft", "e2e")
 WITH_FORMS = ("lgie", "mgie")  # the others have form "none"
 PAPER_MODELS = ("inspix2pix", "lgie", "mgie")
 SPLITS = {"mini": ("quick", "test"), "published": ("all", "all"), "paper": ("", "")}  # default, --full
+KNOWN_SPLITS = {"mini": ("quick", "test", "train", "val"), "published": ("all", "sample")}  # paper: each dataset's own
 BENCHMARKS = ("evr", "gier", "ma5k", "magicbrush")
 
 
@@ -76,7 +77,7 @@ def cells_of(table: int, suite: str, models: Sequence[str], datasets: Sequence[s
 
 def beside(suite: str, split: str) -> str:
     """The end of a file name: a split that is not the suite's default stands beside it and never replaces it."""
-    return "" if split in ("", SPLITS[suite][0]) else f"-{split}"
+    return "" if split in ("", SPLITS[suite][0]) else f"-{safe(split)}"
 
 
 def command(cell: Cell, options: Options) -> list[str]:

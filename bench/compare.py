@@ -100,6 +100,9 @@ def read_check(path: Path) -> Check:
         if not isinstance(value, list) or not value or len(set(map(str, value))) != len(value):
             raise ValueError(f"{path}: {name} is {str(value)[:60]}; expected a list of names, not empty, each once")
         data[name] = tuple(map(str, value))
+    for name in ("suite", "split"):
+        if not isinstance(data[name], str):
+            raise ValueError(f"{path}: {name} is {data[name]}; expected a name")
     for name in ("seeds", "limit"):
         if type(data[name]) is not int or data[name] < 1:
             raise ValueError(f"{path}: {name} is {data[name]}; expected a whole number of at least 1")

@@ -32,6 +32,7 @@ LICENCE = (
 PAGE_LIMIT = 1 << 20  # bytes; the page has about 59,000
 THREADS, TRIES, TIMEOUT = 4, 4, 30
 FIRST_PAUSE = 0.25  # seconds before the second try; doubled before each further one
+BROKE = "the transfer broke"
 NAMES = {"p2p": "ipr2pr", "evr": "evr", "gier": "gier", "ma5k": "ma5k", "magic-brush": "magicbrush"}
 
 
@@ -53,11 +54,11 @@ def get(url: str, limit: int) -> bytes:
         again = error.code >= 500 or error.code in (408, 429)
         raise (Broken if again else Refused)(f"the server answers {error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:
-        raise Broken(f"the transfer broke: {error!r}") from None
+        raise Broken(f"{BROKE}: {error!r}") from None
     if len(data) > limit:
         raise Refused(f"it is larger than the {limit:,} bytes expected")
     if promised and promised.isdigit() and len(data) < int(promised):
-        raise Broken(f"the transfer broke after {len(data):,} of {int(promised):,} bytes")
+        raise Broken(f"{BROKE} after {len(data):,} of {int(promised):,} bytes")
     return data
 
 
@@ -213,6 +214,8 @@ def fetch(folder: Path, base_url: str, split: str) -> tuple[int, int, dict[str, 
                     fetched, kept = fetched + new, kept + (not new)
                 except (Refused, OSError) as error:
                     failed[jobs[job]] = str(error)
+                    if not fetched and BROKE in str(error):  # no network: one try each for the others
+                        stop.set()
                 progress(done, len(jobs))
         except KeyboardInterrupt:
             stop.set()

@@ -14,7 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cells import BENCHMARKS, PAPER_MODELS, SPLITS, WITH_FORMS, Options, beside, cells_of, read_run, run_cells
+from bench.cells import (
+    BENCHMARKS,
+    KNOWN_SPLITS,
+    PAPER_MODELS,
+    SPLITS,
+    WITH_FORMS,
+    Options,
+    beside,
+    cells_of,
+    read_run,
+    run_cells,
+)
 from bench.comparisons import Comparison, comparisons
 from bench.layout import grid, markdown, suite_line
 from bench.registry import DATASETS, METRICS, SUITES
@@ -80,6 +91,8 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
         raise ValueError(f"table {args.table} cannot be made of suite published: it holds one output of each model an "
                          "example, neither fine-tuned nor by form; table 1 can")  # fmt: skip
     split = SPLITS[suite][args.full] if args.split is None else args.split
+    if suite in KNOWN_SPLITS and split not in KNOWN_SPLITS[suite]:
+        raise ValueError(f"suite {suite} has no split '{split}'; known: {', '.join(KNOWN_SPLITS[suite])}")
     seeds = SEEDS[suite][args.full] if args.seeds is None else args.seeds
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: expected at least 1")

@@ -256,6 +256,7 @@ def test_each_cell_is_the_command_of_its_run(tmp_path):
         (["1", "--metrics", "psnr"], "unknown metric 'psnr'"),
         (["1", "--seeds", "0"], "--seeds 0"),
         (["2", "--suite", "published"], "table 1 can"),
+        (["1", "--suite", "published", "--split", "nope"], "has no split 'nope'; known: all, sample"),
     ],
 )
 def test_wrong_use_ends_with_2_and_says_why(argv, says, capsys):
