@@ -3,6 +3,8 @@
 Convention: StableDiffusionInstructPix2PixPipeline of diffusers, with its rule for when guidance is on.
 """
 
+from numbers import Real
+
 from torch import Tensor
 
 
@@ -14,8 +16,8 @@ def copies(guidance_scale: float, image_guidance_scale: float) -> int:
     Raises ValueError for a scale below 1.
     """
     for name, scale in (("guidance_scale", guidance_scale), ("image_guidance_scale", image_guidance_scale)):
-        if not 1 <= scale < float("inf"):
-            raise ValueError(f"{name} is {scale}; it must be at least 1 (1: no extra weight)")
+        if not isinstance(scale, Real) or not 1 <= scale < float("inf"):
+            raise ValueError(f"{name} is {scale!r}; it must be at least 1 (1: no extra weight)")
     if guidance_scale == 1:
         return 1
     return 2 if image_guidance_scale == 1 else 3

@@ -61,7 +61,10 @@ def fit_prompt(tokenizer: "Tokenizer", instruction: str, patches: int, limit: in
             over = middle
     ids = tokenizer.encode(build_prompt(instruction[:fits], patches), rule)
     if len(ids) > limit:
-        raise ValueError(f"the prompt takes {len(ids)} tokens without an instruction, and {limit} are left for it")
+        raise ValueError(
+            f"the prompt takes {len(ids)} tokens without an instruction, and {max(limit, 0)} are left for it beside "
+            "max_new_tokens; give a smaller max_new_tokens"
+        )
     return Prompt(ids, True)
 
 
@@ -89,8 +92,12 @@ def _picture(place: int, image: object) -> Image.Image:
 
 
 def _text(place: int, text: object, what: str) -> str:
-    if not isinstance(text, str) or not text.strip():
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"the {what} of edit {place} is of type {type(text).__name__} ({text!r}); give a str")
+    if text is None or not text.strip():
         raise ValueError(f"the {what} of edit {place} is empty ({text!r}); say what to change")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):  # halves of characters: bytes that are not UTF-8
+        raise ValueError(f"the {what} of edit {place} is no valid Unicode ({text[:40]!r}); give it as UTF-8")
     text = text.strip()
     special = [token for token in (*SENTENCE_TOKENS, *ADDED_TOKENS) if token in text]
     if special:

@@ -20,23 +20,38 @@ NO_SIZES = ("scheduler", *SCHEDULER_FIELDS, "zero_snr", "context", "image_size")
 
 def read_json(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        data = json.loads(path.read_text())
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing; the folder is incomplete, get it again") from None
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} holds a {type(data).__name__}; expected an object with names and values")
+    return data
 
 
 def preset_of(llava: dict, vision: dict, mllm: "Shapes", unet: dict, vae: dict, scheduler: dict) -> Preset:
     """The preset `7b` where all sizes are its sizes, else one called `custom`."""
     base = PRESETS["7b"]
-    sizes = llama_sizes(llava, mllm) | vision_sizes(vision) | head_sizes(mllm) | unet_sizes(unet) | vae_sizes(vae)
-    sizes |= {"image_size": unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)}
-    sizes |= {name: scheduler[name] for name in SCHEDULER_FIELDS if name in scheduler}
-    sizes |= {"scheduler": scheduler["_class_name"], "zero_snr": scheduler.get("rescale_betas_zero_snr", False)}
+    sizes = head_sizes(mllm)
+    for where, read in (
+        ("LLaVA's config.json", lambda: llama_sizes(llava, mllm)), ("the vision tower's", lambda: vision_sizes(vision)),
+        ("unet/config.json", lambda: unet_sizes(unet) | {"image_size": unet["sample_size"]}),
+        ("vae/config.json", lambda: vae_sizes(vae)), ("scheduler_config.json", lambda: sampling(scheduler)),
+    ):  # fmt: skip
+        try:
+            sizes |= read()
+        except KeyError as error:
+            raise ValueError(f"{where} has no entry {error}; is it the file of that name, whole?") from error
+    sizes["image_size"] *= 2 ** (len(sizes["vae_channels"]) - 1)  # the UNet's are latents
     preset = replace(base, **sizes)
     same = replace(preset, **{name: getattr(base, name) for name in NO_SIZES}) == base
     return preset if same else replace(preset, name="custom")
+
+
+def sampling(scheduler: dict) -> dict:
+    values = {name: scheduler[name] for name in SCHEDULER_FIELDS if name in scheduler}
+    return values | {"scheduler": scheduler["_class_name"], "zero_snr": scheduler.get("rescale_betas_zero_snr", False)}
 
 
 def llama_sizes(config: dict, mllm: "Shapes") -> dict:

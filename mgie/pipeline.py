@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,8 +142,8 @@ class MGIEPipeline:
         steps = self.preset.num_inference_steps if num_inference_steps is None else num_inference_steps
         new_tokens = self.preset.max_new_tokens if max_new_tokens is None else max_new_tokens
         for name, count in (("num_inference_steps", steps), ("max_new_tokens", new_tokens)):
-            if count < 1:
-                raise ValueError(f"{name} is {count}; it must be at least 1")
+            if not isinstance(count, Integral) or count < 1:
+                raise ValueError(f"{name} is {count}; it must be a whole number, at least 1")
         seconds: dict[str, float] = {}
         with self._stage("mllm", seconds):
             answers = self._answer(given, new_tokens)
