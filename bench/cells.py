@@ -56,7 +56,6 @@ class Options:
     data_root: Path | None = None
     weights: Path | None = None
     out: Path = Path("runs")
-    engine: str = "local"
     extra: tuple[str, ...] = ()  # further arguments of bench.run
 
 
@@ -86,7 +85,7 @@ def command(cell: Cell, options: Options) -> list[str]:
     given = {
         "--form": "" if cell.form == "none" else cell.form,
         "--split": options.split, "--metrics": ",".join(options.metrics), "--data-root": options.data_root,
-        "--weights": options.weights, "--engine": "" if options.engine == "local" else options.engine,
+        "--weights": options.weights,
     }  # fmt: skip
     for flag, value in given.items():
         argv += [flag, str(value)] if value not in ("", None) else []
@@ -110,8 +109,8 @@ def run_cells(cells: Sequence[Cell], options: Options) -> list[Result]:
 def in_workers(cells: Sequence[Cell], options: Options) -> Iterator[Result]:
     """Their results in order. A cell whose worker died (memory, say) is tried once more, alone."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers' too
-    # one at a time where models may fill the GPU, and on a cluster, which does its own sharing
-    alone = any(cell.suite == "paper" for cell in cells) or options.engine != "local"
+    # one at a time where models may fill the GPU
+    alone = any(cell.suite == "paper" for cell in cells)
     workers = 1 if alone else min(len(os.sched_getaffinity(0)), 8)
     with pool_of(min(workers, len(cells)), alone) as pool:
         futures = [pool.submit(run_cell, cell, options) for cell in cells]

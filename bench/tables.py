@@ -73,7 +73,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seeds", type=int, help="how many: seeds 0 to N-1; default: mini 1, published 1, paper 5")
     p.add_argument("--split", help="default: mini quick (32 a dataset), published all, paper the test split")
     p.add_argument("--full", action="store_true", help="mini: the whole test split (200 a dataset) and 5 seeds")
-    p.add_argument("--engine", choices=("local", "ray"), default="local", help="how bench.run makes the edits")
     p.add_argument("--strict", action="store_true", help="exit 1 when a cell was not run")
     p.add_argument("--out", type=Path, default=Path("runs"), help="run folders go below it (default: runs)")
     p.add_argument("--results", type=Path, default=Path("results"), help="tables go below it (default: results)")
@@ -99,7 +98,7 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
     models = ("identity", *(WITH_FORMS if args.table == 3 else PAPER_MODELS), *(("oracle",) if suite == "mini" else ()))
     datasets = (*BENCHMARKS, *(("ipr2pr",) if suite == "published" and split != "sample" else ()))
     options = Options(
-        split, seeds, chosen(args.metrics, (), METRICS, "metric"), args.data_root, args.weights, args.out, args.engine
+        split, seeds, chosen(args.metrics, (), METRICS, "metric"), args.data_root, args.weights, args.out
     )
     return Asked(
         args.table, suite, chosen(args.models, models), chosen(args.datasets, datasets, DATASETS, "dataset"), options,

@@ -240,10 +240,10 @@ def test_the_better_model_follows_the_direction_of_the_metric():
 
 
 def test_each_cell_is_the_command_of_its_run(tmp_path):
-    options = Options("quick", 3, ("l1", "ssim"), Path("d"), Path("w"), tmp_path, "ray")
+    options = Options("quick", 3, ("l1", "ssim"), Path("d"), Path("w"), tmp_path)
     argv = command(Cell("paper", "evr", "lgie", "fine-tuned", "ft"), options)
     for pair in ("--suite paper", "--dataset evr", "--model lgie", "--setting fine-tuned", "--form ft", "--split quick",
-                 "--metrics l1,ssim", "--data-root d", "--weights w", "--engine ray", "--seeds 3"):  # fmt: skip
+                 "--metrics l1,ssim", "--data-root d", "--weights w", "--seeds 3"):  # fmt: skip
         assert pair in " ".join(argv)
     assert "--form" not in command(Cell("mini", "evr", "identity"), Options())
 
