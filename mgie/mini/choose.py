@@ -14,9 +14,9 @@ from pathlib import Path
 from mgie.presets import PRESETS, Preset
 
 GRID = [  # guidance_scale, image_guidance_scale, steps
-    (1.0, 1.0, 8), (1.3, 1.0, 8), (1.6, 1.0, 8), (2.2, 1.0, 8), (1.6, 1.2, 8), (1.6, 1.0, 4), (1.6, 1.0, 16),
+    (1.0, 1.0, 4), (1.0, 1.0, 8), (1.0, 1.0, 20), (1.3, 1.0, 8), (2.0, 1.0, 8), (2.0, 1.2, 8), (1.3, 1.2, 4),
 ]  # fmt: skip
-PAIRS, SEED = 48, 1
+PAIRS, SEED = 32, 1
 
 
 def main(arguments: list[str] | None = None) -> int:
