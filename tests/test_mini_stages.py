@@ -1,6 +1,7 @@
 """Stages of the miniature's training: same seed, same losses; killed and resumed; checked against the stored log."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from mgie.mini import make, metric_dino, pictures
 from mgie.mini.pictures import GRID, Pictures, Source, draw_edit, object_names
 from mgie.mini.stages import Recipe, Training, check, read_log, run
+from mgie.presets import PRESETS
 
 torch.set_num_threads(1)
 STEPS, EDITS = 6, 40
@@ -121,3 +123,38 @@ def test_stage_data_draws_the_pictures_of_player_and_judge(tmp_path, monkeypatch
     assert make.main(["--stage", "data", "--work", str(tmp_path)]) == 0
     assert capsys.readouterr().out.count(f"data: {2 * EDITS} edits of seed") == 2
     assert len(list(tmp_path.rglob("*.npz"))) == 4
+
+
+def tiny_tower(cache):
+    from mgie.mini.tower import Tower, TowerSettings
+
+    preset = replace(PRESETS["mini"], vision_hidden=32, vision_intermediate=64, vision_layers=2, vision_heads=2)
+    recipe = Recipe("clip", steps=2, batch_size=8, lr=1e-3, seed=3, sheets_at=(1.0,))
+    return Tower(recipe, cache, EDITS, preset, TowerSettings(text_width=16, text_layers=1, vocabulary=300))
+
+
+def test_the_tower_with_places_goes_on_from_stage_clip(cache, tmp_path):
+    from mgie.mini.tower_places import PlacedTower
+
+    clip, checkpoint = tiny_tower(cache), tmp_path / "clip" / "checkpoint.safetensors"
+    recipe = Recipe("tower", steps=60, batch_size=8, lr=1e-2, seed=3, warmup=2, sheets_at=(1.0,))
+    with pytest.raises(FileNotFoundError, match=r"first: python -m mgie.mini.make --stage clip"):
+        PlacedTower(recipe, clip, checkpoint).network()
+    first = run(clip, tmp_path / "clip", tmp_path / "r").mean.tower.state_dict()
+    stage = PlacedTower(recipe, clip, checkpoint)
+    for name, value in stage.network().first.tower.state_dict().items():
+        assert torch.equal(value, first[name]), name
+    training = Training(stage)
+    places = [training.one_step()["places"] for _ in range(60)]
+    assert sum(places[-10:]) < 0.95 * sum(places[:10])
+
+
+def test_places_are_rows_and_columns():
+    from mgie.mini.tower_places import place_loss, place_scores
+
+    place = torch.arange(GRID * GRID)
+    sure = 50 * torch.cat([torch.eye(GRID)[place // GRID], torch.eye(GRID)[place % GRID]], dim=1)[None]
+    shown = torch.ones(1, GRID * GRID, dtype=torch.bool)
+    assert place_loss(sure) < 1e-6 and place_scores(sure, shown) == {"row_accuracy": 1, "column_accuracy": 1}
+    assert place_scores(sure.roll(1, dims=1), shown)["column_accuracy"] == 0
+    assert place_loss(torch.zeros_like(sure)) == pytest.approx(torch.tensor(float(GRID)).log().item())

@@ -46,6 +46,11 @@ SECTIONS = {
         "Contrastive on the world's captions, and the generator's labels read linearly from layer -2 without the class "
         "token (object on each patch; noun and fault by the mean). Text encoder and read-outs are not shipped.",
         "Nouns of photographs are few, and 150 photographs teach them badly: new photographs are often misnamed."),
+    "tower": Section(
+        "The tower, with places", "tower",
+        "Stage clip gone on with, row and column of each patch as one more linear read-out of layer -2. This is the tower "
+        "that is shipped.",
+        "row and column accuracy are over the patches that show an object."),
     "metric_clip": Section(
         "mini-CLIP (CVS, CTS, CLIP-S)", "mini-clip",
         "open_clip, contrastive on captions only, never on instructions; the generator's labels by patch as a help.",

@@ -51,6 +51,15 @@ def clip(cache: Path) -> "Stage":
     return Tower(recipe, cache, EDITS)
 
 
+def tower(cache: Path) -> "Stage":
+    from mgie.mini.stages import Recipe
+    from mgie.mini.tower_places import PlacedTower
+
+    recipe = Recipe("tower", steps=400, batch_size=32, lr=6e-4, seed=PLAYER, warmup=30, weight_decay=0.05, ema=0.99,
+                    decay_from=0.3, save_every=50, sheets_at=(1.0,))  # fmt: skip
+    return PlacedTower(recipe, clip(cache), cache.parent / "clip" / "checkpoint.safetensors")
+
+
 def metric_clip(cache: Path) -> "Stage":
     from mgie.mini.metric_clip import MetricClip
     from mgie.mini.stages import Recipe
@@ -162,7 +171,8 @@ def align(cache: Path) -> "Stage":
 STAGES = [
     Entry("data", "the labelled pictures, drawn ahead of the stages that would draw them", None),
     Entry("vae", "the codec: AutoencoderKL of preset mini", vae),
-    Entry("clip", "MGIE's vision tower", clip),
+    Entry("clip", "MGIE's vision tower: what is to be seen", clip),
+    Entry("tower", "the tower again: where it is", tower),
     Entry("metric_clip", "mini-CLIP, the judge of CVS, CTS and CLIP-S", metric_clip),
     Entry("dino", "mini-DINO, the judge of DINO, and its eye for objects", dino),
     Entry("lpips", "mini-LPIPS, the judge of LPIPS", lpips),

@@ -63,10 +63,11 @@ class TowerNetwork(nn.Module):
         self.out = nn.Linear(preset.vision_hidden, settings.embed, bias=False)
         self.scale = nn.Parameter(torch.tensor(2.66))  # log(1 / 0.07), as CLIP starts
 
-    def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """images: (B, 3, s, s) in [0, 1]. Returns image features (B, embed) and the read-outs of layer -2."""
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor], Tensor]:
+        """images: (B, 3, s, s) in [0, 1]. Returns image features (B, embed), layer -2's read-outs and its patches."""
         seen = self.tower(normal(images), output_hidden_states=True)
-        return self.out(seen.pooler_output), self.heads(seen.hidden_states[-2][:, 1:])
+        patches = seen.hidden_states[-2][:, 1:]
+        return self.out(seen.pooler_output), self.heads(patches), patches
 
 
 class Tower:
@@ -92,36 +93,40 @@ class Tower:
         return seeded(lambda: TowerNetwork(self.preset, self.tower), self.recipe.seed)
 
     def loss(self, network: nn.Module, teacher: nn.Module, step: int, draw: torch.Generator) -> dict[str, Tensor]:
+        return self.losses(network, step, draw)[0]
+
+    def losses(self, network: nn.Module, step: int, draw: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
+        """The losses of one batch, and its patches at layer -2."""
         start = step * self.recipe.batch_size % (self.edits - self.recipe.batch_size + 1)
         batch = to_device(take(self.train.rows(start, self.recipe.batch_size), draw, self.tower.local), network)
-        images, logits = network(batch.images)
+        images, logits, patches = network(batch.images)
         ids = captions.encode(self.tokenizer, batch.captions, self.tower.text_length).to(batch.images.device)
         ids = ids[:, : int((ids != captions.PAD).sum(dim=1).max())]
         parts = {"contrast": contrast(images, network.text(ids), network.scale, batch.captions),
                  **label_losses(logits, batch)}  # fmt: skip
         weight = {"contrast": 1.0, **{name: getattr(self.tower, name) for name in ("objects", "nouns", "faults")}}
-        return {"loss": sum(weight[name] * value for name, value in parts.items()), **parts}
+        return {"loss": sum(weight[name] * value for name, value in parts.items()), **parts}, patches
 
     def scores(self, network: nn.Module) -> dict[str, float]:
         """On held-out photographs: linear read-outs of layer -2, and captions found among 500 goals."""
         rows = self.test.rows(0, CHUNK)
-        _, logits, batch = self.see(network, both_sides(rows))
+        _, logits, _, batch = self.see(network, both_sides(rows))
         goals = take(rows, None)
-        images, _, _ = self.see(network, goals)
+        images = self.see(network, goals)[0]
         with torch.no_grad():
             texts = network.text(captions.encode(self.tokenizer, goals.captions, self.tower.text_length))
         return label_scores(logits, batch) | retrieval(images, texts, goals.captions)
 
     @torch.no_grad()
-    def see(self, network: nn.Module, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...], Batch]:
+    def see(self, network: nn.Module, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...], Tensor, Batch]:
         network.eval().cpu()
         parts = [network(images) for images in batch.images.split(100)]
         logits = tuple(torch.cat(column) for column in zip(*(p[1] for p in parts), strict=True))
-        return torch.cat([p[0] for p in parts]), logits, batch
+        return torch.cat([p[0] for p in parts]), logits, torch.cat([p[2] for p in parts]), batch
 
     def sheet(self, network: nn.Module, path: Path) -> None:
         """Held-out pictures with what layer -2 tells: named objects, noun and fault."""
-        _, logits, batch = self.see(network, both_sides(self.test.rows(40, 6)))
+        _, logits, _, batch = self.see(network, both_sides(self.test.rows(40, 6)))
         label_sheet(logits, batch, path)
 
     def ship(self, network: nn.Module, folder: Path, made_by: dict[str, str]) -> None:
