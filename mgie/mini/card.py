@@ -48,8 +48,8 @@ SECTIONS = {
         "Nouns of photographs are few, and 150 photographs teach them badly: new photographs are often misnamed."),
     "tower": Section(
         "The tower, with places", "tower",
-        "Stage clip gone on with, row and column of each patch as one more linear read-out of layer -2. This is the tower "
-        "that is shipped.",
+        "Stage clip gone on with, row and column of each patch as one more linear read-out of layer -2. This is the "
+        "tower that is shipped.",
         "row and column accuracy are over the patches that show an object."),
     "metric_clip": Section(
         "mini-CLIP (CVS, CTS, CLIP-S)", "mini-clip",
