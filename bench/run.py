@@ -19,7 +19,7 @@ from bench.runfolder import Busy, RunFolder
 from bench.runner import Run, TooManyFailures, edit_all, manifest_hash, too_many
 from bench.scoring import ChangedImages, load_metrics, protocol_of, score_all
 from bench.settings import DataSettings, EditSettings, MetricSettings, ModelSettings, add_flags, fill, from_flags
-from bench.suites import banner, metrics_of, open_dataset, open_model
+from bench.suites import banner, metric_settings, metrics_of, open_dataset, open_model
 
 AT_LEAST_ONE = ("seeds", "limit", "batch_size", "max_side", "num_inference_steps", "metric_batch_size")
 
@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     add_flags(p.add_argument_group("the data"), DataSettings)
     add_flags(p.add_argument_group("the edit; an option left out takes the model's own default"), EditSettings)
     add_flags(p.add_argument_group("the metrics' networks"), MetricSettings)
+    p.set_defaults(clip=None, dino=None, lpips=None, lpips_heads=None)  # None: the suite's own
     how = p.add_argument_group("how")
     how.add_argument("--device", default="auto", help="cuda, cpu; default: cuda where there is one")
     how.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
@@ -114,9 +115,10 @@ def plan(argv: list[str] | None = None) -> Plan:
         suite, args.dataset, args.model, args.setting, form, data, edit, model.fingerprint(), examples,
         manifest_hash(examples), note,
     )  # fmt: skip
+    networks = metric_settings(suite, from_flags(MetricSettings, args))
     return Plan(
         run, model, RunFolder(args.out / suite / run.name), range(args.seeds), names, args.metrics is not None,
-        from_flags(MetricSettings, args), args.max_failures, data_root, args.device, args.json, notice,
+        networks, args.max_failures, data_root, args.device, args.json, notice,
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def test_every_file_says_what_made_it_and_is_small():
-    files = sorted(WEIGHTS.rglob("*.safetensors"))
+    files = sorted(file for file in WEIGHTS.rglob("*.safetensors") if not file.is_symlink())
     if not files:
         pytest.skip("no trained weights in this version")
     for file in files:
