@@ -143,10 +143,10 @@ def test_the_tower_with_places_goes_on_from_stage_clip(cache, tmp_path):
     first = run(clip, tmp_path / "clip", tmp_path / "r").mean.tower.state_dict()
     stage = PlacedTower(recipe, clip, checkpoint)
     for name, value in stage.network().first.tower.state_dict().items():
-        assert torch.equal(value, first[name]), name
+        assert torch.equal(value, first[name]) is ("position_embedding" not in name), name
     training = Training(stage)
     places = [training.one_step()["places"] for _ in range(60)]
-    assert sum(places[-10:]) < 0.95 * sum(places[:10])
+    assert sum(places[-10:]) < 0.7 * sum(places[:10])
 
 
 def test_places_are_rows_and_columns():
@@ -158,3 +158,12 @@ def test_places_are_rows_and_columns():
     assert place_loss(sure) < 1e-6 and place_scores(sure, shown) == {"row_accuracy": 1, "column_accuracy": 1}
     assert place_scores(sure.roll(1, dims=1), shown)["column_accuracy"] == 0
     assert place_loss(torch.zeros_like(sure)) == pytest.approx(torch.tensor(float(GRID)).log().item())
+
+
+def test_the_shipped_trunk_is_what_its_stage_trains(tmp_path, capsys):
+    """The first 40 of its steps, from nothing, against the train.csv in the repository."""
+    stored = make.RESULTS / "lpips" / "train.csv"
+    if not stored.exists():
+        pytest.skip("stage lpips is not trained in this version")
+    assert make.main(["--stage", "lpips", "--check", "--steps", "40", "--work", str(tmp_path)]) == 0
+    assert "lpips: 0 differences in the first 40 steps" in capsys.readouterr().out

@@ -55,7 +55,7 @@ def tower(cache: Path) -> "Stage":
     from mgie.mini.stages import Recipe
     from mgie.mini.tower_places import PlacedTower
 
-    recipe = Recipe("tower", steps=400, batch_size=32, lr=6e-4, seed=PLAYER, warmup=30, weight_decay=0.05, ema=0.99,
+    recipe = Recipe("tower", steps=500, batch_size=32, lr=1e-3, seed=PLAYER, warmup=30, weight_decay=0.05, ema=0.99,
                     decay_from=0.3, save_every=50, sheets_at=(1.0,))  # fmt: skip
     return PlacedTower(recipe, clip(cache), cache.parent / "clip" / "checkpoint.safetensors")
 
