@@ -85,6 +85,7 @@ def chain(tmp_path_factory):
 
     stages = (
         lambda: Text(recipe("text"), train, test, parts.work), lambda: Eyes(recipe("llava"), train, unclear, parts),
+        lambda: Eyes(recipe("places"), train, unclear, parts, start="llava"),
         lambda: Diffusion(recipe("sd"), train, 16, test, parts), lambda: Align(recipe("align"), train, 16, test, parts),
     )  # fmt: skip
     trained = {}
@@ -92,16 +93,21 @@ def chain(tmp_path_factory):
         stage = make()
         name = stage.recipe.stage
         trained[name] = (stage, run(stage, parts.work / name, root / "results" / name))
+    editor_of("base", root, train, test, parts).run(root / "results" / "base")
     return root, train, test, parts, trained
 
 
-def edited(chain, name):
+def editor_of(name, root, train, test, parts):
     from mgie.mini.editors import Editor
 
-    root, train, test, parts, _ = chain
     loop = LoopSettings(steps=2, batch_size=4, lr_mllm=1e-3, lr_diffusion=1e-3, ema=0.9, precision="bf16",
                         checkpoint_every=1)  # fmt: skip
-    editor = Editor(name, loop, train, 16, test, parts, sheets_at=())
+    return Editor(name, loop, train, 16, test, parts, sheets_at=())
+
+
+def edited(chain, name):
+    root, train, test, parts, _ = chain
+    editor = editor_of(name, root, train, test, parts)
     editor.run(root / "results" / name)
     return editor, editor.ship(parts.weights, editor.facts())
 
