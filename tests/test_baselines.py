@@ -198,7 +198,8 @@ def test_the_released_checkpoint_says_what_it_was_trained_on(tmp_path, root):
 
 def test_defaults_are_those_of_the_preset_and_of_the_pipeline(root):
     mini = model(root, "mgie").defaults
-    assert (mini.guidance_scale, mini.image_guidance_scale, mini.num_inference_steps) == (1.3, 1.0, 3)
+    preset = (tiny.TINY.guidance_scale, tiny.TINY.image_guidance_scale, 3)
+    assert (mini.guidance_scale, mini.image_guidance_scale, mini.num_inference_steps) == preset
     plain = model(root, "inspix2pix").defaults
     assert (plain.guidance_scale, plain.image_guidance_scale, plain.num_inference_steps) == (7.5, 1.5, 100)
 
