@@ -32,6 +32,7 @@ METRICS = {
     "cts": "bench.metrics.cts:CTS",
     "clip_s": "bench.metrics.clip_s:CLIPS",
     "clip_direction": "bench.metrics.clip_direction:CLIPDirection",
+    "image_similarity": "bench.metrics.image_similarity:ImageSimilarity",
 }
 MODELS = {
     "identity": "baselines.identity:Identity",

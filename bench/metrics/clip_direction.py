@@ -47,8 +47,8 @@ class CLIPDirection:
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.clip, self.features, self.legacy = clip_of(settings), features, settings.direction == "ip2p_legacy"
-        how = f"{self.clip.network_id}, {LEGACY}" if self.legacy else self.clip.protocol
-        self.protocol = f"clip_direction: {how}, cosine of output - input and goal - input caption, end token kept"
+        self.how = f"{self.clip.network_id}, {LEGACY}" if self.legacy else self.clip.protocol
+        self.protocol = f"clip_direction: {self.how}, cosine of output - input and goal - input caption, end token kept"
         self.truncated = 0
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
