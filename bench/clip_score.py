@@ -1,0 +1,299 @@
+"""Figure 4: how near each text is to the input and the goal image, by CLIP: human instruction, LGIE's, MGIE's.
+
+    python -m bench.clip_score                                                         the built-in miniature
+    python -m bench.clip_score --suite published --data-root data --clip FOLDER        the authors' own texts
+    python -m bench.clip_score --suite paper --data-root data --weights weights        the reproduction
+
+Expressive instructions come from the runs of LGIE and MGIE (seed 0: they are decoded greedily). Writes figure4.csv,
+.md, .tex, .png, .svg, the paired tests and every example's scores below results/<suite>/. Exit codes: 0 done,
+1 stopped or (--strict) something was not run, 2 wrong use.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cells import WITH_FORMS, Cell, one_line, run_cells
+from bench.figure4 import IMAGES, SPELLED, TEXTS, Row, Test, latex, markdown, name_of, plot, reported
+from bench.figures import Asked, asked_of, command, parser, written
+from bench.images import ImageError
+from bench.layout import suite_line
+from bench.records import Example, Score
+from bench.rows import compare, write_csv
+from bench.runfolder import RunFolder, write_atomic
+from bench.settings import DataSettings, MetricSettings
+from bench.stats import Summary, holm, paired_test, summarise
+from bench.suites import metric_settings, open_dataset
+
+if TYPE_CHECKING:
+    from bench.metrics.clip_s import CLIPS
+
+PAIRS = tuple(combinations(reversed(TEXTS), 2))  # mgie - lgie, mgie - instruction, lgie - instruction
+
+
+@dataclass
+class Texts:
+    """The three texts of a dataset's examples, by example id; a text that is not there has its reason."""
+
+    dataset: str
+    examples: list[Example]
+    by_kind: dict[str, dict[str, str]]
+    reasons: dict[str, str] = field(default_factory=dict)  # kind -> why there is none at all
+    runs: dict[str, str] = field(default_factory=dict)  # kind -> run folder
+
+
+def texts_of(asked: Asked, dataset: str, folders: Mapping[str, Path | str]) -> Texts:
+    """folders: by model, its finished run, or why there is none. Raises what opening the dataset does."""
+    split = DataSettings(split=asked.options.split)
+    examples = [e for e in open_dataset(asked.suite, dataset, asked.data_root, split).examples() if e.scored]
+    found = Texts(dataset, examples, {"instruction": {e.id: e.instruction.strip() for e in examples}})
+    for model, folder in folders.items():
+        if isinstance(folder, str):
+            found.by_kind[model], found.reasons[model] = {}, f"not run: {folder}"
+            continue
+        edits = [e for e in RunFolder(folder).edits().values() if e.seed == 0]
+        found.by_kind[model] = {e.example_id: (e.expressive_instruction or "").strip() for e in edits}
+        found.runs[model] = f"{asked.options.out.name}/{asked.suite}/{folder.name}"
+    return found
+
+
+def score(texts: Texts, metric: "CLIPS", truncated: dict[tuple[str, str], int]) -> Iterator[Score]:
+    """Every text that is there against both images; truncated counts, by (image, text), the texts that CLIP cut."""
+    from bench.metrics.pairs import Picture
+
+    size, protocol = metric.clip.batch_size, _protocol(metric)
+    for start in range(0, len(texts.examples), size):
+        chunk = texts.examples[start : start + size]
+        for image in IMAGES:
+            paths = {e.id: e.input_image if image == "input image" else e.goal_image for e in chunk}
+            pictures = {name: Picture(path) for name, path in paths.items() if path}
+            broken = {name: why for name, picture in pictures.items() if (why := _unreadable(picture))}
+            for kind in TEXTS:
+                if kind in texts.reasons:
+                    continue
+                given = texts.by_kind[kind]
+                ready = [e for e in chunk if e.id in pictures and e.id not in broken and given.get(e.id)]
+                before = metric.truncated
+                values = metric.of([pictures[e.id] for e in ready], [given[e.id] for e in ready]) if ready else []
+                truncated[image, kind] = truncated.get((image, kind), 0) + metric.truncated - before
+                by_id = {e.id: value for e, value in zip(ready, values, strict=True)}
+                for e in chunk:
+                    value, reason = by_id[e.id] if e.id in by_id else (None, _why(e.id, pictures, broken, given))
+                    yield Score(e.id, e.group, 0, f"clip_s({image}, {kind})", value, reason, protocol)
+
+
+def _unreadable(picture: object) -> str:
+    try:
+        _ = picture.image
+    except ImageError as error:
+        return f"unreadable: {error}"
+    return ""
+
+
+def _why(name: str, pictures: Mapping, broken: Mapping[str, str], given: Mapping[str, str]) -> str:
+    if name not in pictures:
+        return "no goal image"
+    return broken.get(name) or ("the text is empty" if name in given else "not edited: there is no text")
+
+
+def _protocol(metric: "CLIPS") -> str:
+    context = metric.clip.config["text_cfg"]["context_length"]
+    return f"clip_s: {metric.clip.protocol}, 100 x cosine image/text, texts of at most {context} tokens, end token kept"
+
+
+def measure(asked: Asked, networks: MetricSettings) -> tuple[list[Row], list[Test], list[Score]]:
+    """Runs what is missing of LGIE and MGIE, scores, summarises. A missing default CLIP is a reason in every row."""
+    from bench.features import FeatureCache
+    from bench.metrics.clip_s import CLIPS
+
+    try:
+        metric, absent = CLIPS(networks, FeatureCache(asked.options.out / "features")), ""
+    except FileNotFoundError as error:
+        if networks.clip != MetricSettings().clip:  # it was named with --clip
+            raise
+        metric, absent = None, f"not run: {one_line(str(error))}"
+    cells = [Cell(asked.suite, d, m, "zero-shot", "e2e") for m in WITH_FORMS for d in asked.datasets] if metric else []
+    # the least that a run can be asked for: one that is finished, with whatever metrics, is taken as it is
+    results = run_cells(cells, replace(asked.options, seeds=1, metrics=("l1",)))
+    folders = {(r.cell.dataset, r.cell.model): r.reason or r.folder for r in results}
+    rows, scores, cut, parts = [], {}, {}, []
+    for dataset in asked.datasets:
+        if metric is None:
+            rows += [_row(asked, dataset, image, text, [], absent) for image in IMAGES for text in TEXTS]
+            continue
+        texts = texts_of(asked, dataset, {m: folders[dataset, m] for m in WITH_FORMS})
+        cut[dataset] = {}
+        scores[dataset] = list(score(texts, metric, cut[dataset]))
+        parts.append(texts)
+        rows += rows_of(asked, texts, scores[dataset], cut[dataset])
+    if len(asked.datasets) > 1:
+        rows += rows_of_all(asked, parts, scores, cut) if metric else [
+            _row(asked, "all", image, text, [], absent) for image in IMAGES for text in TEXTS
+        ]  # fmt: skip
+    everything = [s for part in scores.values() for s in part]
+    tests = tests_of(asked, scores | ({"all": everything} if len(scores) > 1 else {}))
+    return rows, tests, everything
+
+
+def rows_of(asked: Asked, texts: Texts, scores: Sequence[Score], cut: Mapping) -> list[Row]:
+    return [
+        _row(asked, texts.dataset, image, text, _of(scores, image, text), texts.reasons.get(text, ""),
+             cut.get((image, text), 0), texts.runs.get(text, ""))
+        for image in IMAGES for text in TEXTS
+    ]  # fmt: skip
+
+
+def rows_of_all(asked: Asked, parts: Sequence[Texts], scores: Mapping, cut: Mapping) -> list[Row]:
+    """Over every example of every dataset, where each dataset has the text: bars side by side are of the same data."""
+    rows = []
+    for image in IMAGES:
+        for text in TEXTS:
+            without = [part.reasons[text] for part in parts if text in part.reasons]
+            found = [] if without else [s for part in scores.values() for s in _of(part, image, text)]
+            count = sum(part.get((image, text), 0) for part in cut.values())
+            rows.append(_row(asked, "all", image, text, found, without[0] if without else "", count))
+    return rows
+
+
+def _of(scores: Sequence[Score], image: str, text: str) -> list[Score]:
+    return [s for s in scores if s.metric == f"clip_s({image}, {text})"]
+
+
+def _row(
+    asked: Asked, dataset: str, image: str, text: str, scores: Sequence[Score], reason: str, cut: int = 0, run: str = ""
+) -> Row:
+    printed = reported(dataset, image, text)
+    summary = summarise(scores) if scores else Summary(None, None, None, 0, 0)
+    missing = [s.reason for s in scores if s.value is None]
+    said = f"{dataset}, {image}, {SPELLED[text]}: {len(missing)} of {len(scores)} without a value: {missing[0]}" \
+        if missing else ""  # fmt: skip
+    why = "; ".join(dict.fromkeys(part for part in (reason, summary.reason if scores else "", said) if part))
+    verdict = compare(asked.suite, summary, printed) if printed.value is not None else (None, "")
+    return Row(
+        4, asked.suite, "zero-shot", dataset, image, text, summary.mean, summary.low, summary.high, summary.n,
+        len(scores) if scores else None, summary.groups, cut, printed.value, printed.confirmed, *verdict, why,
+        scores[0].protocol if scores else "", run,
+    )  # fmt: skip
+
+
+def tests_of(asked: Asked, scores: Mapping[str, Sequence[Score]]) -> list[Test]:
+    """Every pair of texts against either image, Holm-corrected over the whole figure."""
+    found = []
+    for dataset, part in scores.items():
+        for image in IMAGES:
+            for a, b in PAIRS:
+                t = paired_test(_of(part, image, a), _of(part, image, b))
+                found.append(Test(4, asked.suite, "zero-shot", dataset, image, a, b, t.difference, t.p, None, t.n,
+                                  t.groups, t.method, t.reason))  # fmt: skip
+    adjusted = iter(holm([t.p for t in found if t.p is not None]))
+    return [replace(t, p_holm=None if t.p is None else next(adjusted)) for t in found]
+
+
+def head_of(asked: Asked, networks: MetricSettings, rows: Sequence[Row]) -> list[str]:
+    """What a reader must know before a number."""
+    split = f", split {asked.options.split}" if asked.options.split else ""
+    scored = {r.dataset: r for r in rows if r.of is not None and r.text == "instruction" and r.dataset != "all"}
+    counts = "; ".join(f"{name_of(d, asked.suite)} {r.of} examples in {r.groups} groups" for d, r in scored.items())
+    lines = [suite_line(asked.suite, asked.datasets)]
+    lines += [f"Data{split}: {counts}."] if counts else []
+    if asked.suite == "published":
+        lines.append("Hand-picked by the authors; the expressive instructions are their models' own.")
+    if is_mini(networks):
+        lines.append(MINI_SAID + ("" if asked.suite == "mini" else " Name the paper's with --clip."))
+    cut = {text: sum(r.truncated for r in rows if (r.text, r.image) == (text, "input image") and r.dataset != "all")
+           for text in TEXTS}  # fmt: skip
+    total = sum(r.n for r in rows if r.image == "input image" and r.dataset != "all")
+    said = ", ".join(f"{count} {SPELLED[text]}" for text, count in cut.items())
+    if total:
+        lines.append(f"Texts that CLIP cut at its context length (see the protocol; OpenAI's: 77 tokens): {sum(cut.values())} of "
+                     f"{total} ({said}); their ends are not seen, their scores are kept.")  # fmt: skip
+    lines += [
+        "Each bar: mean over examples, 95 % interval (BCa bootstrap of whole groups, 10,000 resamples). \"all\" pools "
+        "the examples of all datasets, each once; how the paper pools is not stated.",
+        "CLIP-S is 100 x cosine, unclamped. The paper names no backbone for it; ViT-B/32 is an assumption.",
+        "Expressive instructions: seed 0 of each run, decoded greedily, zero-shot, end to end (E2E).",
+    ]  # fmt: skip
+    if asked.suite != "paper":
+        lines.append("The paper's bars are of other data than this suite's: not comparable.")
+    return lines
+
+
+MINI_SAID = ("CLIP here is mini-clip, the miniature's own small network, trained on its small world alone: on the "
+             "paper's photographs and sentences its numbers mean nothing.")  # fmt: skip
+
+
+def is_mini(networks: MetricSettings) -> bool:
+    from bench.weights import MINI_ROOT
+
+    return Path(networks.clip).resolve() == (MINI_ROOT / "mini-clip").resolve()
+
+
+def write(
+    asked: Asked, rows: Sequence[Row], tests: Sequence[Test], scores: Sequence[Score], head: Sequence[str]
+) -> list[Path]:
+    from bench.stored import write_scores
+
+    stem = asked.stem("figure4")
+    write_csv(stem.with_suffix(".csv"), Row, rows)
+    write_csv(stem.with_name(f"{stem.name}-tests.csv"), Test, tests)
+    write_scores(stem.with_name(f"{stem.name}-scores.csv.gz"), scores)
+    write_atomic(stem.with_suffix(".md"), markdown(rows, tests, head))
+    write_atomic(stem.with_suffix(".tex"), latex(rows, head))
+    warning = "" if asked.suite == "paper" else "   the paper's bars are of other data: not comparable"
+    return [*(stem.with_suffix(ending) for ending in (".csv", ".md", ".tex")), *plot(rows, stem, warning),
+            *(stem.with_name(f"{stem.name}{ending}") for ending in ("-tests.csv", "-scores.csv.gz"))]  # fmt: skip
+
+
+def show(rows: Sequence[Row], head: Sequence[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from bench.figure4 import cell
+
+    console = Console(highlight=False)
+    console.width = max(console.width, 120) if not console.is_terminal else console.width
+    for line in head[1:]:
+        console.print(line, markup=False)
+    for image in IMAGES:
+        table = Table(title=f"CLIP-S with the {image}", title_justify="left")
+        for name in ("dataset", *(SPELLED[text] for text in TEXTS)):
+            table.add_column(name, justify="left" if name == "dataset" else "right")
+        for dataset in dict.fromkeys(r.dataset for r in rows):
+            found = {r.text: r for r in rows if (r.dataset, r.image) == (dataset, image)}
+            cells = [cell(found[text]).replace("<br>", "\n") for text in TEXTS]
+            table.add_row(name_of(dataset, rows[0].suite), *cells)
+        console.print(table, markup=False)
+    for reason in dict.fromkeys(r.reason for r in rows if r.reason):
+        console.print(f"- {reason}", markup=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    p = parser("bench.clip_score", __doc__)
+    p.add_argument("--clip", help="open_clip's MODEL/PRETRAINED, MODEL/FILE or a folder; default: the suite's own")
+    p.add_argument("--metric-device", default="auto", help="where CLIP runs: auto, cpu, cuda, ...")
+    args = p.parse_args(argv)
+
+    def make() -> int:
+        asked = asked_of(args)
+        given = MetricSettings(args.clip, None, None, None, None, metric_device=args.metric_device)
+        networks = metric_settings(asked.suite, given)
+        print(suite_line(asked.suite, asked.datasets), flush=True)
+        rows, tests, scores = measure(asked, networks)
+        missing, head = sum(r.of is None for r in rows), head_of(asked, networks, rows)
+        show(rows, head)
+        if missing == len(rows) and asked.stem("figure4").with_suffix(".csv").exists():
+            print(f"nothing was run: the files in {asked.folder} are left as they are")
+        else:
+            print(written(write(asked, rows, tests, scores, head)))
+        if missing and asked.strict:
+            print(f"error: --strict: {missing} bars were not run", file=sys.stderr)
+        return 1 if missing and asked.strict else 0
+
+    return command(make)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
