@@ -1,0 +1,183 @@
+"""Figure 3: how much of the input image is kept against how far the edit goes where its caption says.
+
+    python -m bench.tradeoff                                                           the built-in miniature
+    python -m bench.tradeoff --suite paper --data-root data --weights weights          the reproduction
+
+One run a model and image_guidance_scale (1.0 to 2.2 by 0.2), each resumable; writes figure3.csv, .md, .png, .svg below
+results/<suite>/. Exit codes: 0 done, 1 stopped or (--strict) something was not run, 2 wrong use.
+"""
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bench.cells import PAPER_MODELS, WITH_FORMS, Cell, is_own, one_line, read_run, run_cells
+from bench.figure3 import AXES, Point, Row, markdown, plot, text
+from bench.figures import Asked, asked_of, command, parser, written
+from bench.layout import MODELS, dataset_name, suite_line
+from bench.paper import Reported
+from bench.rows import compare, write_csv
+from bench.runfolder import RunFolder, write_atomic
+from bench.stats import Summary, summarise
+
+SCALES = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)
+GUIDANCE = {"paper": 7.5}  # alpha_X of the figure; other suites: the model's own default
+GIVEN = "the output images are given: their image_guidance_scale cannot be changed"
+
+
+def scales_of(given: str | None) -> tuple[float, ...]:
+    """Raises ValueError for what is no list of finite numbers."""
+    if given is None:
+        return SCALES
+    scales = []
+    for part in given.split(","):
+        try:
+            scales.append(float(part))
+        except ValueError:
+            scales.append(math.nan)
+        if not math.isfinite(scales[-1]):
+            raise ValueError(f"--image-guidance-scales {given}: '{part.strip()}' is no number; expected for example "
+                             "1.0,1.4,1.8")  # fmt: skip
+    return tuple(sorted(set(scales)))
+
+
+def sweep(asked: Asked, scales: Sequence[float], guidance: float | None, extra: Sequence[str]) -> list[Row]:
+    """Every model at every scale; a cell that cannot run is two rows with its reason."""
+    rows = []
+    for scale in scales:
+        flags = ["--image-guidance-scale", repr(scale), *extra]
+        flags += [] if guidance is None else ["--guidance-scale", repr(guidance)]
+        options = replace(asked.options, metrics=tuple(AXES), extra=tuple(flags))
+        cells = [cell_of(asked, model, dataset) for model in asked.models for dataset in asked.datasets]
+        able = [c for c in cells if not is_given(c)]
+        results = {r.cell: r for r in run_cells(able, options)}
+        for cell in cells:
+            result = results.get(cell)
+            if result is None or result.reason:
+                rows += not_run(cell, scale, guidance, asked.options.seeds, result.reason if result else GIVEN)
+            else:
+                rows += rows_of(cell, scale, result.folder, asked)
+    return sorted(rows, key=lambda r: (asked.models.index(r.model), r.image_guidance_scale))
+
+
+def cell_of(asked: Asked, model: str, dataset: str) -> Cell:
+    return Cell(asked.suite, dataset, model, "zero-shot", "e2e" if model in WITH_FORMS else "none")
+
+
+def is_given(cell: Cell) -> bool:
+    """Outputs that somebody brought, or that the authors published: no setting moves them."""
+    return is_own(cell.model) or (cell.suite == "published" and cell.model in PAPER_MODELS)
+
+
+def rows_of(cell: Cell, scale: float, folder: object, asked: Asked) -> list[Row]:
+    run, edit = read_run(folder, asked.options.seeds), RunFolder(folder).run()["edit"]
+    where, rows = f"{asked.options.out.name}/{asked.suite}/{folder.name}", []
+    for axis in AXES:
+        scores = [s for s in run.scores if s.metric == axis]
+        summary = summarise(scores)
+        missing = [s.reason for s in scores if s.value is None]
+        said = f"{len(missing)} of {len(scores)} scores missing: {missing[0]}" if missing else ""
+        point = Point(cell.dataset, cell.model, scale, axis)
+        printed = Reported("", point.value, point.half_unit, point.confirmed)
+        rows.append(Row(
+            3, cell.suite, cell.setting, cell.form, cell.dataset, cell.model, edit["guidance_scale"], scale, axis,
+            summary.mean, summary.low, summary.high, summary.n, run.of, summary.groups, asked.options.seeds,
+            point.value, point.confirmed, *(compare(cell.suite, summary, printed) if point.value else (None, "")),
+            "; ".join(filter(None, (summary.reason, said))), scores[0].protocol if scores else "", where,
+        ))  # fmt: skip
+    return rows
+
+
+def not_run(cell: Cell, scale: float, guidance: float | None, seeds: int, reason: str) -> list[Row]:
+    rows, nothing = [], Summary(None, None, None, 0, 0)
+    for axis in AXES:
+        point = Point(cell.dataset, cell.model, scale, axis)
+        rows.append(Row(
+            3, cell.suite, cell.setting, cell.form, cell.dataset, cell.model, guidance, scale, axis, *nothing[:4], None,
+            0, seeds, point.value, point.confirmed, None, "not run", f"not run: {one_line(reason)}", "", "",
+        ))  # fmt: skip
+    return rows
+
+
+def head_of(asked: Asked, rows: Sequence[Row]) -> list[str]:
+    scored = [r for r in rows if r.of is not None]
+    used = {r.model: r.guidance_scale for r in scored}
+    data = {(dataset_name(r.dataset, r.suite), r.of, r.groups) for r in scored if r.n == r.of}
+    split = f", split {asked.options.split}" if asked.options.split else ""
+    counts = [f"{name}, {of} examples in {groups} groups" for name, of, groups in sorted(data)]
+    seeds = f"{asked.options.seeds} seed{'s' * (asked.options.seeds > 1)}"
+    lines = [suite_line(asked.suite, asked.datasets)]
+    lines += [f"Data{split}: {'; '.join(counts)}, {seeds}."] if counts else []
+    if used:
+        said = ", ".join(f"{MODELS.get(m, m)} {g:g}" for m, g in used.items() if g is not None)
+        own = "" if asked.suite == "paper" else " (each model's own default; the paper's figure has 7.5)"
+        lines.append(f"guidance_scale is fixed at {said}{own}; only image_guidance_scale moves.")
+    lines += [
+        "Direction similarity: cosine of (output - input image) and (goal - input caption) CLIP features; input image "
+        "similarity: cosine of input and output image. Both x100 here, unscaled in the CSV. The input copy lies at "
+        "0 and 100 by definition.",
+        "Each point: mean over examples and seeds, 95 % interval (BCa bootstrap of whole groups, 10,000 resamples).",
+        "The paper's points were read off its figure (direction +-0.15, similarity +-0.3); which "
+        "image_guidance_scale belongs to which point is inferred from their even spacing.",
+        "The paper names neither CLIP's size nor the number of seeds of this figure: both are assumptions here.",
+    ]
+    if asked.suite != "paper":
+        lines.append("The paper's points are of other data than this suite's: not comparable.")
+    return lines
+
+
+def show(rows: Sequence[Row], head: Sequence[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.width = max(console.width, 120) if not console.is_terminal else console.width
+    for line in head[1:]:
+        console.print(line, markup=False)
+    for model in dict.fromkeys(r.model for r in rows):
+        table = Table(title=MODELS.get(model, model), title_justify="left")
+        for name in ("image_guidance_scale", *AXES.values()):
+            table.add_column(name, justify="right")
+        for scale in sorted({r.image_guidance_scale for r in rows}):
+            cells = {r.axis: r for r in rows if (r.model, r.image_guidance_scale) == (model, scale)}
+            table.add_row(f"{scale:g}", *(text(cells[axis]).replace("<br>", " ") for axis in AXES))
+        console.print(table)
+    for reason in dict.fromkeys(r.reason for r in rows if r.reason):
+        console.print(f"- {reason}", markup=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    p = parser("bench.tradeoff", __doc__)
+    p.add_argument("--image-guidance-scales", help="comma-separated; default: 1.0 to 2.2 by 0.2")
+    p.add_argument("--guidance-scale", type=float, help="fixed; default: suite paper 7.5, else each model's own")
+    p.add_argument("--clip", help="open_clip's MODEL/PRETRAINED, MODEL/FILE or a folder; default: the suite's own")
+    p.add_argument("--device", help="cuda, cpu; default: cuda where there is one")
+    args = p.parse_args(argv)
+
+    def make() -> int:
+        asked, scales = asked_of(args, datasets=("magicbrush",)), scales_of(args.image_guidance_scales)
+        if len(asked.datasets) > 1:
+            raise ValueError(f"--datasets {args.datasets}: this figure has one dataset, for example magicbrush")
+        guidance = GUIDANCE.get(asked.suite) if args.guidance_scale is None else args.guidance_scale
+        extra = [part for flag, value in (("--clip", args.clip), ("--device", args.device)) if value
+                 for part in (flag, value)]  # fmt: skip
+        print(suite_line(asked.suite, asked.datasets), flush=True)
+        rows = sweep(asked, scales, guidance, extra)
+        head, stem, missing = head_of(asked, rows), asked.stem("figure3"), sum(r.of is None for r in rows)
+        show(rows, head)
+        if missing == len(rows) and stem.with_suffix(".csv").exists():
+            print(f"nothing was run: the files in {asked.folder} are left as they are")
+        else:
+            write_csv(stem.with_suffix(".csv"), Row, rows)
+            write_atomic(stem.with_suffix(".md"), markdown(rows, head))
+            print(written([stem.with_suffix(".csv"), stem.with_suffix(".md"), *plot(rows, stem)]))
+        if missing and asked.strict:
+            print(f"error: --strict: {missing} values were not run", file=sys.stderr)
+        return 1 if missing and asked.strict else 0
+
+    return command(make)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
