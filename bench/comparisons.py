@@ -34,13 +34,13 @@ class Comparison:
 
 
 def comparisons(table: int, cells: Sequence[Measured], metrics_of: dict[str, Sequence[str]]) -> list[Comparison]:
-    """Every pair of models that the table invites to compare; oracle left out, it is a ceiling and no contender.
+    """Every pair of models that the table invites to compare; codec and oracle left out, they are no contenders.
 
     Table 3: forms of one model, models in one form, and each against identity.
     """
     found, rank = [], {"mgie": 0, "lgie": 1, "inspix2pix": 2, "identity": 4}
     for dataset, metrics in metrics_of.items():
-        here = [m for m in cells if m.cell.dataset == dataset and m.run and m.cell.model != "oracle"]
+        here = [m for m in cells if m.cell.dataset == dataset and m.run and m.cell.model not in ("codec", "oracle")]
         here.sort(key=lambda m: (rank.get(m.cell.model, 3), m.cell.form != "e2e", m.cell.form != "ft"))
         for metric in metrics:
             for a, b in combinations(here, 2):

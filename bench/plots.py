@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"identity": "#999999", "inspix2pix": "#E69F00", "lgie": "#56B4E9", "mgie": "#009E73", "oracle": "#DDDDDD"}
+COLOURS = {
+    "identity": "#999999", "codec": "#BBA98C", "inspix2pix": "#E69F00", "lgie": "#56B4E9", "mgie": "#009E73",
+    "oracle": "#DDDDDD",
+}  # fmt: skip
 OTHERS = ("#CC79A7", "#F0E442", "#D55E00", "#0072B2")
 HATCHES = {"fz": "//", "ft": "..", "e2e": "", "none": ""}
 PAPER_INK = "#B2182B"

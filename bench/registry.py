@@ -37,6 +37,7 @@ METRICS = {
 MODELS = {
     "identity": "baselines.identity:Identity",
     "oracle": "baselines.oracle:Oracle",
+    "codec": "baselines.codec:Codec",
     "precomputed": "baselines.precomputed:Precomputed",
     "inspix2pix": "baselines.inspix2pix:InsPix2Pix",
     "lgie": "baselines.lgie:LGIE",

@@ -95,7 +95,8 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
     seeds = SEEDS[suite][args.full] if args.seeds is None else args.seeds
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: expected at least 1")
-    models = ("identity", *(WITH_FORMS if args.table == 3 else PAPER_MODELS), *(("oracle",) if suite == "mini" else ()))
+    models = WITH_FORMS if args.table == 3 else PAPER_MODELS
+    models = ("identity", "codec", *models, "oracle") if suite == "mini" else ("identity", *models)
     datasets = (*BENCHMARKS, *(("ipr2pr",) if suite == "published" and split != "sample" else ()))
     options = Options(
         split, seeds, chosen(args.metrics, (), METRICS, "metric"), args.data_root, args.weights, args.out
