@@ -8,14 +8,15 @@ export OMP_NUM_THREADS ?= 1
 # An empty variable passes no flag.
 FLAGS = $(if $(SUITE),--suite $(SUITE)) $(if $(DATA),--data-root $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
         $(if $(MODELS),--models $(MODELS)) $(if $(DATASETS),--datasets $(DATASETS)) $(if $(SEEDS),--seeds $(SEEDS)) \
-        $(if $(SPLIT),--split $(SPLIT)) $(if $(FULL),--full) $(if $(STRICT),--strict)
+        $(if $(SPLIT),--split $(SPLIT)) $(if $(FULL),--full) $(if $(STRICT),--strict) \
+        $(if $(ENGINE),--engine $(ENGINE)) $(if $(WORKERS),--workers $(WORKERS))
 
 .PHONY: help setup test check table1 table2 table3 mini world lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@grep -E '^[a-z0-9]+:.* ## ' Makefile | sed -E 's/:.* ## /\t/' | expand -t 10
-	@echo "Variables: SUITE DATA WEIGHTS MODELS DATASETS SEEDS SPLIT FULL=1 STRICT=1"
+	@echo "Variables: SUITE DATA WEIGHTS MODELS DATASETS SEEDS SPLIT FULL=1 STRICT=1 ENGINE=ray WORKERS=n"
 
 setup: $(STAMP) ## the environment: .venv, pinned by requirements.lock (about 6 GB); other targets make it when it is missing
 

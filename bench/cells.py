@@ -53,7 +53,7 @@ class Options:
     split: str = ""  # empty: the dataset's own default
     seeds: int = 1
     metrics: tuple[str, ...] = ()  # empty: the table's own
-    data_root: Path | None = None
+    data_root: Path | str | None = None
     weights: Path | None = None
     out: Path = Path("runs")
     extra: tuple[str, ...] = ()  # further arguments of bench.run
@@ -109,8 +109,8 @@ def run_cells(cells: Sequence[Cell], options: Options) -> list[Result]:
 def in_workers(cells: Sequence[Cell], options: Options) -> Iterator[Result]:
     """Their results in order. A cell whose worker died (memory, say) is tried once more, alone."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers' too
-    # one at a time where models may fill the GPU
-    alone = any(cell.suite == "paper" for cell in cells)
+    # one at a time where models may fill the GPU, or where a run has workers of its own
+    alone = any(cell.suite == "paper" for cell in cells) or "--engine" in options.extra
     workers = 1 if alone else min(len(os.sched_getaffinity(0)), 8)
     with pool_of(min(workers, len(cells)), alone) as pool:
         futures = [pool.submit(run_cell, cell, options) for cell in cells]

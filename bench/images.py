@@ -5,6 +5,7 @@ resize filter (PIL bicubic on uint8: F.interpolate without antialias moves score
 """
 
 import hashlib
+import io
 import os
 import struct
 import zlib
@@ -116,9 +117,15 @@ def pixel_hash(image: Image.Image) -> str:
     return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes()).hexdigest()
 
 
-def save_png(image: Image.Image, path: Path) -> None:
+def png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format="PNG", compress_level=1)
+    return file.getvalue()
+
+
+def write_whole(data: bytes, path: Path) -> None:
     """Atomic: under a temporary name first, so that a name in the folder is always a whole image."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    image.save(temporary, format="PNG", compress_level=1)
+    temporary.write_bytes(data)
     os.replace(temporary, path)

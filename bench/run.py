@@ -3,6 +3,7 @@
     python -m bench.run --model mgie --dataset ma5k
     python -m bench.run --suite published --split sample --model mgie --dataset ma5k --data-root data
     python -m bench.run --suite paper --model mine --images DIR --dataset magicbrush
+    python -m bench.run --engine ray --workers 8 --gpus-per-worker 1 --suite paper --data-root s3://bucket/data ...
 
 Exit codes: 0 done, 1 incomplete (stopped, too many failures, disk full), 2 wrong use. The same command continues.
 """
@@ -11,13 +12,18 @@ import argparse
 import math
 import os
 import sys
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from bench.engines import Workers, add_engine_flags, placed, pool_of, workers_of
+from bench.records import Score
 from bench.registry import DATASETS, METRICS, MODELS, SUITES, Model
+from bench.remote import Mirror, copy_of, is_remote, place, stage
 from bench.runfolder import Busy, RunFolder
-from bench.runner import Run, TooManyFailures, edit_all, manifest_hash, too_many
-from bench.scoring import ChangedImages, load_metrics, protocol_of, score_all
+from bench.runner import Run, TooManyFailures, WorkerDied, edit_all, manifest_hash, too_many, unfinished
+from bench.scoring import ChangedImages, Metrics, load_metrics, protocol_of, score_all
 from bench.settings import DataSettings, EditSettings, MetricSettings, ModelSettings, add_flags, fill, from_flags
 from bench.suites import banner, metric_settings, metrics_of, open_dataset, open_model
 
@@ -36,10 +42,13 @@ class Plan:
     metrics_given: bool  # by --metrics: then a missing network is wrong use, else its metric is reported as not run
     metric_settings: MetricSettings
     max_failures: float
-    data_root: Path
+    data_root: Path | str
     device: str
     as_json: bool
     notice: str = ""
+    workers: Workers = field(default_factory=Workers)
+    staged: tuple[str, str, Path] | None = None  # what bench.remote.stage was given, where the data root is remote
+    mirror: Mirror | None = None  # where the run folder is remote
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,11 +65,14 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--seeds", type=int, default=1, help="how many: seeds 0 to N-1 (default 1)")
     where = p.add_argument_group("where things lie")
     where.add_argument(
-        "--data-root", type=Path, help="holds evr/ gier/ ma5k/ magicbrush/ ipr2pr/ published/; default: data"
-    )
+        "--data-root", type=place,
+        help="holds evr/ gier/ ma5k/ magicbrush/ ipr2pr/ published/; a path or s3://...; default: data",
+    )  # fmt: skip
     where.add_argument("--weights", type=Path, help="holds <model>[-<form>][-<dataset>]/")
     where.add_argument("--images", type=Path, help="your own output images: a folder, or a CSV or JSONL of id and path")
-    where.add_argument("--out", type=Path, default=Path("runs"), help="run folders go below it (default: runs)")
+    where.add_argument(
+        "--out", type=place, default=Path("runs"), help="run folders go below it; a path or s3://... (default: runs)"
+    )
     add_flags(p.add_argument_group("the data"), DataSettings)
     add_flags(p.add_argument_group("the edit; an option left out takes the model's own default"), EditSettings)
     add_flags(p.add_argument_group("the metrics' networks"), MetricSettings)
@@ -68,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     how = p.add_argument_group("how")
     how.add_argument("--device", default="auto", help="cuda, cpu; default: cuda where there is one")
     how.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    add_engine_flags(how)
     how.add_argument("--max-failures", type=float, default=0.01, help="share of examples that may fail (default 0.01)")
     how.add_argument("--json", action="store_true", help="one JSON object on stdout, everything else on stderr")
     return p
@@ -82,24 +95,19 @@ def plan(argv: list[str] | None = None) -> Plan:
     if args.form and args.model not in ("lgie", "mgie"):
         raise ValueError(f"--form {args.form} is for lgie and mgie; {args.model} has no forms")
     check_numbers(args)
-    suite, data_root = args.suite or "mini", args.data_root or Path("data")
+    suite, workers = args.suite or "mini", workers_of(args, args.device)
+    staged = to_stage(suite, args.dataset, args.data_root)
+    data_root = stage(*staged) if staged else args.data_root or Path("data")
     data = from_flags(DataSettings, args)
     names = tuple((args.metrics or ",".join(metrics_of(suite, args.dataset))).replace(" ", "").split(","))
     if unknown := [name for name in names if args.metrics and name not in METRICS]:
         raise ValueError(f"unknown metric '{unknown[0]}'; known: {', '.join(METRICS)}")
     dataset = open_dataset(suite, args.dataset, data_root, data)
     form = (args.form or "e2e") if args.model in ("lgie", "mgie") else "none"
-    spec = ModelSettings(
-        args.model,
-        suite,
-        args.dataset,
-        args.setting,
-        args.form or "e2e",
-        args.weights,
-        args.images,
-        args.device,
+    spec = placed(ModelSettings(
+        args.model, suite, args.dataset, args.setting, args.form or "e2e", args.weights, args.images, args.device,
         args.dtype,
-    )
+    ), workers)  # fmt: skip
     examples = dataset.examples()  # before the model, which may have to ask the Hub: a missing dataset is said at once
     model = open_model(spec, dataset)
     if not examples:
@@ -116,10 +124,24 @@ def plan(argv: list[str] | None = None) -> Plan:
         manifest_hash(examples), note,
     )  # fmt: skip
     networks = metric_settings(suite, from_flags(MetricSettings, args))
+    out = copy_of(args.out, Path("runs")) if is_remote(args.out) else args.out
+    folder = RunFolder(out / suite / run.name)
+    mirror = Mirror(f"{args.out}/{suite}/{run.name}", folder.path) if is_remote(args.out) else None
     return Plan(
-        run, model, RunFolder(args.out / suite / run.name), range(args.seeds), names, args.metrics is not None,
-        networks, args.max_failures, data_root, args.device, args.json, notice,
+        run, model, folder, range(args.seeds), names, args.metrics is not None, networks, args.max_failures,
+        args.data_root or data_root, spec.device, args.json, notice, workers, staged, mirror,
     )  # fmt: skip
+
+
+def to_stage(suite: str, dataset: str, data_root: Path | str | None) -> tuple[str, str, Path] | None:
+    """What bench.remote.stage is given for a remote data root; None for a local one."""
+    if not is_remote(data_root):
+        return None
+    if suite == "mini":
+        raise ValueError(f"--data-root {data_root}: suite mini draws its data into a local folder; give a path")
+    if dataset not in DATASETS:
+        raise ValueError(f"unknown dataset '{dataset}'; known: {', '.join(DATASETS)}")
+    return data_root, "published" if suite == "published" else dataset, Path("data").absolute()
 
 
 def check_numbers(args: argparse.Namespace) -> None:
@@ -166,42 +188,81 @@ def as_strings(settings: MetricSettings) -> dict[str, str]:
 
 def execute(plan: Plan) -> None:
     """Edit, score, finish: the whole run. Raises what main() turns into an exit code."""
-    from bench.sessions import bar, session, warn_of_differences
-
-    run, folder = plan.run, plan.folder
-    size = plan.metric_settings.metric_batch_size
+    folder = plan.folder
     # the metrics before the first edit: a missing network must not be found out after hours
     metrics = load_metrics(plan.metrics, plan.metric_settings, folder.path.parent.parent / "features")
     if metrics.not_run and plan.metrics_given:
         raise FileNotFoundError(next(iter(metrics.not_run.values())))
-    with folder.locked():
-        folder.start(run.description(), session(plan.data_root, plan.device))
-        warn_of_differences(folder.sessions())
-        folder.reopen()
-        for attempt in (1, 2):
-            with bar(f"{run.dataset} {run.model}: edits", len(run.examples) * len(plan.seeds)) as tick:
-                failures = edit_all(run, plan.model, folder, plan.seeds, plan.max_failures, tick)
-            folder.rewrite("failures.jsonl", failures)
-            try:
-                with bar(f"{run.dataset} {run.model}: scores", len(run.scored) * len(plan.seeds)) as tick:
-                    scores, unread = score_all(run, folder, metrics.ready, plan.seeds, size, tick)
-                break
-            except ChangedImages as error:
-                if attempt == 2:
-                    raise
-                print(f"warning: {error}; they are edited again", file=sys.stderr)
-                edits = folder.edits()
-                folder.rewrite("edits.jsonl", [e for key, e in edits.items() if key not in error.edits])
+    with folder.locked(), sent(plan):
+        failures, scores = edit_and_score(plan, metrics)
         folder.rewrite("scores.jsonl", scores)
-        folder.rewrite("failures.jsonl", failures + unread)
+        folder.rewrite("failures.jsonl", failures)
         check_failures(plan)
-        edited = folder.edits()
+        edited, run = folder.edits(), plan.run
         folder.finish({
             "seeds": len(plan.seeds), "metrics": {name: protocol_of(m, run.edit) for name, m in metrics.ready.items()},
             "not_run": metrics.not_run, "metric_settings": as_strings(plan.metric_settings),
             "n": sum(all((seed, e.id) in edited for seed in plan.seeds) for e in run.scored), "of": len(run.scored),
-            "failures": len(failures + unread),
+            "failures": len(failures),
         })  # fmt: skip
+
+
+def edit_and_score(plan: Plan, metrics: Metrics) -> tuple[list[dict], list[Score]]:
+    """The failures and the scores. Images that were changed between edit and score are edited again, once."""
+    from bench.sessions import bar
+
+    run, folder, size = plan.run, plan.folder, plan.metric_settings.metric_batch_size
+    for attempt in (1, 2):
+        failures = edit(plan, attempt == 1)
+        folder.rewrite("failures.jsonl", failures)
+        try:
+            with bar(f"{run.dataset} {run.model}: scores", len(run.scored) * len(plan.seeds)) as tick:
+                scores, unread = score_all(run, folder, metrics.ready, plan.seeds, size, sending(plan, tick))
+            return failures + unread, scores
+        except ChangedImages as error:
+            if attempt == 2:
+                raise
+            print(f"warning: {error}; they are edited again", file=sys.stderr)
+            edits = folder.edits()
+            folder.rewrite("edits.jsonl", [e for key, e in edits.items() if key not in error.edits])
+
+
+def edit(plan: Plan, first: bool) -> list[dict]:
+    """Edit what has no edit yet; returns the failures. Workers are started only if there is something to do."""
+    from bench.sessions import bar, session, warn_of_differences
+
+    run, folder = plan.run, plan.folder
+    workers = plan.workers if unfinished(run, folder, plan.seeds) else Workers()
+    with pool_of(workers, plan.model, run.edit, plan.device, plan.staged) as pool:
+        if first:
+            ray = {"engine": "ray", "workers": workers.count, "device": pool.device()} if pool else {}
+            folder.start(run.description(), session(plan.data_root, plan.device) | ray)
+            warn_of_differences(folder.sessions())
+            folder.reopen()
+        with bar(f"{run.dataset} {run.model}: edits", len(run.examples) * len(plan.seeds)) as tick:
+            engine = pool.outcomes if pool else None
+            return edit_all(run, plan.model, folder, plan.seeds, plan.max_failures, sending(plan, tick), engine)
+
+
+@contextmanager
+def sent(plan: Plan) -> Iterator[None]:
+    """What the block leaves in a remote run folder's local copy is sent, however it ends."""
+    try:
+        yield
+    finally:
+        if plan.mirror:
+            plan.mirror.push()
+
+
+def sending(plan: Plan, tick: Callable[[int], None]) -> Callable[[int], None]:
+    """tick that also keeps a remote run folder up to date."""
+
+    def tick_and_send(n: int) -> None:
+        tick(n)
+        if plan.mirror:
+            plan.mirror.push(now=False)
+
+    return tick_and_send
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -211,6 +272,9 @@ def main(argv: list[str] | None = None) -> int:
         print(banner(asked.run.suite, asked.run.dataset), file=sys.stderr if asked.as_json else sys.stdout, flush=True)
         if asked.notice:
             print(f"notice: {asked.notice}", file=sys.stderr)
+        if asked.mirror:
+            with asked.folder.locked():
+                asked.mirror.pull()
         if is_done(asked):
             check_failures(asked)
         else:
@@ -222,7 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command continues from here", file=sys.stderr)
         return 1
-    except (TooManyFailures, Busy, ChangedImages) as error:
+    except (TooManyFailures, Busy, ChangedImages, WorkerDied) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:

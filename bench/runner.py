@@ -1,7 +1,8 @@
 """The main path: a list of examples x one model -> edits, in a run folder. Safe to kill at any moment and start again.
 
 Batches are fixed slices of the example list; a broken one is redone whole, so that the pixels never depend on where
-a run was interrupted. Seeds come from the example's id. Images first, then their lines.
+a run was interrupted. Seeds come from the example's id. Who edits a slice (this process, or bench.ray_runner's actors)
+hands back bytes; only this file writes them: images first, then their lines.
 """
 
 import hashlib
@@ -11,8 +12,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from bench.images import ImageError, pixel_hash, save_png
+from bench.images import ImageError, pixel_hash, png, write_whole
 from bench.records import Edit, Example, Output
 from bench.registry import Model
 from bench.runfolder import RunFolder
@@ -21,6 +23,10 @@ from bench.settings import DataSettings, EditSettings
 
 class TooManyFailures(RuntimeError):
     """More examples failed than --max-failures allows; what was done is kept."""
+
+
+class WorkerDied(RuntimeError):
+    """Workers of an engine died again and again at the same slice; what was done is kept."""
 
 
 @dataclass(frozen=True)
@@ -104,28 +110,83 @@ def slices(examples: list[Example], size: int) -> Iterator[list[Example]]:
         yield current
 
 
+class Slice(NamedTuple):
+    """What is edited together, with one seed of the run."""
+
+    seed: int
+    examples: list[Example]
+
+
+class Encoded(NamedTuple):
+    """One output, as whoever edited it hands it back: ready to be written."""
+
+    example_id: str
+    png: bytes
+    image_sha256: str
+    expressive_instruction: str | None
+    expressive_tokens: int | None
+    seconds: dict[str, float]
+
+
+class Outcome(NamedTuple):
+    slice: Slice
+    encoded: list[Encoded]
+    failures: list[dict]
+
+
+# Edits slices, in any order that keeps a turn behind the one before it. Its second argument makes a slice ready: it is
+# called when the slice's turn has come, after the outcomes handed out before were written.
+Prepare = Callable[[Slice], tuple[list[Example], list[dict]]]
+Engine = Callable[[list[Slice], Prepare], Iterator[Outcome]]
+
+
+def here(model: Model, settings: EditSettings) -> Engine:
+    """The local engine: one slice after the other, in this process."""
+
+    def outcomes(todo: list[Slice], prepare: Prepare) -> Iterator[Outcome]:
+        for part in todo:
+            ready, failed = prepare(part)
+            encoded, broken = edit_slice(ready, part.seed, settings, model)
+            yield Outcome(part, encoded, failed + broken)
+
+    return outcomes
+
+
+def unfinished(run: Run, folder: RunFolder, seeds: range) -> list[Slice]:
+    """The slices with an example that has no edit yet."""
+    edits, size = folder.edits(), run.edit.batch_size
+    return [
+        Slice(seed, batch) for seed in seeds for batch in slices(run.examples, size)
+        if not all((seed, e.id) in edits for e in batch)
+    ]  # fmt: skip
+
+
 def edit_all(
-    run: Run, model: Model, folder: RunFolder, seeds: range, max_failures: float, tick: Callable[[int], None]
-) -> list[dict]:
+    run: Run, model: Model, folder: RunFolder, seeds: range, max_failures: float, tick: Callable[[int], None],
+    engine: Engine | None = None,
+) -> list[dict]:  # fmt: skip
     """Edit every example not yet in edits.jsonl, for each seed; returns the failures. tick(n): n more are settled.
 
     Raises TooManyFailures as soon as more than max_failures (a share of all) cannot be edited.
     """
-    edits, failures = folder.edits(), []
-    allowed = max_failures * len(run.examples) * len(seeds)
-    for seed in seeds:
-        for batch in slices(run.examples, run.edit.batch_size):
-            if not all((seed, e.id) in edits for e in batch):
-                new, failed = edit_slice(batch, seed, run, model, folder, edits)
-                folder.append("edits.jsonl", new)
-                edits |= {(seed, e.example_id): e for e in new}
-                failures += failed
-                if failed:
-                    folder.rewrite("failures.jsonl", failures)
-                if len(failures) > allowed:
-                    raise TooManyFailures(too_many(failures, len(run.examples) * len(seeds), max_failures))
-            tick(len(batch))
+    edits, failures, todo = folder.edits(), [], unfinished(run, folder, seeds)
+    of = len(run.examples) * len(seeds)
+    tick(of - sum(len(part.examples) for part in todo))
     order = {e.id: place for place, e in enumerate(run.examples)}
+
+    def prepare(part: Slice) -> tuple[list[Example], list[dict]]:
+        return on_outputs(part, folder, edits)
+
+    for part, encoded, failed in (engine or here(model, run.edit))(todo, prepare):
+        new = [write(part.seed, output, folder) for output in encoded]
+        folder.append("edits.jsonl", new)
+        edits |= {(part.seed, e.example_id): e for e in new}
+        if failed:
+            failures = sorted(failures + failed, key=lambda f: (f["seed"], order[f["example_id"]]))
+            folder.rewrite("failures.jsonl", failures)
+        if len(failures) > max_failures * of:
+            raise TooManyFailures(too_many(failures, of, max_failures))
+        tick(len(part.examples))
     kept = [e for e in edits.values() if e.example_id in order]
     folder.rewrite("edits.jsonl", sorted(kept, key=lambda e: (e.seed, order[e.example_id])))
     return failures
@@ -140,21 +201,26 @@ def too_many(failures: list[dict], of: int, max_failures: float) -> str:
     )
 
 
-def edit_slice(
-    batch: list[Example], seed: int, run: Run, model: Model, folder: RunFolder, edits: dict[tuple[int, str], Edit]
-) -> tuple[list[Edit], list[dict]]:
-    """The edits of one slice, their images written, and its failures."""
+def on_outputs(part: Slice, folder: RunFolder, edits: dict[tuple[int, str], Edit]) -> tuple[list[Example], list[dict]]:
+    """The slice's examples, later turns on the output image of the turn before, and those that lack it as failures."""
     ready, failed = [], []
-    for example in batch:
+    for example in part.examples:
         if example.previous is None:
             ready.append(example)
-        elif (seed, example.previous) in edits:
-            path = folder.path / folder.image(seed, example.previous)
-            ready.append(replace(example, input_image=path))
+        elif (part.seed, example.previous) in edits:
+            ready.append(replace(example, input_image=folder.path / folder.image(part.seed, example.previous)))
         else:
-            failed.append(failure(example, seed, f"the turn before it was not edited: {example.previous}"))
-    outputs, broken = edit_or_split(ready, seed, run.edit, model)
-    return [write(example, seed, output, folder) for example, output in outputs], failed + broken
+            reason = f"the turn before it was not edited: {example.previous}"
+            failed.append(failure(example, part.seed, reason))
+    return ready, failed
+
+
+def edit_slice(
+    ready: list[Example], seed: int, settings: EditSettings, model: Model
+) -> tuple[list[Encoded], list[dict]]:
+    """The edits of one slice as bytes, and its failures; writes nothing."""
+    outputs, failed = edit_or_split(ready, seed, settings, model)
+    return [encode(example, output) for example, output in outputs], failed
 
 
 def edit_or_split(
@@ -198,13 +264,19 @@ def halved(
     return [pair for done, _ in halves for pair in done], [f for _, failures in halves for f in failures]
 
 
-def write(example: Example, seed: int, output: Output, folder: RunFolder) -> Edit:
-    name = folder.image(seed, example)
+def encode(example: Example, output: Output) -> Encoded:
     image = output.image.convert("RGB")
-    save_png(image, folder.path / name)
+    seconds = {stage: round(s, 6) for stage, s in output.seconds.items()}
+    text = output.expressive_instruction, output.expressive_tokens
+    return Encoded(example.id, png(image), pixel_hash(image), *text, seconds)
+
+
+def write(seed: int, output: Encoded, folder: RunFolder) -> Edit:
+    name = folder.image(seed, output.example_id)
+    write_whole(output.png, folder.path / name)
     return Edit(
-        example.id, seed, name, pixel_hash(image), output.expressive_instruction, output.expressive_tokens,
-        {stage: round(s, 6) for stage, s in output.seconds.items()},
+        output.example_id, seed, name, output.image_sha256, output.expressive_instruction, output.expressive_tokens,
+        output.seconds,
     )  # fmt: skip
 
 

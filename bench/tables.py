@@ -27,8 +27,10 @@ from bench.cells import (
     run_cells,
 )
 from bench.comparisons import Comparison, comparisons
+from bench.engines import add_engine_flags, workers_of
 from bench.layout import grid, markdown, suite_line
 from bench.registry import DATASETS, METRICS, SUITES
+from bench.remote import local_place, place
 from bench.rows import Measured, Row, rows_of, seconds_row, write_csv
 from bench.runfolder import write_atomic
 from bench.suites import metrics_of
@@ -65,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("bench.tables", description=__doc__, formatter_class=raw)
     p.add_argument("table", type=int, choices=(1, 2, 3), help="1 zero-shot, 2 fine-tuned, 3 FZ, FT and E2E")
     p.add_argument("--suite", choices=SUITES, help="default: mini, the built-in miniature")
-    p.add_argument("--data-root", type=Path, help="holds evr/ gier/ ma5k/ magicbrush/ published/; default: data")
+    p.add_argument("--data-root", type=place, help="holds evr/ gier/ ma5k/ magicbrush/ published/; default: data")
     p.add_argument("--weights", type=Path, help="holds <model>[-<form>][-<dataset>]/")
     p.add_argument("--models", help="comma-separated; default: those of the table")
     p.add_argument("--datasets", help=f"comma-separated, of {', '.join(DATASETS)}; default: those of the table")
@@ -73,8 +75,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seeds", type=int, help="how many: seeds 0 to N-1; default: mini 1, published 1, paper 5")
     p.add_argument("--split", help="default: mini quick (32 a dataset), published all, paper the test split")
     p.add_argument("--full", action="store_true", help="mini: the whole test split (200 a dataset) and 5 seeds")
+    add_engine_flags(p)
     p.add_argument("--strict", action="store_true", help="exit 1 when a cell was not run")
-    p.add_argument("--out", type=Path, default=Path("runs"), help="run folders go below it (default: runs)")
+    p.add_argument("--out", type=local_place, default=Path("runs"), help="run folders go below it (default: runs)")
     p.add_argument("--results", type=Path, default=Path("results"), help="tables go below it (default: results)")
     return p
 
@@ -99,8 +102,9 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
     models = ("identity", "codec", *models, "oracle") if suite == "mini" else ("identity", *models)
     datasets = (*BENCHMARKS, *(("ipr2pr",) if suite == "published" and split != "sample" else ()))
     options = Options(
-        split, seeds, chosen(args.metrics, (), METRICS, "metric"), args.data_root, args.weights, args.out
-    )
+        split, seeds, chosen(args.metrics, (), METRICS, "metric"), args.data_root, args.weights, args.out,
+        workers_of(args, "auto").flags(),
+    )  # fmt: skip
     return Asked(
         args.table, suite, chosen(args.models, models), chosen(args.datasets, datasets, DATASETS, "dataset"), options,
         args.results, args.strict,

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from bench.registry import maker_of
 from bench.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -34,9 +35,16 @@ def folder_name(spec: ModelSettings) -> str:
     return f"{spec.name}{form}" + (f"-{spec.dataset}" if spec.setting == "fine-tuned" else "")
 
 
+def own_folder(spec: ModelSettings) -> Path:
+    """Where this model's own weights lie or should lie: in the root, or where its suite has made them on demand."""
+    folder = weights_root(spec) / folder_name(spec)
+    maker = None if folder.is_dir() else maker_of(spec.suite, spec.weights)
+    return (maker.found(spec) if maker else None) or folder
+
+
 def weights_folder(spec: ModelSettings) -> Path:
     """The folder of this model's weights. FileNotFoundError: its first line is the reason, the rest the way out."""
-    folder = weights_root(spec) / folder_name(spec)
+    folder = own_folder(spec)
     if folder.is_dir() and any(folder.iterdir()):
         return folder
     raise missing(spec, folder)
@@ -52,6 +60,9 @@ def missing(spec: ModelSettings, folder: Path) -> FileNotFoundError:
 
 
 def how_to_get(spec: ModelSettings, folder: Path) -> str:
+    maker = maker_of(spec.suite, spec.weights)
+    if maker and (command := maker.how(spec)):
+        return f"train: {command}; make table2 and make table3 do so for what they need"
     preset = "mini" if spec.suite == "mini" else "7b"
     train = f"python -m mgie.train --preset {preset} --model {spec.name}"
     if spec.name not in FORMLESS:
@@ -81,7 +92,7 @@ def placement(spec: ModelSettings) -> Placement:
     import torch
 
     device = ("cuda" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    if device.startswith("cuda") and not spec.elsewhere and not torch.cuda.is_available():
         raise ValueError(f"--device {device}: torch {torch.__version__} sees no GPU; use --device cpu or auto")
     return Placement(device, getattr(torch, dtype_name(spec, device)))
 

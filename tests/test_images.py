@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from bench import images
-from bench.images import ImageError, load, load_mask, pixel_hash, resize, save_png, to_rgb, to_tensor
+from bench.images import ImageError, load, load_mask, pixel_hash, png, resize, to_rgb, to_tensor, write_whole
 from bench.records import Mask
 from bench.settings import EditSettings
 
@@ -235,17 +235,17 @@ def test_the_pixel_hash_follows_the_pixels_and_the_shape_alone(tmp_path):
 
 def test_a_png_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "new" / "a.png"
-    save_png(scene(), path)
+    write_whole(png(scene()), path)
     np.testing.assert_array_equal(pixels(load(path)), np.asarray(scene()))
     assert [p.name for p in path.parent.iterdir()] == ["a.png"]
 
-    def full_disk(self, file, *args, **kwargs):
-        file.write_bytes(b"half")
+    def full_disk(self, data):
+        self.write_text("half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", full_disk)
+    monkeypatch.setattr(type(path), "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space"):
-        save_png(Image.new("RGB", (4, 4)), path)
+        write_whole(png(Image.new("RGB", (4, 4))), path)
     np.testing.assert_array_equal(pixels(load(path)), np.asarray(scene()))
 
 
