@@ -20,6 +20,7 @@ from bench.paper import Reported
 from bench.rows import compare, write_csv
 from bench.runfolder import RunFolder, write_atomic
 from bench.stats import Summary, summarise
+from bench.suites import metrics_of
 
 SCALES = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)
 GUIDANCE = {"paper": 7.5}  # alpha_X of the figure; other suites: the model's own default
@@ -48,7 +49,7 @@ def sweep(asked: Asked, scales: Sequence[float], guidance: float | None, extra: 
     for scale in scales:
         flags = ["--image-guidance-scale", repr(scale), *extra]
         flags += [] if guidance is None else ["--guidance-scale", repr(guidance)]
-        options = replace(asked.options, metrics=tuple(AXES), extra=tuple(flags))
+        options = replace(asked.options, metrics=metrics_of_sweep(asked), extra=tuple(flags))
         cells = [cell_of(asked, model, dataset) for model in asked.models for dataset in asked.datasets]
         able = [c for c in cells if not is_given(c)]
         results = {r.cell: r for r in run_cells(able, options)}
@@ -59,6 +60,13 @@ def sweep(asked: Asked, scales: Sequence[float], guidance: float | None, extra: 
             else:
                 rows += rows_of(cell, scale, result.folder, asked)
     return sorted(rows, key=lambda r: (asked.models.index(r.model), r.image_guidance_scale))
+
+
+def metrics_of_sweep(asked: Asked) -> tuple[str, ...]:
+    """Both axes; in suite mini Table 1's as well, for one scale of the sweep is its models' default: that run is the
+    table's own, and a run is finished with the metrics that it was last asked for."""
+    table = metrics_of(asked.suite, asked.datasets[0]) if asked.suite == "mini" else ()
+    return (*table, *AXES)
 
 
 def cell_of(asked: Asked, model: str, dataset: str) -> Cell:

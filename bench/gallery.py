@@ -1,0 +1,201 @@
+"""Figures 7 and 8: a page of input, instruction, every model's edit and goal, texts and scores; works from file://.
+
+    python -m bench.gallery                                                            the built-in miniature
+    python -m bench.gallery --suite published --data-root data                         the authors' own outputs
+    python -m bench.gallery --runs runs/paper/ma5k--mgie--0123abcd runs/...            these run folders as they are
+
+Writes results/<suite>/gallery[-<split>]/: index.html, which holds its data, style and script and asks no network, and
+images/ beside it, loaded as they come into view. The folder works wherever it is copied to. It is not one file: 1,000
+examples are some 300 MB of images, which no browser opens smoothly from within a page. It holds copies of the
+datasets' images, so it carries a .gitignore of its own. Exit codes: 0 done, 1 stopped, 2 wrong use.
+"""
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cells import PAPER_MODELS, WITH_FORMS, Cell, beside, run_cells
+from bench.figures import Asked, asked_of, command, parser
+from bench.gallery_data import Entry, Pictures, View, entries_of, metrics_in, output_of, view_of
+from bench.layout import MODELS, column_name, dataset_name, suite_line
+from bench.paper import LOWER_IS_BETTER, PRINTED_X100, SPELLED
+from bench.runfolder import RunFolder, write_atomic
+
+HERE = Path(__file__).parent
+FLOOR, CEILING = "identity", "oracle"  # their images are the input and the goal, which are shown already
+
+
+@dataclass(frozen=True)
+class Gallery:
+    suite: str
+    datasets: tuple[str, ...]
+    entries: list[Entry]
+    notices: list[str]  # what is missing and why
+
+
+def from_cells(asked: Asked, limit: int | None) -> Gallery:
+    """The runs of Table 1's cells; what is missing is run."""
+    cells = [Cell(asked.suite, dataset, model, "zero-shot", "e2e" if model in WITH_FORMS else "none")
+             for model in asked.models for dataset in asked.datasets]  # fmt: skip
+    results = run_cells(cells, asked.options)
+    notices = [f"{MODELS.get(r.cell.model, r.cell.model)} on {dataset_name(r.cell.dataset, asked.suite)}: not run: "
+               f"{r.reason}" for r in results if r.reason]  # fmt: skip
+    views = [view_of(r.folder) for r in results if not r.reason]
+    views.sort(key=lambda v: asked.datasets.index(v.run["dataset"]))
+    entries = entries_of(views, asked.data_root, limit)
+    return Gallery(asked.suite, asked.datasets, entries, notices + [v.missing for v in views if v.missing])
+
+
+def from_runs(folders: Sequence[Path], data_root: Path | None, limit: int | None) -> Gallery:
+    """These folders, finished or not; nothing is run. The data root is the last session's where none is given."""
+    views = [view_of(folder) for folder in folders]
+    suites = sorted({v.run["suite"] for v in views})
+    if len(suites) > 1:
+        raise ValueError(f"--runs: they are of suites {' and '.join(suites)}; a gallery shows one suite")
+    root = data_root or Path((RunFolder(folders[0]).sessions() or [{}])[-1].get("data_root", "data"))
+    datasets = tuple(dict.fromkeys(v.run["dataset"] for v in views))
+    return Gallery(suites[0], datasets, entries_of(views, root, limit), [v.missing for v in views if v.missing])
+
+
+def columns_of(entries: Sequence[Entry]) -> list[str]:
+    rank = {FLOOR: 0, "inspix2pix": 2, "lgie": 3, "mgie": 4, CEILING: 9}
+    found = dict.fromkeys(column for entry in entries for column in entry.views)
+    return sorted(found, key=lambda column: rank.get(column.split(" ")[0], 5))
+
+
+def data_of(gallery: Gallery, pictures: Pictures) -> dict:
+    """The object that the page's script reads; everything in it is text, numbers and names of files."""
+    entries, columns, metrics = gallery.entries, columns_of(gallery.entries), metrics_in(gallery.entries)
+    shown = [c for c in columns if c not in (FLOOR, CEILING)]
+    return {
+        "suite": gallery.suite,
+        "datasets": {d: dataset_name(d, gallery.suite) for d in dict.fromkeys(e.dataset for e in entries)},
+        "models": [{"id": c, "name": name_of(c), "shown": c in shown} for c in columns],
+        "metrics": [{"id": m, "name": column_name(m), "short": SPELLED.get(m, m), "lower": m in LOWER_IS_BETTER,
+                     "x100": m in PRINTED_X100} for m in metrics],
+        "examples": [example_of(entry, columns, shown, pictures) for entry in entries],
+    }
+
+
+def name_of(column: str) -> str:
+    model, _, form = column.partition(" ")
+    return f"{MODELS.get(model, model).partition(' (')[0]} {form.upper()}".strip()
+
+
+def example_of(entry: Entry, columns: Sequence[str], shown: Sequence[str], pictures: Pictures) -> dict:
+    example, edits = entry.example, {}
+    for column in columns:
+        view = entry.views.get(column)
+        if view is None:
+            continue
+        edit = view.edits.get(example.id)
+        scores = view.scores.get(example.id, [])
+        edits[column] = {
+            "image": output_of(view, example, pictures)._asdict() if column in shown else None,
+            "text": edit.expressive_instruction if edit else None,
+            "seconds": round(sum(edit.seconds.values()), 4) if edit and edit.seconds else None,
+            "scores": {s.metric: s.value for s in scores if s.value is not None},
+            "reasons": {s.metric: s.reason for s in scores if s.value is None},
+            "run": view.folder.name,
+        }
+    return {
+        "id": example.id, "dataset": entry.dataset, "instruction": example.instruction.strip(),
+        "caption": example.goal_caption, "input": pictures.show(example.input_image)._asdict(),
+        "goal": pictures.show(example.goal_image, "this dataset has no goal image here")._asdict(), "edits": edits,
+    }  # fmt: skip
+
+
+def csv_of(entries: Sequence[Entry]) -> str:
+    """The numbers and texts on the page, long form: one row an example, model and metric."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["example_id", "dataset", "group", "instruction", "model", "expressive_instruction", "seed",
+                    "metric", "value", "reason", "protocol", "run"])  # fmt: skip
+    for entry in entries:
+        e = entry.example
+        for column, view in entry.views.items():
+            edit = view.edits.get(e.id)
+            said = (edit.expressive_instruction or "") if edit else ""
+            for s in view.scores.get(e.id, []):
+                value = "" if s.value is None else repr(s.value)
+                table.writerow([e.id, entry.dataset, e.group, e.instruction.strip(), column, said, s.seed, s.metric,
+                                value, s.reason, s.protocol, view.folder.name])  # fmt: skip
+    return text.getvalue()
+
+
+def page(data: dict, notes: Sequence[str], notices: Sequence[str]) -> str:
+    """One HTML page with its style, script and data inside."""
+    from html import escape
+
+    # "<" could end the script element or open a comment, wherever it stands; as an escape it cannot
+    packed = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    parts = {
+        "TITLE": escape(f"Gallery, suite {data['suite']}"), "STYLE": (HERE / "gallery.css").read_text("utf-8"),
+        "SCRIPT": (HERE / "gallery.js").read_text("utf-8"), "DATA": packed,
+        "NOTES": "".join(f"<li>{escape(note)}</li>" for note in notes),
+        "NOTICES": "".join(f"<p class=notice role=note>{escape(notice)}</p>" for notice in notices),
+    }  # fmt: skip
+    # in one pass: what a part holds is not looked at again
+    return re.sub(r"<!--([A-Z]+)-->", lambda mark: parts[mark[1]], (HERE / "gallery.html").read_text("utf-8"))
+
+
+def notes_of(gallery: Gallery, views: Sequence[View]) -> list[str]:
+    """What must be known of the data and the numbers, assumptions included."""
+    lines = [suite_line(gallery.suite, gallery.datasets)]
+    lines += sorted({f"Data: {v.run['note']}" for v in views if v.run["note"]})
+    protocols = {s.protocol for v in views for scores in v.scores.values() for s in scores}
+    lines += ["Seed 0 of each run is shown, images and scores alike. SSIM, DINO, CVS and CTS are printed x100.",
+              "Disagreement in a metric: its largest minus its smallest value among the models; the input copy and the "
+              "goal image do not count.",
+              "In the slider and the difference view the right image is stretched to the size of the left one."]
+    return lines + [f"Protocol: {p}" for p in sorted(protocols)]
+
+
+def write(gallery: Gallery, folder: Path, max_side: int) -> Path:
+    """The page and its images; a page that is there is replaced last, images that none uses are removed after it."""
+    pictures = Pictures(folder, max_side)
+    views = list({id(v): v for entry in gallery.entries for v in entry.views.values()}.values())
+    data = data_of(gallery, pictures)
+    write_atomic(folder / ".gitignore", "# copies of the datasets' images: made by a command, not to be committed\n*\n")
+    write_atomic(folder / "gallery.csv", csv_of(gallery.entries))
+    write_atomic(folder / "index.html", page(data, notes_of(gallery, views), gallery.notices))
+    pictures.remove_unused()
+    return folder / "index.html"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    p = parser("bench.gallery", __doc__)
+    p.add_argument("--runs", type=Path, nargs="+", metavar="FOLDER", help="run folders, finished or not, as they are")
+    p.add_argument("--limit", type=int, help="the first N examples of each dataset; default: all")
+    p.add_argument("--max-side", type=int, default=512, help="px; larger images are shrunk to it (default 512)")
+    args = p.parse_args(argv)
+
+    def make() -> int:
+        for flag, value in (("--limit", args.limit), ("--max-side", args.max_side)):
+            if value is not None and value < 1:
+                raise ValueError(f"{flag} {value}: it must be at least 1")
+        if args.runs:
+            gallery = from_runs(args.runs, args.data_root, args.limit)
+            split = next(iter(gallery.entries[0].views.values())).run["data"]["split"] if gallery.entries else ""
+            folder = args.results / gallery.suite / f"gallery{beside(gallery.suite, split)}"
+        else:
+            asked = asked_of(args, models=(FLOOR, *PAPER_MODELS))
+            print(suite_line(asked.suite, asked.datasets), flush=True)
+            gallery, folder = from_cells(asked, args.limit), asked.stem("gallery")
+        for notice in gallery.notices:
+            print(f"notice: {notice}", file=sys.stderr)
+        if not gallery.entries:
+            raise ValueError(f"nothing to show: {'; '.join(gallery.notices) or 'no example'}")
+        print(f"{len(gallery.entries)} examples: {write(gallery, folder, args.max_side)}")
+        return 1 if gallery.notices and args.strict else 0
+
+    return command(make)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
