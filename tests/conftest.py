@@ -1,4 +1,4 @@
-"""Options and the two fixtures that more than one file needs. Markers are declared in pyproject.toml."""
+"""Options and the few fixtures that more than one file needs. Markers are declared in pyproject.toml."""
 
 from pathlib import Path
 
@@ -12,6 +12,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--golden", type=Path, default=None,
         help="folder of golden data of the official code; default: ../shared/golden if there, else tests/golden",
     )
+    parser.addoption(
+        "--screens", type=Path, default=None,
+        help="folder for screenshots of the pages (1280 and 390 px, light and dark); default: none are kept",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +27,8 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 def generator() -> torch.Generator:
     """The one seed of the tests."""
     return torch.Generator("cpu").manual_seed(0)
+
+
+@pytest.fixture
+def screens(request: pytest.FixtureRequest) -> Path | None:
+    return request.config.getoption("--screens")
