@@ -48,7 +48,7 @@ class Codec:
 
         place, revision, _ = self.source
         options = {"revision": revision} if revision else {}
-        vae = AutoencoderKL.from_pretrained(place, subfolder="vae", torch_dtype=self.where.dtype, **options)
+        vae = AutoencoderKL.from_pretrained(place, subfolder="vae", dtype=self.where.dtype, **options)
         return vae.eval().requires_grad_(False).to(self.where.device)
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:

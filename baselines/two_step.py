@@ -12,13 +12,12 @@ from pathlib import Path
 from bench.images import load
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
-from bench.weights import folder_name, how_to_get, placement, weights_hash, weights_root
+from bench.weights import folder_name, how_to_get, own_folder, placement, weights_hash, weights_root
 
 
 def places(spec: ModelSettings) -> dict[str, list[Path]]:
     """Where each part is looked for, in order. FT's editor is its own; FZ's is the plain InsPix2Pix."""
-    root = weights_root(spec)
-    own = root / folder_name(spec)
+    root, own = weights_root(spec), own_folder(spec)
     shared = ["llava"] if spec.name == "mgie" else ["llama", "llava"]
     writers = [own / "writer", *(root / name for name in shared), root / f"{spec.name}-e2e"]
     editors = [own / "inspix2pix"]

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.records import Score
-from bench.registry import MODELS
+from bench.registry import MODELS, maker_of
 from bench.runfolder import RunFolder
 from bench.runner import safe
+from bench.settings import ModelSettings
 
 FORMS = ("fz", "ft", "e2e")
 WITH_FORMS = ("lgie", "mgie")  # the others have form "none"
@@ -104,6 +105,15 @@ def run_cells(cells: Sequence[Cell], options: Options) -> list[Result]:
             said = f"not run: {result.reason}" if result.reason else "done"
             print(f"[{done}/{len(todo)}] {cells[i].label}: {said}", file=sys.stderr, flush=True)
     return results
+
+
+def make_weights(cells: Sequence[Cell], options: Options) -> None:
+    """Before the cells: what their suite makes on demand. Only a table does so; bench.run takes what it finds."""
+    maker = maker_of(cells[0].suite, options.weights) if cells else None
+    if maker:
+        specs = [ModelSettings(c.model, c.suite, c.dataset, c.setting, "e2e" if c.form == "none" else c.form)
+                 for c in cells]  # fmt: skip
+        maker.make(specs, options.data_root or Path("data"))
 
 
 def in_workers(cells: Sequence[Cell], options: Options) -> Iterator[Result]:

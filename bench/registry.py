@@ -3,11 +3,13 @@
 Add a dataset, a metric or a model: one new file, one line here.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol
 
 from bench.records import Example, Output
-from bench.settings import DataSettings, EditSettings
+from bench.settings import DataSettings, EditSettings, ModelSettings
 
 # The datasets have the same names in every suite; suite mini and suite published wrap them (bench/datasets/mini.py,
 # bench/datasets/published.py).
@@ -43,6 +45,22 @@ MODELS = {
     "lgie": "baselines.lgie:LGIE",
     "mgie": "mgie.model:MGIE",
 }
+# Suites that make some of their weights on demand: a module with found, how and make (see Maker).
+MAKERS = {"mini": "mgie.mini.finetune"}
+
+
+class Maker(Protocol):
+    def found(self, spec: ModelSettings) -> Path | None:
+        """Where these weights lie, made earlier; None: they are none of this maker's, or not made yet."""
+        ...
+
+    def how(self, spec: ModelSettings) -> str:
+        """The command that makes them; empty where none does."""
+        ...
+
+    def make(self, specs: Sequence[ModelSettings], data_root: Path) -> None:
+        """Makes what is missing of them, and says so on stderr. What cannot be made is left missing."""
+        ...
 
 
 class Dataset(Protocol):
@@ -75,3 +93,8 @@ def load(registry: dict[str, str], name: str, what: str) -> type:
         raise ValueError(f"unknown {what} '{name}'; known: {', '.join(registry)}")
     module, cls = registry[name].split(":")
     return getattr(import_module(module), cls)
+
+
+def maker_of(suite: str, weights: Path | None) -> Maker | None:
+    """None where the suite makes no weights, or where others were named (--weights)."""
+    return import_module(MAKERS[suite]) if suite in MAKERS and weights is None else None

@@ -23,6 +23,7 @@ from bench.cells import (
     Options,
     beside,
     cells_of,
+    make_weights,
     read_run,
     run_cells,
 )
@@ -122,6 +123,7 @@ def chosen(given: str | None, default: tuple[str, ...], known: dict | None = Non
 def measure(asked: Asked) -> list[Measured]:
     """Every cell of the table, run where it was not, and read back."""
     cells = cells_of(asked.table, asked.suite, asked.models, asked.datasets)
+    make_weights(cells, asked.options)
     # dataset by dataset within a model, so that processes side by side work on different data
     results = run_cells(cells, asked.options)
     return [
