@@ -47,9 +47,6 @@ class Worker:
     """What an actor is made of."""
 
     def __init__(self, model: Model, asked: Asked) -> None:
-        import torch
-
-        torch.set_num_threads(asked.threads)
         self.model, self.scratch = model, tempfile.TemporaryDirectory(prefix="mgie-bench-")
         if asked.staged:
             from bench.remote import stage
@@ -113,7 +110,7 @@ class Pool:
         self.ray, self.asked, self.settings, self.wanted = ray, asked, settings, device
         self.kind = ray.remote(
             num_cpus=asked.threads, num_gpus=asked.gpus_per_worker, max_restarts=0, max_task_retries=0,
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(asked.threads)}},
+            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(asked.threads)}},  # the local engine's: torch reads it too
         )(Worker)  # fmt: skip
         self.model = ray.put(model)
         self.starting: dict = {}  # ref of its first answer -> worker
