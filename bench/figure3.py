@@ -78,7 +78,7 @@ def markdown(rows: Sequence[Row], head: Sequence[str]) -> str:
     header = ["image_guidance_scale", *(f"{MODELS.get(m, m)}<br>{AXES[a]}" for m in models for a in AXES)]
     found = {(r.image_guidance_scale, r.model, r.axis): r for r in rows}
     table = [
-        [f"{scale:g}", *(text(found[scale, m, a]) for m in models for a in AXES)]
+        [f"{scale:.1f}", *(text(found[scale, m, a]) for m in models for a in AXES)]
         for scale in sorted({r.image_guidance_scale for r in rows})
     ]
     lines += markdown_table(header, table)

@@ -126,7 +126,7 @@ def head_of(asked: Asked, rows: Sequence[Row]) -> list[str]:
         "similarity: cosine of input and output image. Both x100 here, unscaled in the CSV. The input copy lies at "
         "0 and 100 by definition.",
         "Each point: mean over examples and seeds, 95 % interval (BCa bootstrap of whole groups, 10,000 resamples).",
-        "The paper's points were read off its figure (direction +-0.15, similarity +-0.3); which "
+        "The paper's points were read off its figure (direction ±0.15, similarity ±0.3); which "
         "image_guidance_scale belongs to which point is inferred from their even spacing.",
         "The paper names neither CLIP's size nor the number of seeds of this figure: both are assumptions here.",
     ]
@@ -149,7 +149,7 @@ def show(rows: Sequence[Row], head: Sequence[str]) -> None:
             table.add_column(name, justify="right")
         for scale in sorted({r.image_guidance_scale for r in rows}):
             cells = {r.axis: r for r in rows if (r.model, r.image_guidance_scale) == (model, scale)}
-            table.add_row(f"{scale:g}", *(text(cells[axis]).replace("<br>", " ") for axis in AXES))
+            table.add_row(f"{scale:.1f}", *(text(cells[axis]).replace("<br>", " ") for axis in AXES))
         console.print(table)
     for reason in dict.fromkeys(r.reason for r in rows if r.reason):
         console.print(f"- {reason}", markup=False)

@@ -1,0 +1,244 @@
+"""The report: all tables and figures of a suite, each number's protocol, environment, failures, deviations in words.
+
+    python -m bench.report                                        the built-in miniature
+    python -m bench.report --suite published --split sample       the authors' own outputs
+
+Collects what make table1 .. table4, make figures and bench.human wrote below results/<suite>/ and runs nothing: what is
+not there is said to be not run. Writes report[-<split>].html (one page, images inside), .md (the same) and .tex (all
+LaTeX tables in one document). Exit codes: 0 done, 2 wrong use.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cells import KNOWN_SPLITS, SPLITS, beside
+from bench.figures import command, markdown_table, written
+from bench.registry import SUITES
+from bench.report_page import html, slug
+from bench.report_runs import environments, failures, here, incomplete, settings
+from bench.runfolder import write_atomic
+
+DEVIATIONS = Path(__file__).parent / "deviations.csv"
+TABLES = {1: "Table 1: zero-shot editing", 2: "Table 2: fine-tuned on each dataset",
+          3: "Table 3: the architecture of LGIE and MGIE", 4: "Table 4: seconds an edit"}  # fmt: skip
+FIGURES = {3: ("Figure 3: trade-off by image_guidance_scale", "make tradeoff", "the two similarities as curves, one a "
+               "model, ours on the left, the paper's on the right"),
+           4: ("Figure 4: CLIP-Score of input and goal images", "make clip-score", "bars of CLIP-S, three texts a "
+               "dataset, against the input image and the goal image, the paper's bars beside them")}  # fmt: skip
+AUTHORS_ONLY = {2: "suite published holds one output of each model, not fine-tuned ones",
+                3: "suite published holds one output of each model, not one a form",
+                4: "the output images were given: nothing was timed"}  # fmt: skip
+CELLS = 60  # rows of a CSV that are printed
+
+
+@dataclass(frozen=True)
+class Asked:
+    suite: str
+    split: str
+    results: Path
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.results / self.suite
+
+    @property
+    def suffix(self) -> str:
+        return beside(self.suite, self.split)
+
+    def file(self, name: str, ending: str) -> Path:
+        return self.folder / f"{name}{self.suffix}{ending}"
+
+
+def section(asked: Asked, name: str, title: str, make: str, alt: str, absent: str = "") -> list[str]:
+    """One table or figure as its command wrote it: its Markdown, its plot, and where its numbers are."""
+    text = asked.file(name, ".md")
+    if not text.is_file():
+        why = absent or f"not run: {make} makes it"
+        return [f"### {title}", "", f"{why[0].upper()}{why[1:]}.", ""]
+    body = text.read_text("utf-8").split("\n")[1:]  # without its own title
+    lines = [f"### {title}", ""]
+    plot = asked.file(name, ".png")
+    tested = next((i for i, line in enumerate(body) if line.startswith("## ")), len(body))
+    lines += body[:tested] + ([f"![{title}: {alt}]({plot.name})", ""] if plot.is_file() else [])
+    if tested < len(body):
+        lines += ["<details>", f"<summary>{body[tested].removeprefix('## ')}: paired tests</summary>", ""]
+        lines += [*body[tested + 1 :], "", "</details>", ""]
+    files = [asked.file(name, ".csv"), asked.folder / f"{name}{asked.suffix}-tests.csv", asked.file(name, ".tex"),
+             asked.file(name, ".svg")]  # fmt: skip
+    links = ", ".join(f"[{path.name}]({path.name})" for path in files if path.is_file())
+    return [*lines, *([f"Numbers: {links}", ""] if links else [])]
+
+
+def human(asked: Asked) -> list[str]:
+    """Figures 5 and 6 from what bench.human report wrote below human/: its Markdown, plots and tables."""
+    title, folder = "Figures 5 and 6: human evaluation", asked.folder / "human"
+    found = sorted(folder.glob("*.csv")) + sorted(folder.glob("*.png")) + sorted(folder.glob("*.md"))
+    lines = [f"### {title}", ""]
+    if not found:
+        return [*lines, "Not run: nobody has voted; `python -m bench.human serve` collects votes, "
+                "`python -m bench.human report` writes these figures.", ""]  # fmt: skip
+    texts = [path for path in found if path.suffix == ".md"]
+    for path in texts:
+        kept = [line for line in path.read_text("utf-8").split("\n") if not line.startswith("![")]
+        lines += [line.lstrip("#").strip() if line.startswith("#") else line for line in kept]
+    for path in (p for p in found if p.suffix == ".png"):
+        lines += ["", f"![{title}: plot {path.stem}](human/{path.name})", ""]
+    tables = [path for path in found if path.suffix == ".csv"]
+    for path in tables if not texts else ():
+        lines += ["", path.stem, "", *csv_table(path)]
+    return [*lines, "", "Numbers: " + ", ".join(f"[human/{p.name}](human/{p.name})" for p in tables), ""]
+
+
+def csv_table(path: Path) -> list[str]:
+    rows = read(path)
+    if not rows:
+        return ["no row"]
+    more = [] if len(rows) <= CELLS else ["", f"{len(rows) - CELLS} more rows are in the file."]
+    return markdown_table(list(rows[0]), [list(row.values()) for row in rows[:CELLS]]) + more
+
+
+def gallery(asked: Asked) -> list[str]:
+    name = f"gallery{asked.suffix}"
+    lines = ["### Figures 7 and 8: edits and expressive instructions side by side", ""]
+    if not (asked.folder / name / "index.html").is_file():
+        return [*lines, "Not made here: `make gallery` makes it.", ""]
+    count = len({row["example_id"] for row in read(asked.folder / name / "gallery.csv")})
+    return [*lines, f"[The gallery]({name}/index.html): {count} examples with every model's edit, slider, difference "
+            f"view, texts and scores; numbers: [gallery.csv]({name}/gallery.csv). It holds copies of the datasets' "
+            "images, so it is not part of the repository: `make gallery` makes it.", ""]  # fmt: skip
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def rows_of(asked: Asked) -> dict[str, list[dict[str, str]]]:
+    """The CSV rows of every table and figure that is there, by its title up to the colon."""
+    names = {f"table{n}": title for n, title in TABLES.items()} | {f"figure{n}": f[0] for n, f in FIGURES.items()}
+    found = {title.partition(":")[0]: read(asked.file(name, ".csv")) for name, title in names.items()}
+    return {title: rows for title, rows in found.items() if rows}
+
+
+def missing(rows: dict[str, list[dict[str, str]]]) -> list[str]:
+    """What has no number: the tables and figures that are not there, then counts and reasons, one by one."""
+    titles = [*TABLES.values(), *(figure[0] for figure in FIGURES.values())]
+    absent = [name for title in titles if (name := title.partition(":")[0]) not in rows]
+    lines = [f"not run: {', '.join(absent)}"] if absent else []
+    for title, part in rows.items():
+        without: dict[str, int] = {}
+        for row in part:
+            if not row.get("mean", "value") and row.get("reason"):
+                without[row["reason"]] = without.get(row["reason"], 0) + 1
+        lines += [f"{title}: {count} of {len(part)} values: {reason}" for reason, count in without.items()]
+    return lines
+
+
+def deviations(asked: Asked, rows: dict[str, list[dict[str, str]]]) -> list[str]:
+    """What is otherwise than in the paper: in the set-up, and (suite paper) every number outside our interval."""
+    words = [row for row in read(DEVIATIONS) if row["suite"] in ("all", asked.suite)]
+    lines = [f"- **{row['about']}.** {row['words']}" for row in words]
+    compared = [(title, row) for title, part in rows.items() for row in part
+                if row.get("verdict") in ("agrees", "outside the interval")]  # fmt: skip
+    if asked.suite != "paper":
+        return [*lines, "", "No number of this suite is compared with the paper's: the data are others."]
+    outside = [(title, row) for title, row in compared if row["verdict"] != "agrees"]
+    lines += ["", f"Of {len(compared)} numbers that the paper prints too, {len(compared) - len(outside)} agree."]
+    for title, row in outside:
+        what = row.get("metric") or row.get("axis") or f"CLIP-S, {row.get('image')}"
+        mark = "" if row["paper_confirmed"] == "yes" else "†"
+        way = "higher" if float(row["difference"]) > 0 else "lower"
+        lines.append(f"- {title}, {row.get('model') or row.get('text')} on {row['dataset']}, {what}: ours "
+                     f"{float(row['mean']):.4g} [{float(row['low']):.4g}, {float(row['high']):.4g}], the paper "
+                     f"{float(row['paper']):.4g}{mark}: {way} by {abs(float(row['difference'])):.4g}")  # fmt: skip
+    return lines
+
+
+def runs_part(asked: Asked, rows: dict[str, list[dict[str, str]]]) -> list[str]:
+    """Failures, settings and environment of the runs that the numbers name."""
+    names = {name.rpartition("/")[2] for part in rows.values() for row in part if (name := row.get("run", ""))}
+    found, absent = here(sorted(names), asked.out / asked.suite)
+    lines = ["## Missing and failures", ""]
+    said = missing(rows) + [f"incomplete: {text}" for text in incomplete(asked.out / asked.suite)] + failures(found)
+    lines += [f"- {line}" for line in said] or ["Nothing is missing, and no example failed."]
+    if absent:
+        first = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
+        lines += ["", f"Run folders named by the numbers above that are not here: {len(absent)} of {len(names)} "
+                  f"({first}). They are not part of the repository; the same commands make them again."]  # fmt: skip
+    lines += ["", "## Settings of the runs", ""]
+    lines += settings(found) if found else ["No run folder is here."]
+    lines += ["", "## Environment", ""]
+    lines += environments(found) if found else ["No run folder is here, so what they ran on is not known."]
+    return [*lines, ""]
+
+
+def markdown(asked: Asked) -> str:
+    rows = rows_of(asked)
+    lines = ["## Tables", ""]
+    for n, title in TABLES.items():
+        absent = AUTHORS_ONLY.get(n, "") if asked.suite == "published" else ""
+        lines += section(asked, f"table{n}", title, f"make table{n}", "bars, one panel a dataset and metric", absent)
+    lines += ["## Figures", ""]
+    for n, (title, make, alt) in FIGURES.items():
+        lines += section(asked, f"figure{n}", title, make, alt)
+    lines += human(asked) + gallery(asked)
+    lines += ["## Deviations from the paper", "", *deviations(asked, rows), "", *runs_part(asked, rows)]
+    heads = [line for line in lines if line.startswith(("## ", "### "))]
+    contents = [f"{'  ' * line.startswith('### ')}- [{t}](#{slug(t)})" for line in heads if (t := line.lstrip("# "))]
+    split = f", split {asked.split}" if asked.split else ""
+    first = [f"# Report: suite {asked.suite}{split}", "",
+             "Every number with its n, its 95 % interval and its protocol; † marks a number of the paper that is "
+             "recalled and not confirmed. A cell without a number says why.", ""]  # fmt: skip
+    return "\n".join([*first, *contents, "", *lines]).rstrip() + "\n"
+
+
+def latex(asked: Asked) -> str:
+    """One document that reads the tables' own files; pdflatex in results/<suite>/ compiles it."""
+    names = [f"table{n}" for n in TABLES] + [f"figure{n}" for n in FIGURES]
+    found = [path.stem for name in names if (path := asked.file(name, ".tex")).is_file()]
+    head = [r"\documentclass{article}", r"\usepackage{booktabs}", r"\usepackage{graphicx}",
+            r"\usepackage[margin=1.5cm,landscape]{geometry}", r"\begin{document}"]  # fmt: skip
+    return "\n".join([*head, *(rf"\input{{{name}}}" for name in found), r"\end{document}"]) + "\n"
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser("bench.report", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    p.add_argument("--suite", choices=SUITES, default="mini", help="default: mini, the built-in miniature")
+    p.add_argument("--split", help="as for the tables; default: mini quick, published all, paper the test split")
+    p.add_argument("--full", action="store_true", help="mini: of the whole test split")
+    p.add_argument("--results", type=Path, default=Path("results"), help="holds <suite>/ (default: results)")
+    p.add_argument("--out", type=Path, default=Path("runs"), help="holds the run folders (default: runs)")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+
+    def make() -> int:
+        split = SPLITS[args.suite][args.full] if args.split is None else args.split
+        if args.suite in KNOWN_SPLITS and split not in KNOWN_SPLITS[args.suite]:
+            raise ValueError(f"suite {args.suite} has no split '{split}'; known: {', '.join(KNOWN_SPLITS[args.suite])}")
+        asked = Asked(args.suite, split, args.results, args.out)
+        if not any(asked.folder.glob("*.csv")):
+            raise ValueError(f"{asked.folder} holds no results: make table1 SUITE={args.suite} writes the first")
+        text = markdown(asked)
+        page = asked.file("report", ".html")
+        write_atomic(asked.file("report", ".md"), text)
+        write_atomic(asked.file("report", ".tex"), latex(asked))
+        write_atomic(page, html(text, f"Report: suite {args.suite}", asked.folder))
+        print(written([page, asked.file("report", ".md"), asked.file("report", ".tex")]))
+        return 0
+
+    return command(make)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
