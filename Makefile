@@ -6,17 +6,21 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 # An empty variable passes no flag.
-FLAGS = $(if $(SUITE),--suite $(SUITE)) $(if $(DATA),--data-root $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
-        $(if $(MODELS),--models $(MODELS)) $(if $(DATASETS),--datasets $(DATASETS)) $(if $(SEEDS),--seeds $(SEEDS)) \
-        $(if $(SPLIT),--split $(SPLIT)) $(if $(FULL),--full) $(if $(STRICT),--strict) \
-        $(if $(ENGINE),--engine $(ENGINE)) $(if $(WORKERS),--workers $(WORKERS))
+WHICH = $(if $(SUITE),--suite $(SUITE)) $(if $(SPLIT),--split $(SPLIT)) $(if $(FULL),--full)
+SHARED = $(WHICH) $(if $(DATA),--data-root $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
+        $(if $(STRICT),--strict) $(if $(ENGINE),--engine $(ENGINE)) $(if $(WORKERS),--workers $(WORKERS))
+ONLY = $(if $(MODELS),--models $(MODELS))
+OVER = $(if $(DATASETS),--datasets $(DATASETS))
+REPEATS = $(if $(SEEDS),--seeds $(SEEDS))
+EYES = $(if $(CLIP),--clip $(CLIP))
+FLAGS = $(SHARED) $(ONLY) $(OVER) $(REPEATS)
 
-.PHONY: help setup test check table1 table2 table3 mini world lint clean
+.PHONY: help setup test check table1 table2 table3 figures clip-score tradeoff gallery report mini world lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -E '^[a-z0-9]+:.* ## ' Makefile | sed -E 's/:.* ## /\t/' | expand -t 10
-	@echo "Variables: SUITE DATA WEIGHTS MODELS DATASETS SEEDS SPLIT FULL=1 STRICT=1 ENGINE=ray WORKERS=n"
+	@grep -E '^[a-z0-9-]+:.* ## ' Makefile | sed -E 's/:.* ## /\t/' | expand -t 12
+	@echo "Variables: SUITE DATA WEIGHTS MODELS DATASETS SEEDS SPLIT FULL=1 STRICT=1 CLIP=folder ENGINE=ray WORKERS=n"
 
 setup: $(STAMP) ## the environment: .venv, pinned by requirements.lock (about 6 GB); other targets make it when it is missing
 
@@ -37,6 +41,20 @@ table2: $(STAMP) ## Table 2: the same after fine-tuning on each dataset
 
 table3: $(STAMP) ## Table 3: FZ, FT and E2E forms of LGIE and MGIE
 	@$(PY) -m bench.tables 3 $(FLAGS)
+
+clip-score: $(STAMP) ## Figure 4: CLIP-Score of input and goal images against three texts; CLIP=folder names another CLIP
+	@$(PY) -m bench.clip_score $(SHARED) $(OVER) $(EYES)
+
+tradeoff: $(STAMP) ## Figure 3: the sweep of image_guidance_scale on MagicBrush
+	@$(PY) -m bench.tradeoff $(SHARED) $(ONLY) $(REPEATS) $(EYES)
+
+gallery: $(STAMP) ## Figures 7 and 8: a page to look through every edit, from file://
+	@$(PY) -m bench.gallery $(SHARED) $(ONLY) $(OVER)
+
+figures: clip-score tradeoff gallery ## all of them, running what is missing
+
+report: $(STAMP) ## tables, figures, protocols, environment and deviations on one page: results/<suite>/report.html
+	@$(PY) -m bench.report $(WHICH)
 
 mini: $(STAMP) ## train the miniature's networks from scratch, all stages, resumable (hours on two cores)
 	@$(PY) -m mgie.mini.make

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cells import BENCHMARKS, KNOWN_SPLITS, PAPER_MODELS, SPLITS, Options, beside
+from bench.engines import add_engine_flags, workers_of
 from bench.registry import DATASETS, SUITES
+from bench.remote import local_place
 from bench.tables import chosen
 
 if TYPE_CHECKING:
@@ -47,21 +49,22 @@ class Asked:
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--suite", choices=SUITES, help="default: mini, the built-in miniature")
-    p.add_argument("--data-root", type=Path, help="holds evr/ gier/ ma5k/ magicbrush/ published/; default: data")
+    p.add_argument("--data-root", type=local_place, help="holds evr/ gier/ ma5k/ magicbrush/ published/; default: data")
     p.add_argument("--weights", type=Path, help="holds <model>[-<form>][-<dataset>]/")
-    p.add_argument("--models", help="comma-separated; default: those of the figure")
     p.add_argument("--datasets", help=f"comma-separated, of {', '.join(DATASETS)}; default: those of the figure")
-    p.add_argument("--seeds", type=int, default=1, help="how many: seeds 0 to N-1 (default 1)")
     p.add_argument("--split", help="default: mini quick (32 a dataset), published all, paper the test split")
     p.add_argument("--full", action="store_true", help="mini: the whole test split (200 a dataset)")
+    add_engine_flags(p)
     p.add_argument("--strict", action="store_true", help="exit 1 when something was not run")
-    p.add_argument("--out", type=Path, default=Path("runs"), help="run folders go below it (default: runs)")
+    p.add_argument("--out", type=local_place, default=Path("runs"), help="run folders go below it (default: runs)")
     p.add_argument("--results", type=Path, default=Path("results"), help="files go below it (default: results)")
     return p
 
 
-def asked_of(args: argparse.Namespace, models: Sequence[str] = PAPER_MODELS, datasets: Sequence[str] = ()) -> Asked:
-    """models, datasets: the figure's own, where the flags name none. Raises ValueError for wrong use."""
+def asked_of(
+    args: argparse.Namespace, models: Sequence[str] = PAPER_MODELS, datasets: Sequence[str] = (), seeds: int = 1
+) -> Asked:
+    """datasets: the figure's own, where --datasets names none. Raises ValueError for wrong use."""
     if args.suite is None and (args.data_root or args.weights):
         given = "--data-root" if args.data_root else "--weights"
         raise ValueError(f"{given} needs --suite: the default suite is the miniature; for real data add --suite paper")
@@ -69,13 +72,13 @@ def asked_of(args: argparse.Namespace, models: Sequence[str] = PAPER_MODELS, dat
     split = SPLITS[suite][args.full] if args.split is None else args.split
     if suite in KNOWN_SPLITS and split not in KNOWN_SPLITS[suite]:
         raise ValueError(f"suite {suite} has no split '{split}'; known: {', '.join(KNOWN_SPLITS[suite])}")
-    if args.seeds < 1:
-        raise ValueError(f"--seeds {args.seeds}: expected at least 1")
+    if seeds < 1:
+        raise ValueError(f"--seeds {seeds}: expected at least 1")
     usual = (*BENCHMARKS, *(("ipr2pr",) if suite == "published" and split != "sample" else ()))
     return Asked(
-        suite, chosen(args.models, tuple(models)),
-        chosen(args.datasets, tuple(datasets) or usual, DATASETS, "dataset"),
-        Options(split, args.seeds, (), args.data_root, args.weights, args.out), args.results, args.strict,
+        suite, tuple(models), chosen(args.datasets, tuple(datasets) or usual, DATASETS, "dataset"),
+        Options(split, seeds, (), args.data_root, args.weights, args.out, workers_of(args, "auto").flags()),
+        args.results, args.strict,
     )  # fmt: skip
 
 

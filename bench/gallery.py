@@ -25,6 +25,7 @@ from bench.gallery_data import Entry, Pictures, View, entries_of, metrics_in, ou
 from bench.layout import MODELS, column_name, dataset_name, suite_line
 from bench.paper import LOWER_IS_BETTER, PRINTED_X100, SPELLED
 from bench.runfolder import RunFolder, write_atomic
+from bench.tables import chosen
 
 HERE = Path(__file__).parent
 FLOOR, CEILING = "identity", "oracle"  # their images are the input and the goal, which are shown already
@@ -170,6 +171,7 @@ def write(gallery: Gallery, folder: Path, max_side: int) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = parser("bench.gallery", __doc__)
+    p.add_argument("--models", help="comma-separated; default: identity,inspix2pix,lgie,mgie")
     p.add_argument("--runs", type=Path, nargs="+", metavar="FOLDER", help="run folders, finished or not, as they are")
     p.add_argument("--limit", type=int, help="the first N examples of each dataset; default: all")
     p.add_argument("--max-side", type=int, default=512, help="px; larger images are shrunk to it (default 512)")
@@ -184,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             split = next(iter(gallery.entries[0].views.values())).run["data"]["split"] if gallery.entries else ""
             folder = args.results / gallery.suite / f"gallery{beside(gallery.suite, split)}"
         else:
-            asked = asked_of(args, models=(FLOOR, *PAPER_MODELS))
+            asked = asked_of(args, chosen(args.models, (FLOOR, *PAPER_MODELS)))
             print(suite_line(asked.suite, asked.datasets), flush=True)
             gallery, folder = from_cells(asked, args.limit), asked.stem("gallery")
         for notice in gallery.notices:

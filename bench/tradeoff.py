@@ -21,6 +21,7 @@ from bench.rows import compare, write_csv
 from bench.runfolder import RunFolder, write_atomic
 from bench.stats import Summary, summarise
 from bench.suites import metrics_of
+from bench.tables import chosen
 
 SCALES = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)
 GUIDANCE = {"paper": 7.5}  # alpha_X of the figure; other suites: the model's own default
@@ -49,7 +50,7 @@ def sweep(asked: Asked, scales: Sequence[float], guidance: float | None, extra: 
     for scale in scales:
         flags = ["--image-guidance-scale", repr(scale), *extra]
         flags += [] if guidance is None else ["--guidance-scale", repr(guidance)]
-        options = replace(asked.options, metrics=metrics_of_sweep(asked), extra=tuple(flags))
+        options = replace(asked.options, metrics=metrics_of_sweep(asked), extra=(*asked.options.extra, *flags))
         cells = [cell_of(asked, model, dataset) for model in asked.models for dataset in asked.datasets]
         able = [c for c in cells if not is_given(c)]
         results = {r.cell: r for r in run_cells(able, options)}
@@ -157,6 +158,8 @@ def show(rows: Sequence[Row], head: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = parser("bench.tradeoff", __doc__)
+    p.add_argument("--models", help="comma-separated; default: inspix2pix,lgie,mgie")
+    p.add_argument("--seeds", type=int, default=1, help="how many: seeds 0 to N-1 (default 1)")
     p.add_argument("--image-guidance-scales", help="comma-separated; default: 1.0 to 2.2 by 0.2")
     p.add_argument("--guidance-scale", type=float, help="fixed; default: suite paper 7.5, else each model's own")
     p.add_argument("--clip", help="open_clip's MODEL/PRETRAINED, MODEL/FILE or a folder; default: the suite's own")
@@ -164,7 +167,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = p.parse_args(argv)
 
     def make() -> int:
-        asked, scales = asked_of(args, datasets=("magicbrush",)), scales_of(args.image_guidance_scales)
+        asked = asked_of(args, chosen(args.models, PAPER_MODELS), ("magicbrush",), args.seeds)
+        scales = scales_of(args.image_guidance_scales)
         if len(asked.datasets) > 1:
             raise ValueError(f"--datasets {args.datasets}: this figure has one dataset, for example magicbrush")
         guidance = GUIDANCE.get(asked.suite) if args.guidance_scale is None else args.guidance_scale
