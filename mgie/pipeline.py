@@ -189,7 +189,7 @@ class MGIEPipeline:
             groups.setdefault(size, []).append(i)
         with self._bar(steps * len(groups)) as bar:
             for size, places in groups.items():
-                with self._stage("vae", seconds):
+                with self._stage("vae_encode", seconds):
                     pixels = torch.stack([edit_pixels(given.images[i], size) for i in places]).to(self.device)
                     condition = diffusion.encode_condition(self.vae, pixels)      # (B, C, h, w)
                 generators = [given.generators[i] for i in places] if given.generators else None
@@ -198,7 +198,7 @@ class MGIEPipeline:
                         self.unet, self.scheduler, condition, embeds[places], null, *guidance, steps, generators,
                         on_step=lambda _: bar.update(),
                     )
-                with self._stage("vae", seconds):
+                with self._stage("vae_decode", seconds):
                     decoded = diffusion.decode_latents(self.vae, latents)         # (B, 3, H, W)
                     refuse_nan(decoded, places)
                     for i, output in zip(places, to_images(decoded), strict=True):
