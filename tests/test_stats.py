@@ -30,6 +30,8 @@ def test_the_mean_is_over_examples_and_seeds():
     assert found.mean == pytest.approx(0.3)
     assert (found.n, found.groups) == (3, 3)
     assert found.low < found.mean < found.high
+    unequal = summarise(scores([0.1, 0.2, 0.6], groups=["a", "a", "b"]))
+    assert unequal.mean == pytest.approx(0.3)  # not .375, the mean of the groups' means
 
 
 def test_scores_without_a_value_are_left_out_of_the_mean_and_of_n():
