@@ -9,6 +9,7 @@ import inspect
 import json
 import time
 import warnings
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -198,15 +199,21 @@ class Editor:
         return [Output(image, seconds={"diffusion": seconds}) for image, seconds in edited]
 
     def edit(
-        self, images: list[Image.Image], texts: list[str], settings: EditSettings, seeds: list[int], names: list[str]
+        self, images: list[Image.Image], texts: list[str], settings: EditSettings, seeds: list[int], names: list[str],
+        on_step: Callable[[int], None] | None = None,
     ) -> list[tuple[Image.Image, float]]:
-        """The edited images and each one's seconds (its share of its batch). names: who is meant in an error."""
+        """The edited images and each one's seconds (its share of its batch). names: who is meant in an error.
+
+        on_step: told the denoising steps done in a batch, where the pipeline tells; what it raises ends the call.
+        """
         import torch
 
         for text, name in zip(texts, names, strict=True):
             if not text:
                 raise ValueError(f"{name}: the instruction is empty; an edit needs one")
         arguments = self.call_arguments(settings)
+        if on_step is not None and "callback_on_step_end" in self.accepted:
+            arguments["callback_on_step_end"] = lambda pipe, step, t, values: on_step(step + 1) or values
         sized = [self.fit(image, name) for image, name in zip(images, names, strict=True)]
         batches: dict[tuple, list[int]] = {}
         for i, image in enumerate(sized):

@@ -6,7 +6,7 @@ progress bar, offload). Without eyes in its MLLM it is LGIE. Not covered: traini
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mgie.presets import Preset
 
 log = logging.getLogger("mgie")
+OnStep = Callable[[int, int], None]  # (denoising step done, of); what it raises ends the call
 
 
 @dataclass(frozen=True)
@@ -130,30 +131,43 @@ class MGIEPipeline:
         generator: torch.Generator | list[torch.Generator] | None = None,
         max_new_tokens: int | None = None,
         expressive_instruction: str | list[str] | None = None,
+        on_step: OnStep | None = None,
     ) -> MGIEOutput:
         """One edit for each pair of image and instruction; a single one of either serves all of the other.
 
         None takes the preset's default. generator: one an edit (CPU ones give the same noise on every device).
-        expressive_instruction: edit with this text instead of writing one. Images are edited at their own size, down
-        to multiples of the VAE's factor; above preset.max_side they are shrunk. Raises ValueError for bad input.
+        expressive_instruction: edit with this text instead of writing one. on_step: told of every step.
+        Images are edited at their own size, down to multiples of the VAE's factor; above preset.max_side they are
+        shrunk. Raises ValueError for bad input.
         """
         given = Inputs.check(self, image, instruction, expressive_instruction, generator)
         guidance = self._guidance(guidance_scale, image_guidance_scale)
-        steps = self.preset.num_inference_steps if num_inference_steps is None else num_inference_steps
-        new_tokens = self.preset.max_new_tokens if max_new_tokens is None else max_new_tokens
-        for name, count in (("num_inference_steps", steps), ("max_new_tokens", new_tokens)):
-            if not isinstance(count, Integral) or count < 1:
-                raise ValueError(f"{name} is {count}; it must be a whole number, at least 1")
+        steps = self._count("num_inference_steps", num_inference_steps)
+        new_tokens = self._count("max_new_tokens", max_new_tokens)
         seconds: dict[str, float] = {}
         with self._stage("mllm", seconds):
             answers = self._answer(given, new_tokens)
         with self._stage("edit_head", seconds):
             embeds, null = self._condition(answers)
-        images = self._edit(given, embeds, null, guidance, steps, seconds)
+        images = self._edit(given, embeds, null, guidance, steps, seconds, on_step)
         texts, tokens = zip(*(self._text(answer) for answer in answers), strict=True)
         if given.expressive is not None:
             texts, tokens = given.expressive, [0] * len(texts)
         return MGIEOutput(images, list(texts), list(tokens), [a.written for a in answers], seconds)
+
+    @torch.no_grad()
+    def express(
+        self, image: Image.Image | list[Image.Image], instruction: str | list[str], max_new_tokens: int | None = None
+    ) -> list[str]:
+        """The expressive instructions that a call would write for these; nothing is drawn. Raises ValueError."""
+        given = Inputs.check(self, image, instruction, None, None)
+        return [self._text(answer)[0] for answer in self._answer(given, self._count("max_new_tokens", max_new_tokens))]
+
+    def _count(self, name: str, given: int | None) -> int:
+        count = getattr(self.preset, name) if given is None else given
+        if not isinstance(count, Integral) or count < 1:
+            raise ValueError(f"{name} is {count}; it must be a whole number, at least 1")
+        return count
 
     def _answer(self, given: Inputs, max_new_tokens: int) -> list[generate.Answer]:
         """What the MLLM writes, or is made to write, with its states."""
@@ -180,14 +194,23 @@ class MGIEPipeline:
         return embeds[:-1], embeds[-1:]
 
     def _edit(
-        self, given: Inputs, embeds: Tensor, null: Tensor, guidance: tuple[float, float], steps: int, seconds: dict
+        self, given: Inputs, embeds: Tensor, null: Tensor, guidance: tuple[float, float], steps: int, seconds: dict,
+        on_step: OnStep | None,
     ) -> list[Image.Image]:
         """Images of one size go through UNet and VAE together."""
         outputs: list[Image.Image | None] = [None] * len(given.images)
         groups: dict[tuple[int, int], list[int]] = {}
+        drawn = [0]  # steps done, of all groups
         for i, size in enumerate(given.sizes):
             groups.setdefault(size, []).append(i)
         with self._bar(steps * len(groups)) as bar:
+
+            def stepped(_: Tensor) -> None:
+                bar.update()
+                drawn[0] += 1
+                if on_step is not None:
+                    on_step(drawn[0], steps * len(groups))
+
             for size, places in groups.items():
                 with self._stage("vae_encode", seconds):
                     pixels = torch.stack([edit_pixels(given.images[i], size) for i in places]).to(self.device)
@@ -196,7 +219,7 @@ class MGIEPipeline:
                 with self._stage("diffusion", seconds):
                     latents = diffusion.denoise(
                         self.unet, self.scheduler, condition, embeds[places], null, *guidance, steps, generators,
-                        on_step=lambda _: bar.update(),
+                        on_step=stepped,
                     )
                 with self._stage("vae_decode", seconds):
                     decoded = diffusion.decode_latents(self.vae, latents)         # (B, 3, H, W)
