@@ -110,9 +110,9 @@ def test_pairs_on_the_same_images_are_encoded_once_and_get_the_same_latents(data
     from mgie import starts
 
     trainee = starts.load(shipped / "inspix2pix", ("inspix2pix", "e2e"), None)
-    pairs, name = finetune_loop.pairs_of(spec(), {}, tmp_path, data, Recipe(pairs=40))
+    pairs, name = finetune_loop.pairs_of(spec(dataset="gier"), {}, tmp_path, data, Recipe(pairs=40))
     stored = finetune_loop.training_set(pairs, trainee, tmp_path / "stored").stored
-    assert name == "evr" and len(np.load(tmp_path / "stored" / "goal_mean.npy")) < len(pairs) == 40
+    assert name == "gier" and len(np.load(tmp_path / "stored" / "goal_mean.npy")) < len(pairs) == 40
     alone = finetune_loop.training_set(FilePairs(pairs.examples[-1:]), trainee, tmp_path / "alone").stored
     assert np.allclose(alone["goal_mean"][0], stored["goal_mean"][-1], atol=1e-5)
     assert np.allclose(alone["text_states"][0], stored["text_states"][stored["text_index"][-1]], atol=1e-5)

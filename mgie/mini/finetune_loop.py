@@ -114,7 +114,7 @@ def written(examples: Sequence[Example], folder: Path, kept: Path) -> dict[str, 
 
 
 def training_set(pairs: FilePairs, trainee: "Trainee", folder: Path) -> "TrainingSet":
-    """With all that is frozen stored; pairs on the same two images (EVR's three sentences) are encoded once."""
+    """With all that is frozen stored; pairs on the same two images (GIER's several requests) are encoded once."""
     import torch
 
     from mgie.batches import TrainingSet, load_stored, precompute, store_texts
