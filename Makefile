@@ -15,7 +15,7 @@ REPEATS = $(if $(SEEDS),--seeds $(SEEDS))
 EYES = $(if $(CLIP),--clip $(CLIP))
 FLAGS = $(SHARED) $(ONLY) $(OVER) $(REPEATS)
 
-.PHONY: help setup test check table1 table2 table3 figures clip-score tradeoff gallery report mini world lint clean
+.PHONY: help setup test check table1 table2 table3 table4 figures clip-score tradeoff gallery report mini world lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -55,6 +55,9 @@ figures: clip-score tradeoff gallery ## all of them, running what is missing
 
 report: $(STAMP) ## tables, figures, protocols, environment and deviations on one page: results/<suite>/report.html
 	@$(PY) -m bench.report $(WHICH)
+
+table4: $(STAMP) ## Table 4: seconds a call by stage; the true sizes on a GPU (no download), else the miniature
+	@$(PY) -m bench.timing $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(MODELS),--model $(MODELS))
 
 mini: $(STAMP) ## train the miniature's networks from scratch, all stages, resumable (hours on two cores)
 	@$(PY) -m mgie.mini.make

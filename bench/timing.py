@@ -1,0 +1,239 @@
+"""Table 4: seconds a call at batch 1, 4 and 8, by stage, with peak memory, beside what the device could do at best.
+
+    python -m bench.timing                                       all three models (make table4)
+    python -m bench.timing --model mgie --weights weights        trained weights, as many tokens as the model writes
+    python -m bench.timing --preset 7b --random-weights          the true sizes without a download
+
+On a GPU the true sizes are timed, with random weights unless --weights names trained ones; on a CPU the built-in
+miniature. What was timed before on the same device is read from runs/ (--again: timed anew). Writes
+results/<suite>/table4.csv, .md and .tex; suite is mini for the miniature, else paper. Exit codes: 0 done, 2 wrong use.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.runfolder import write_atomic
+
+if TYPE_CHECKING:
+    from bench.stopwatch import Rates
+    from bench.timed_models import Asked
+
+MODELS = ("inspix2pix", "lgie", "mgie")
+STAGES = ("text_encoder", "tower", "decode", "edit_head", "vae_encode", "unet", "vae_decode", "other")
+TOKENS = 32  # of the expressive instruction, with random weights: the paper's summaries are at most this long
+LEAST_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model at one batch size. Seconds are of one call with the whole batch."""
+
+    model: str
+    preset: str
+    weights: str  # trained or random
+    batch: int
+    side_px: int
+    steps: int
+    dtype: str
+    compiled: bool
+    device: str
+    clock: str
+    threads: int
+    runs: int
+    seconds: float  # median
+    fastest: float
+    slowest: float
+    peak_mb: int
+    text_encoder: float  # medians by stage; 0 where the model has none
+    tower: float
+    decode: float
+    edit_head: float
+    vae_encode: float
+    unet: float
+    vae_decode: float
+    other: float
+    tokens: float | None  # median of the expressive instructions; None: the model writes none
+    under_32: float | None  # share of them with fewer tokens
+    fixed: bool  # the number of tokens was given, not the model's choice
+    tflop: float  # counted in one call
+    gbytes: float  # of weights, once a pass
+    limit: float  # seconds: the sum over stages of what operations or bytes take at the measured rates
+    fraction: float  # limit / seconds
+    unet_fraction: float  # the UNet's operations a second over the measured matrix products'
+    matmul_tflops: float
+    copy_gbs: float
+
+
+def parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    p = argparse.ArgumentParser("bench.timing", description=__doc__, formatter_class=raw)
+    p.add_argument("--model", default=",".join(MODELS), help=f"comma-separated, of {', '.join(MODELS)}; default: all")
+    p.add_argument("--batch-sizes", default="1,4,8")
+    p.add_argument("--preset", choices=("7b", "mini"), help="default: 7b where torch sees a GPU, else mini")
+    p.add_argument("--weights", type=Path, help="holds inspix2pix/, lgie-e2e/, mgie-e2e/: trained weights")
+    p.add_argument("--random-weights", action="store_true", help="no weights are read; the default for 7b")
+    p.add_argument("--tokens", type=int, help=f"fix the expressive instruction's length; random weights: {TOKENS}")
+    p.add_argument("--steps", type=int, help="denoising steps; default: the preset's")
+    p.add_argument("--runs", type=int, default=LEAST_RUNS, help=f"timed calls, at least {LEAST_RUNS} (the default)")
+    p.add_argument("--device", default="auto", help="cuda, cpu; default: cuda where there is one")
+    p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: bfloat16, on a CPU float32")
+    p.add_argument("--compile", action="store_true", help="torch.compile; minutes at the first call, not timed")
+    p.add_argument("--again", action="store_true", help="time anew what was timed before")
+    p.add_argument("--out", type=Path, default=Path("runs"), help="what was timed is kept below it (default: runs)")
+    p.add_argument("--results", type=Path, default=Path("results"), help="tables go below it (default: results)")
+    return p
+
+
+def rows_asked(args: argparse.Namespace, device: str) -> "list[Asked]":
+    """Raises ValueError for wrong use."""
+    from bench.timed_models import Asked
+    from mgie.presets import PRESETS
+
+    models = [name.strip() for name in args.model.split(",") if name.strip()]
+    if unknown := [name for name in models if name not in MODELS]:
+        raise ValueError(f"unknown model '{unknown[0]}'; Table 4 times {', '.join(MODELS)}")
+    try:
+        batches = [int(size) for size in args.batch_sizes.split(",")]
+    except ValueError:
+        batches = [0]
+    if min(batches) < 1 or max(batches) > 64:
+        raise ValueError(f"--batch-sizes {args.batch_sizes}: expected numbers from 1 to 64 with commas, as in 1,4,8")
+    preset = args.preset or ("7b" if device.startswith("cuda") else "mini")
+    steps = PRESETS[preset].num_inference_steps if args.steps is None else args.steps
+    for flag, value, least in (("--runs", args.runs, LEAST_RUNS), ("--tokens", args.tokens, 1), ("--steps", steps, 1)):
+        if value is not None and value < least:
+            raise ValueError(f"{flag} {value}: it must be at least {least}")
+    if args.weights and args.random_weights:
+        raise ValueError("--weights and --random-weights: give one of them")
+    random = args.random_weights or (preset == "7b" and not args.weights)
+    tokens = TOKENS if random and args.tokens is None else args.tokens
+    dtype = args.dtype or ("bfloat16" if device.startswith("cuda") else "float32")
+    room = PRESETS[preset].context - PRESETS[preset].patches - 80  # the template and an instruction
+    if tokens is not None and tokens > room:
+        raise ValueError(f"--tokens {tokens}: with the prompt that is over the {PRESETS[preset].context} tokens the "
+                         f"model reads; at most {room}")  # fmt: skip
+    fixed = (dtype, steps, tokens, random, str(args.weights or ""), args.compile, args.runs)
+    return [Asked(model, preset, batch, *fixed) for model in models for batch in batches]
+
+
+def row_of(asked: "Asked", device: str, out: Path, again: bool) -> Row:
+    """Timed, or read where it was timed before on this device with these weights."""
+    from bench.sessions import device_name
+
+    name, threads = device_name(device), int(os.environ.get("OMP_NUM_THREADS", "1"))
+    key = {**asdict(asked), "device": name, "threads": threads, "weights_hash": hash_of(asked)}
+    hash8 = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+    path = out / suite_of(asked.preset) / "timing" / f"{asked.model}--{asked.batch}--{hash8}.json"
+    if path.exists() and not again:
+        return Row(**json.loads(path.read_text()))
+    row = time_one(asked, device, name, threads)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(asdict(row), indent=1) + "\n")
+    return row
+
+
+def hash_of(asked: "Asked") -> str:
+    from bench.timed_models import folder_of
+    from bench.weights import weights_hash
+
+    return "random" if asked.random else weights_hash(folder_of(asked))
+
+
+def suite_of(preset: str) -> str:
+    return "mini" if preset == "mini" else "paper"
+
+
+def time_one(asked: "Asked", device: str, name: str, threads: int) -> Row:
+    """One warm-up, one call in which operations are counted, then the timed ones."""
+    import torch
+
+    from bench.stopwatch import Stages, clock_of, count_work, peak_bytes, rates_of, timed
+    from bench.timed_models import TIMED
+
+    if device == "cpu":
+        torch.set_num_threads(threads)
+    model = TIMED[asked.model](asked, device)
+    model.call()
+    work = count_work(model.call, model.modules)
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+    calls, tokens = [], []
+    with Stages(model.modules, device) as stages:
+        for _ in range(asked.runs):
+            (total,), called = timed(model.call, device, 1, warm_up=0)
+            calls.append(by_stage(stages.seconds(), called.seconds, total) | {"total": total})
+            tokens += called.tokens
+    clock, peak = clock_of(device), peak_bytes(device)
+    rates = rates_of(device, model.dtype)
+    limit, seconds = sum(rates.limit(work).values()), statistics.median(c["total"] for c in calls)
+    medians = {stage: statistics.median(c.get(stage, 0.0) for c in calls) for stage in STAGES}
+    return Row(
+        asked.model, asked.preset, "random" if asked.random else "trained", asked.batch, model.preset.image_size,
+        asked.steps, asked.dtype, asked.compile, name, clock, threads, asked.runs, seconds,
+        min(c["total"] for c in calls), max(c["total"] for c in calls), round(peak / 2**20), **medians,
+        tokens=float(statistics.median(tokens)) if tokens else None,
+        under_32=sum(t < TOKENS for t in tokens) / len(tokens) if tokens else None,
+        fixed=asked.tokens is not None, tflop=sum(work.flops.values()) / 1e12,
+        gbytes=sum(work.bytes.values()) / 1e9, limit=limit,
+        fraction=limit / seconds, unet_fraction=work.flops["unet"] / medians["unet"] / rates.flops,
+        **named(rates),
+    )  # fmt: skip
+
+
+def named(rates: "Rates") -> dict[str, float]:
+    return {"matmul_tflops": rates.flops / 1e12, "copy_gbs": rates.bytes / 1e9}
+
+
+def by_stage(hooked: dict[str, float], own: dict[str, float], total: float) -> dict[str, float]:
+    """Stages that sum up to the call. The decode is all of the MLLM but its eyes: loop, scores and rules included."""
+    found = {stage: seconds for stage, seconds in hooked.items() if stage in STAGES}
+    if own:
+        found |= {"decode": own["mllm"] - hooked.get("tower", 0.0), "unet": own["diffusion"]}
+        found |= {stage: own[stage] for stage in ("edit_head", "vae_encode", "vae_decode")}
+    return found | {"other": max(0.0, total - sum(found.values()))}
+
+
+def device_of(asked: str) -> str:
+    import torch
+
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {asked}: torch {torch.__version__} sees no GPU; use --device cpu or auto")
+    return asked
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    args = parser().parse_args(argv)
+    try:
+        device = device_of(args.device)
+        todo = rows_asked(args, device)
+        from bench.table4 import said, show, write
+
+        print(said(todo[0], device), flush=True)
+        rows = []
+        for asked in todo:
+            print(f"{asked.model}, batch {asked.batch} ...", file=sys.stderr, flush=True)
+            rows.append(row_of(asked, device, args.out, args.again))
+        files = write(args.results / suite_of(todo[0].preset) / "table4", rows)
+    except KeyboardInterrupt:
+        print("stopped; the same command continues from here", file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    show(rows, files)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
