@@ -48,7 +48,7 @@ class MLLMRows:
         self.said = False
 
     def row(self, instruction: str, expressive: str) -> tuple[np.ndarray, np.ndarray]:
-        text = build_prompt(instruction, self.patches) + build_answer(expressive)
+        text = build_prompt(instruction, self.patches) + build_answer(expressive, len(self.tokenizer.visual))
         encode, pad = partial(self.tokenizer.encode, rule="slow"), self.tokenizer.pad
         row = training_row(text, encode, pad, max_length=self.max_length)
         if len(row.ids) == self.max_length and not self.said:

@@ -24,11 +24,12 @@ class Answer(NamedTuple):
     all_states: Tensor  # (len(sequence) - 1, D), last layer; the last token is never run
     start: int  # index of the first of the eight states
     written: bool  # whether [IMG0] was written
+    count: int = NUM_VISUAL_TOKENS
 
     @property
     def states(self) -> Tensor:
         """(8, D): what the edit head reads."""
-        return self.all_states[self.start : self.start + NUM_VISUAL_TOKENS]
+        return self.all_states[self.start : self.start + self.count]
 
     @property
     def ids(self) -> list[int]:
@@ -51,7 +52,8 @@ def decode(
     """
     from transformers import DynamicCache
 
-    rows = [_Row(prompt, max_new_tokens, no_repeat_ngram_size) for prompt in prompts]
+    count = len(tokenizer.visual)
+    rows = [_Row(prompt, max_new_tokens, no_repeat_ngram_size, count) for prompt in prompts]
     ids, mask = pad_left(prompts, tokenizer.pad, device)                          # (B, L) each
     place, img0 = positions(mask), tokenizer.visual[0]
     embeddings, cache, kept = mllm.embed(ids, pixel_values), DynamicCache(config=mllm.llama.config), []
@@ -71,7 +73,7 @@ def decode(
         place = place[:, -1:] + 1
     states = torch.cat(kept, dim=1)                                               # (B, L + steps, D)
     return [
-        _answer(row.sequence, len(prompt), row.slice, one[ids.shape[1] - len(prompt) :])
+        _answer(row.sequence, len(prompt), row.slice, one[ids.shape[1] - len(prompt) :], count)
         for row, prompt, one in zip(rows, prompts, states, strict=True)
     ]
 
@@ -88,9 +90,10 @@ def read(
     """The states of answers that are given (ids, with the visual tokens and </s>): one forward, nothing is decoded."""
     sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
     ids, mask = pad_left([sequence[:-1] for sequence in sequences], tokenizer.pad, device)
-    states = mllm(ids, mask, pixel_values).states                                 # (B, longest, D)
+    states, (img0, *_) = mllm(ids, mask, pixel_values).states, tokenizer.visual   # (B, longest, D)
+    count = len(tokenizer.visual)
     return [
-        _answer(whole, len(prompt), visual_slice(whole, tokenizer.visual[0]), one[ids.shape[1] + 1 - len(whole) :])
+        _answer(whole, len(prompt), visual_slice(whole, img0, count), one[ids.shape[1] + 1 - len(whole) :], count)
         for whole, prompt, one in zip(sequences, prompts, states, strict=True)
     ]
 
@@ -106,8 +109,9 @@ def pad_left(rows: list[list[int]], pad: int, device: torch.device) -> tuple[Ten
 class _Row:
     """One sequence as it grows, and which tokens would repeat one of its n-grams."""
 
-    def __init__(self, prompt: list[int], max_new_tokens: int, no_repeat: int) -> None:
-        """no_repeat: n, or 0 to allow all repeats."""
+    def __init__(self, prompt: list[int], max_new_tokens: int, no_repeat: int, visual: int) -> None:
+        """no_repeat: n, or 0 to allow all repeats. visual: how many visual tokens an answer ends with."""
+        self.visual = visual
         self.sequence, self.limit, self.no_repeat = list(prompt), len(prompt) + max_new_tokens, no_repeat
         self.slice: StateSlice | None = None  # None: not settled
         self._followers = defaultdict(list)
@@ -132,9 +136,9 @@ class _Row:
         if self.no_repeat and len(self.sequence) >= self.no_repeat:
             self._note(len(self.sequence))
         over = token == eos or len(self.sequence) >= self.limit
-        if slice_is_settled(self.sequence, img0, over):
+        if slice_is_settled(self.sequence, img0, over, self.visual):
             certain = self.sequence if over else [*self.sequence, eos]  # one more token would have come, any one
-            self.slice = visual_slice(certain, img0)
+            self.slice = visual_slice(certain, img0, self.visual)
 
 
 def _without_repeats(scores: Tensor, rows: list[_Row]) -> Tensor:
@@ -145,6 +149,6 @@ def _without_repeats(scores: Tensor, rows: list[_Row]) -> Tensor:
     return scores
 
 
-def _answer(sequence: list[int], prompt_length: int, found: StateSlice, states: Tensor) -> Answer:
+def _answer(sequence: list[int], prompt_length: int, found: StateSlice, states: Tensor, count: int) -> Answer:
     """states: (at least len(sequence) - 1, D), without padding on the left."""
-    return Answer(sequence, prompt_length, states[: len(sequence) - 1], *found)
+    return Answer(sequence, prompt_length, states[: len(sequence) - 1], *found, count)

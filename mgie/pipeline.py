@@ -64,6 +64,9 @@ class MGIEPipeline:
         self.mllm, self.edit_head, self.unet, self.vae = mllm.eval(), edit_head.eval(), unet.eval(), vae.eval()
         self.tokenizer, self.image_processor, self.scheduler = tokenizer, image_processor, scheduler
         self.visual_embeddings = visual_embeddings.detach().reshape(-1, visual_embeddings.shape[-1]).clone()
+        if len(self.visual_embeddings) != len(tokenizer.visual):
+            raise ValueError(f"{len(self.visual_embeddings)} visual embeddings, but the tokenizer has "
+                             f"{len(tokenizer.visual)} visual tokens; expected as many")
         self.preset, self.device = preset, mllm.llama.lm_head.weight.device
         self.progress, self._offloaded = True, False
         self._said: set[str] = set()
@@ -182,7 +185,8 @@ class MGIEPipeline:
             settings = (max_new_tokens, self.preset.no_repeat_ngram_size)
             return generate.decode(self.mllm, self.tokenizer, prompts, pixels, self.device, *settings)
         # as a training row has it: no <s>, and one blank before the first word, which a piece of text always gets
-        answers = [self.tokenizer.encode(build_answer(text).lstrip(), "slow")[1:] for text in given.expressive]
+        answers = [build_answer(text, len(self.tokenizer.visual)).lstrip() for text in given.expressive]
+        answers = [self.tokenizer.encode(text, "slow")[1:] for text in answers]
         return generate.read(self.mllm, self.tokenizer, prompts, answers, pixels, self.device)
 
     def _condition(self, answers: list[generate.Answer]) -> tuple[Tensor, Tensor]:

@@ -32,9 +32,9 @@ def build_prompt(instruction: str, patches: int, paragraph: bool = False) -> str
     return f"{SYSTEM} USER: {question}{image} ASSISTANT:"
 
 
-def build_answer(expressive_instruction: str) -> str:
-    """What the MLLM is trained to write, and how an answer given from outside is continued."""
-    return f" {expressive_instruction} {' '.join(VISUAL_TOKENS)}</s>"
+def build_answer(expressive_instruction: str, visual: int = len(VISUAL_TOKENS)) -> str:
+    """What the MLLM is trained to write, and how an answer given from outside is continued. visual: how many tokens."""
+    return f" {expressive_instruction} {' '.join(VISUAL_TOKENS[:visual])}</s>"
 
 
 def encode_pieces(
