@@ -119,24 +119,34 @@ def read_index(source: Path) -> dict[str, Path]:
     return read_rows(source)
 
 
+def unwritable(name: str) -> bool:
+    """NUL and half a surrogate pair, which JSON can spell, are in no file's name."""
+    return any(c == "\0" or "\ud800" <= c <= "\udfff" for c in name)
+
+
 def read_rows(source: Path) -> dict[str, Path]:
     try:
         text = source.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"--images {source}: not a text file in UTF-8 ({error})") from None
     if source.suffix.lower() == ".csv":
-        rows = list(enumerate(csv.DictReader(text.splitlines()), 2))
+        try:
+            rows = list(enumerate(csv.DictReader(text.splitlines()), 2))
+        except csv.Error as error:
+            raise ValueError(f"--images {source}: not a CSV of id and path ({error})") from None
     else:
         rows = []
         for number, line in enumerate(text.splitlines(), 1):
             try:
                 rows.append((number, json.loads(line)))
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"--images {source}, line {number}: not JSON ({error})") from None
     paths: dict[str, Path] = {}
     for number, row in rows:
         if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("path"), str):
             raise ValueError(f"--images {source}, line {number}: expected id and path, got {str(row)[:80]}")
+        if unwritable(row["id"] + row["path"]):
+            raise ValueError(f"--images {source}, line {number}: no file can be named so: {str(row)[:80]}")
         if row["id"] in paths:
             raise ValueError(f"--images {source}, line {number}: {row['id']} is there twice")
         paths[row["id"]] = source.parent / row["path"]

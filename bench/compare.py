@@ -91,7 +91,7 @@ def read_check(path: Path) -> Check:
         raise FileNotFoundError(f"{path}: not there; python -m bench.check --init writes it from the stored scores")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON: {error}") from None
     if not isinstance(data, dict) or set(data) != {f.name for f in fields(Check)}:
         raise ValueError(f"{path}: expected exactly {', '.join(f.name for f in fields(Check))}")
@@ -199,12 +199,28 @@ def _drifts(check: Check, cell: Cell, moves: Sequence[Move]) -> list[str]:
     return problems
 
 
+def table_rows(path: Path) -> list[dict[str, str]]:
+    """The cells of a table's CSV that have a mean. Raises ValueError where a column is missing or a mean no number."""
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, restval=""))
+    wanted = ("dataset", "model", "setting", "form", "metric", "mean")
+    if rows and (lacking := [name for name in wanted if name not in rows[0]]):
+        raise ValueError(f"no column {', '.join(lacking)}")
+    rows = [r for r in rows if r["mean"] and r["metric"] != "seconds"]
+    for r in rows:
+        float(r["mean"])
+    return rows
+
+
 def stale_tables(folder: Path, suffix: str) -> list[str]:
     """Cells of the tables in this folder whose mean is not that of the stored scores: one of them is not what ran."""
     problems, stored = [], {}
     for path in sorted(folder.glob(f"table[123]{suffix}.csv")):
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = [r for r in csv.DictReader(file) if r["mean"] and r["metric"] != "seconds"]
+        try:
+            rows = table_rows(path)
+        except (ValueError, OSError, csv.Error) as error:
+            problems.append(f"{path}: no table of ours: {error}")
+            continue
         for r in rows:
             name = file_name(r["dataset"], r["model"], r["setting"], r["form"])
             try:

@@ -21,7 +21,7 @@ from bench.settings import EditSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_PIXELS = 250_000_000  # a larger image is refused before it is decoded
+MAX_PIXELS = 90_000_000  # a larger image is refused before it is decoded; as RGBA one of this size takes 2 GB
 ImageFile.LOAD_TRUNCATED_IMAGES = False  # a truncated file is a failure, never half an image
 Image.MAX_IMAGE_PIXELS = None  # our own limit below raises an error that names it
 
@@ -46,8 +46,7 @@ def load(path: Path, settings: EditSettings | None = None) -> Image.Image:
     settings = settings or EditSettings()
     try:
         with Image.open(path) as file:
-            if file.width * file.height > MAX_PIXELS:
-                raise ImageError(f"{path}: {file.width}x{file.height} px is over the limit of {MAX_PIXELS:,} pixels")
+            refuse_bomb(file, path)
             file.load()
             image = ImageOps.exif_transpose(file) if settings.exif == "apply" else file.copy()
         image = to_rgb(image, settings.alpha)
@@ -66,11 +65,17 @@ def load(path: Path, settings: EditSettings | None = None) -> Image.Image:
     return image
 
 
+def refuse_bomb(file: Image.Image, where: Path | str) -> None:
+    """Raises ImageError for more pixels than anything here decodes; the header says so before a pixel is decoded."""
+    if file.width * file.height > MAX_PIXELS:
+        raise ImageError(f"{where}: {file.width}x{file.height} px is over the limit of {MAX_PIXELS:,} pixels")
+
+
 def to_rgb(image: Image.Image, alpha: str = "white") -> Image.Image:
     if image.mode.startswith("I;16"):  # convert("RGB") would clip at 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):  # 32 bit: the file does not say what white is; above 255 it is taken to be 65535
-        values = np.asarray(image).astype(np.float64)
+        values = np.asarray(image).astype(np.float32)
         values = values / 256 if values.max(initial=0) > 255 else values
         image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
@@ -93,7 +98,10 @@ def load_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
     if mask.ids is None:
         try:
             with Image.open(mask.path) as file:
+                refuse_bomb(file, mask.path)
                 edit = np.asarray(file.convert("RGBA"))[:, :, 3] != 255
+        except ImageError:
+            raise
         except BROKEN as error:
             raise ImageError(f"{mask.path}: mask cannot be read: {error}") from error
     else:

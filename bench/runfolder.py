@@ -25,6 +25,8 @@ class Busy(RuntimeError):
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 TEMPORARY = re.compile(r"\..+\.\d+")  # what an atomic write is called before it is renamed
+RUN = {"suite": str, "dataset": str, "model": str, "setting": str, "form": str, "data": dict, "edit": dict,
+       "fingerprint": dict, "manifest": str, "n": int, "groups": int, "note": str}  # fmt: skip
 DONE = {"seeds": int, "metrics": dict, "not_run": dict, "metric_settings": dict, "n": int, "of": int, "failures": int}
 
 
@@ -39,7 +41,10 @@ def whole_lines(path: Path) -> list[dict]:
     data = path.read_bytes() if path.exists() else b""
     whole = data[: data.rfind(b"\n") + 1]
     if whole != data:
-        write_atomic(path, whole.decode("utf-8"))
+        try:
+            write_atomic(path, whole.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise damaged(str(path), f"is not UTF-8 ({error})") from None
     return [parsed(line, f"{path}, line {number}") for number, line in enumerate(whole.splitlines(), 1)]
 
 
@@ -120,7 +125,12 @@ class RunFolder:
         path = self.path / "run.json"
         if not path.exists():
             raise ValueError(f"{path} is missing; remove {self.path} and run again")
-        return parsed(path.read_bytes(), str(path))
+        run = parsed(path.read_bytes(), str(path))
+        wrong = [key for key, kind in RUN.items() if not isinstance(run.get(key), kind)]
+        if wrong:
+            raise ValueError(f"{path} has no usable {', '.join(wrong)}; it was changed by hand: remove {self.path} and "
+                             "run again")  # fmt: skip
+        return run
 
     def sessions(self) -> list[dict]:
         return whole_lines(self.path / "sessions.jsonl")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench.records import Score
 
+MAX_BYTES = 500_000_000  # of an unpacked file: a hundred times the largest there is (IPr2Pr, 5 seeds, 2 metrics)
 COLUMNS = ("example_id", "group", "seed", "metric", "value", "reason", "protocol")
 
 
@@ -46,10 +47,13 @@ def read_scores(path: Path) -> list[Score]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no stored scores; python -m bench.tables 1 writes them")
     try:
-        text = gzip.decompress(path.read_bytes()).decode("utf-8")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be unpacked: {error}") from error
-    lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        with gzip.open(path) as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"it unpacks to more than the limit of {MAX_BYTES:,} bytes")
+        lines = list(csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True))
+    except (OSError, EOFError, zlib.error, ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: cannot be unpacked and read: {error}") from error
     if not lines or tuple(lines[0]) != COLUMNS:
         found = ",".join(lines[0]) if lines else "missing"
         raise ValueError(f"{path}: columns are {found}; expected {','.join(COLUMNS)}")

@@ -14,9 +14,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from mgie.jsonfile import read_json
 from mgie.manifest import EMBEDDINGS, NUM_VISUAL_TOKENS, TOWER, TRAINED, bare, check, expected
 from mgie.official import Shards, file_sha256, open_tensors
-from mgie.official_sizes import preset_of, read_json
+from mgie.official_sizes import preset_of
 
 if TYPE_CHECKING:
     from torch import Tensor

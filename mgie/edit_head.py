@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mgie.jsonfile import naming, read_json
 from mgie.weights import load_exactly, read_safetensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -64,7 +65,8 @@ class EditHead(nn.Module):
         folder = Path(folder)
         if not (folder / CONFIG).exists():
             raise FileNotFoundError(f"no {CONFIG} in {folder}; the folder is incomplete, make it again")
-        head, state = cls(**json.loads((folder / CONFIG).read_text())), read_safetensors(folder / WEIGHTS)
+        with naming(folder):
+            head, state = cls(**read_json(folder / CONFIG)), read_safetensors(folder / WEIGHTS)
         dtypes = {weight.dtype for weight in state.values()}
         load_exactly(head.to(dtype or (dtypes.pop() if len(dtypes) == 1 else None)), state)
         return head.eval()

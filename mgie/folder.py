@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgie.jsonfile import naming, read_json
 from mgie.presets import PRESETS, SAMPLING, Preset
 
 if TYPE_CHECKING:
@@ -47,14 +48,15 @@ def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None") ->
     from mgie.mllm import MLLM
     from mgie.preprocess import ClipProcessor
     from mgie.tokenizer import Tokenizer
-    from mgie.weights import load_library_model, read_safetensors, refuse_nan
+    from mgie.weights import load_library_model, refuse_nan
 
     path = find(name)
     if str(name) == "mini" and dtype is None:
         dtype = torch.float32  # shipped in half to be small, run where half is slow or missing
-    index = json.loads((path / INDEX).read_text())
+    index = read_json(path / INDEX)
     if index.get("_class_name") != "MGIEPipeline":
         raise ValueError(f"{path} holds a {index.get('_class_name')}, not an MGIEPipeline")
+    scheduler = scheduler_class(index.get("scheduler"), path)
     preset = read_preset(path, expected)
     tokenizer = Tokenizer.from_pretrained(path / "tokenizer")
     parts = {
@@ -67,11 +69,35 @@ def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None") ->
         refuse_nan(module, f"{path}: {part}")
     return parts | {
         "tokenizer": tokenizer,
-        "image_processor": ClipProcessor.from_pretrained(path / "image_processor") if index["eyes"] else None,
-        "visual_embeddings": read_safetensors(path / "edit_head" / EMBEDDINGS)["visual_embeddings"].to(dtype),
-        "scheduler": getattr(diffusers, index["scheduler"]).from_pretrained(path / "scheduler"),
+        "image_processor": ClipProcessor.from_pretrained(path / "image_processor") if index.get("eyes", True) else None,
+        "visual_embeddings": visual_embeddings(path / "edit_head" / EMBEDDINGS).to(dtype),
+        "scheduler": load_scheduler(scheduler, path / "scheduler"),
         "preset": preset,
     }
+
+
+def scheduler_class(name: object, path: Path) -> type:
+    """diffusers' scheduler of that name; any other name in a file from elsewhere is refused, not looked up."""
+    import diffusers
+
+    found = getattr(diffusers, name, None) if isinstance(name, str) and name.endswith("Scheduler") else None
+    if not (isinstance(found, type) and issubclass(found, diffusers.SchedulerMixin)):
+        raise ValueError(f"{path / INDEX}: scheduler is {name!r:.60}; expected one of diffusers, as DDIMScheduler")
+    return found
+
+
+def load_scheduler(cls: type, folder: Path) -> object:
+    with naming(folder):
+        return cls.from_pretrained(folder)
+
+
+def visual_embeddings(path: Path) -> "torch.Tensor":
+    from mgie.weights import read_safetensors
+
+    tensors = read_safetensors(path)
+    if list(tensors) != ["visual_embeddings"]:
+        raise ValueError(f"{path} holds {', '.join(tensors)[:80] or 'nothing'}; expected visual_embeddings")
+    return tensors["visual_embeddings"]
 
 
 def find(name: str | Path) -> Path:
@@ -90,7 +116,8 @@ def find(name: str | Path) -> Path:
 
 def read_preset(path: Path, expected: str | None) -> Preset:
     """Raises ValueError for a checkpoint of another preset, with the first size that differs."""
-    preset = Preset.from_json(json.loads((path / PRESET).read_text()))
+    with naming(path / PRESET):
+        preset = Preset.from_json(read_json(path / PRESET))
     if expected is None:
         return preset
     if expected not in PRESETS:

@@ -4,7 +4,6 @@ Images are edited at their own size, rounded down to multiples of the VAE's fact
 generator an example. Weights: <root>/mgie-<form>[-<dataset>]/, for fz and ft see baselines/two_step.py.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from bench.images import load
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
 from bench.weights import placement, weights_folder, weights_hash
+from mgie.jsonfile import read_json
 
 if TYPE_CHECKING:
     from mgie.pipeline import MGIEPipeline
@@ -46,7 +46,7 @@ class MGIE:
 def trained_on(folder: Path) -> str:
     """What a table's row must say: the released checkpoint has seen MagicBrush, so it is not zero-shot there."""
     path = folder / RECORD
-    data = json.loads(path.read_text()).get("trained_on", "") if path.is_file() else ""
+    data = read_json(path).get("trained_on", "") if path.is_file() else ""
     return f"trained on {data}" if data else ""
 
 
@@ -57,7 +57,7 @@ class EndToEnd:
         from mgie.folder import find, read_preset
 
         self.folder = find(weights_folder(spec))
-        index = json.loads((self.folder / "model_index.json").read_text())
+        index = read_json(self.folder / "model_index.json")
         if index.get("_class_name") != "MGIEPipeline":
             raise ValueError(f"{self.folder} is a {index.get('_class_name')}, not an MGIEPipeline")
         if index.get("eyes", True) != eyes:

@@ -6,11 +6,12 @@ into its own layout.
 """
 
 import hashlib
-import json
 import pickle
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mgie.jsonfile import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,7 +96,7 @@ def checkpoint_files(where: Path) -> list[Path]:
         raise FileNotFoundError(f"{where} does not exist; expected a checkpoint folder as transformers saves it")
     for index, single in zip(INDEX, SINGLE, strict=True):
         if (where / index).is_file():
-            names = sorted(set(json.loads((where / index).read_text())["weight_map"].values()))
+            names = sorted(set(weight_map(where / index).values()))
         elif (where / single).is_file():
             names = [single]
         else:
@@ -108,6 +109,17 @@ def checkpoint_files(where: Path) -> list[Path]:
             "(transformers: convert_llama_weights_to_hf.py)"
         )
     raise FileNotFoundError(f"{where} holds no weights; expected one of {', '.join(SINGLE + INDEX)}")
+
+
+def weight_map(index: Path) -> dict[str, str]:
+    """tensor -> file name, of an index; a name that would lead out of its folder is refused, never opened."""
+    found = read_json(index).get("weight_map")
+    if not isinstance(found, dict) or not found:
+        raise ValueError(f"{index} has no weight_map of tensors and files; get it again")
+    for tensor, name in found.items():
+        if not isinstance(name, str) or Path(name).name != name or name == ".." or "\0" in name:
+            raise ValueError(f"{index}: {tensor} is said to be in {name!r:.60}; expected the name of a file beside it")
+    return found
 
 
 def unindexed_shards(where: Path, suffix: str) -> list[str]:
@@ -148,7 +160,7 @@ class Shards:
         """Every tensor that the index promises is in the files."""
         index = self.where / INDEX[self.files[0].suffix == ".bin"]
         if self.where.is_dir() and index.is_file():
-            absent = sorted(json.loads(index.read_text())["weight_map"].keys() - self.place.keys())
+            absent = sorted(weight_map(index).keys() - self.place.keys())
             if absent:
                 raise ValueError(f"{index}: {len(absent)} of its tensors are in no file (first: {absent[0]})")
 

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgie.jsonfile import read_json
 from mgie.manifest import EMBEDDINGS, NUM_VISUAL_TOKENS, TOWER, TRAINED, bare
 from mgie.official import Shards, open_tensors
-from mgie.official_sizes import read_json
 from mgie.prompts import IMAGE_TOKENS
 from mgie.visual_tokens import VISUAL_TOKENS
 

@@ -4,9 +4,7 @@ Convention: LLaVA's config.json at 7ace501 (LLaMA's entries and mm_*), CLIP's an
 says is the released model's: 4 heads in the edit head, sampling defaults.
 """
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgie.presets import PRESETS, Preset
@@ -16,18 +14,6 @@ if TYPE_CHECKING:
 
 SCHEDULER_FIELDS = ("prediction_type", "timestep_spacing")
 NO_SIZES = ("scheduler", *SCHEDULER_FIELDS, "zero_snr", "context", "image_size")  # of the preset: no tensor's shape
-
-
-def read_json(path: Path) -> dict:
-    try:
-        data = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing; the folder is incomplete, get it again") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"{path} holds a {type(data).__name__}; expected an object with names and values")
-    return data
 
 
 def preset_of(llava: dict, vision: dict, mllm: "Shapes", unet: dict, vae: dict, scheduler: dict) -> Preset:
@@ -43,10 +29,24 @@ def preset_of(llava: dict, vision: dict, mllm: "Shapes", unet: dict, vae: dict, 
             sizes |= read()
         except KeyError as error:
             raise ValueError(f"{where} has no entry {error}; is it the file of that name, whole?") from error
+        except (TypeError, AttributeError) as error:  # null, a text or a list where a number belongs
+            raise ValueError(f"{where} holds a value of another kind than expected ({error})") from error
+    check_sizes(sizes)
     sizes["image_size"] *= 2 ** (len(sizes["vae_channels"]) - 1)  # the UNet's are latents
     preset = replace(base, **sizes)
     same = replace(preset, **{name: getattr(base, name) for name in NO_SIZES}) == base
     return preset if same else replace(preset, name="custom")
+
+
+def check_sizes(sizes: dict) -> None:
+    """Every size is a whole number of at least 1, of the kind that the presets have."""
+    for name, value in sizes.items():
+        usual = getattr(PRESETS["7b"], name)
+        parts = value if isinstance(usual, tuple) and isinstance(value, tuple) else (value,)
+        kind = type(usual[0]) if isinstance(usual, tuple) else type(usual)
+        wrong = [v for v in parts if type(v) is not kind and not (kind is float and type(v) is int)]
+        if wrong or (kind is int and min(parts, default=1) < 1):
+            raise ValueError(f"the config files give {name} as {value!r:.60}; the released model has {usual!r}")
 
 
 def sampling(scheduler: dict) -> dict:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from mgie.jsonfile import naming, read_json
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -61,7 +63,11 @@ class ClipProcessor:
     @classmethod
     def from_pretrained(cls, folder: Path) -> "ClipProcessor":
         """Reads CLIPImageProcessor's file too, whose sizes may be bare numbers; refuses what it would not do."""
-        data = json.loads((Path(folder) / CONFIG).read_text())
+        with naming(Path(folder) / CONFIG):
+            return cls._of(read_json(Path(folder) / CONFIG), folder)
+
+    @classmethod
+    def _of(cls, data: dict, folder: Path) -> "ClipProcessor":
         short = data["size"]["shortest_edge"] if isinstance(data["size"], dict) else data["size"]
         crop = data.get("crop_size", short)
         crop = crop["height"] if isinstance(crop, dict) else crop

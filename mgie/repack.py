@@ -6,13 +6,13 @@ are in the order of the entries of ipr2pr_expressive.json, and their byte offset
 
 import base64
 import io
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
-from bench.images import ImageError, to_rgb
+from bench.images import BROKEN, ImageError, refuse_bomb, to_rgb
+from mgie.jsonfile import read_json
 from mgie.training_data import Pair
 
 TSV, EXPRESSIVE = "ipr2pr.tsv", "ipr2pr_expressive.json"
@@ -33,9 +33,9 @@ class RepackPairs:
             raise FileNotFoundError(
                 f"{expressive}: no such file; the repack's instructions are in it (from the ml-mgie README: _data)")
         try:
-            entries = json.loads(expressive.read_text(encoding="utf-8"))
+            entries = read_json(expressive)
             text = tuple((entry["instruction"].strip(), entry["expressive"].strip()) for entry in entries.values())
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f'{expressive}: expected {{"0000132_127380018_0": {{"instruction": ..., "expressive": '
                              f'...}}}}: {error!r}') from error
         offsets = line_offsets(tsv)
@@ -66,9 +66,12 @@ class RepackPairs:
     def _decode(self, column: bytes, index: int) -> Image.Image:
         try:
             with Image.open(io.BytesIO(base64.b64decode(column.strip(), validate=True))) as image:
+                refuse_bomb(image, f"{self.tsv}, byte {self.offsets[index]}")
                 image.load()
                 return to_rgb(image)
-        except (OSError, ValueError, SyntaxError) as error:
+        except ImageError:
+            raise
+        except BROKEN as error:
             raise ImageError(f"{self.tsv}, byte {self.offsets[index]}: not a base64 JPEG: {error}") from error
 
 

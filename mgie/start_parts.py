@@ -13,10 +13,11 @@ import torch
 
 from mgie import delta, folder, starts
 from mgie.convert import Official, open_clip
+from mgie.jsonfile import read_json
 from mgie.manifest import TRAINED
 from mgie.official import Shards
 from mgie.official_parts import write_eyes, write_head, write_llama, write_tokenizer
-from mgie.official_sizes import preset_of, read_json
+from mgie.official_sizes import preset_of
 from mgie.presets import Preset
 from mgie.prompts import ADDED_TOKENS
 from mgie.visual_tokens import NUM_VISUAL_TOKENS

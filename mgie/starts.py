@@ -5,7 +5,6 @@ which is written once. Convention: conv_in is widened as in timothybrooks/instru
 zero, bias kept). Not covered: training the VAE, the tower or the text encoder.
 """
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import nn
 
 from mgie.batches import MLLMRows, Sizes, TextRows, clip_ids
 from mgie.joint import Denoiser, JointModel, TextModel, choose_trained
+from mgie.jsonfile import read_json
 from mgie.pipeline import MGIEPipeline
 from mgie.preprocess import ClipProcessor
 from mgie.presets import PRESETS, Preset
@@ -109,7 +109,7 @@ def class_of(folder: Path) -> str:
         raise FileNotFoundError(
             f"--from {folder} {state}; expected a model's folder: python -m mgie.convert makes MGIE's, and "
             "InsPix2Pix's is `hf download timbrooks/instruct-pix2pix --local-dir DIR`")
-    return json.loads(index.read_text())["_class_name"]
+    return str(read_json(index).get("_class_name"))
 
 
 def sizes_of(preset: Preset | None, vae: nn.Module, resolution: int | None, unet: nn.Module | None = None) -> Sizes:

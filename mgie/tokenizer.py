@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from mgie.jsonfile import naming, read_json
 from mgie.prompts import ADDED_TOKENS, SENTENCE_TOKENS, Rule, encode_pieces
 from mgie.visual_tokens import VISUAL_TOKENS
 
@@ -44,11 +45,18 @@ class Tokenizer:
 
     @property
     def visual(self) -> list[int]:
-        """The ids of [IMG0]..[IMG7]."""
-        missing = [token for token in VISUAL_TOKENS if token not in self.special]
+        """The ids of [IMG0]..[IMG7]; an ablation's tokenizer has only the first of them."""
+        known = [token for token in VISUAL_TOKENS if token in self.special]
+        missing = [token for token in VISUAL_TOKENS[: max(1, len(known))] if token not in self.special]
         if missing:
             raise ValueError(f"tokenizer: no id for {', '.join(missing)}; this one is a plain LLaMA's")
-        return [self.special[token] for token in VISUAL_TOKENS]
+        return [self.special[token] for token in known]
+
+    def with_visual(self, count: int) -> "Tokenizer":
+        """The same with the first `count` visual tokens only, in what it saves as well."""
+        gone = VISUAL_TOKENS[count:]
+        kept = {token: i for token, i in self.special.items() if token not in gone}
+        return Tokenizer(self._encode_piece, self._decode_piece, kept, self._source)
 
     def encode(self, text: str, rule: Rule = "fast") -> list[int]:
         """Ids of text in which special tokens are written out; <s> first."""
@@ -105,9 +113,15 @@ class Tokenizer:
     @classmethod
     def from_pretrained(cls, folder: Path) -> "Tokenizer":
         folder = Path(folder)
-        special = json.loads((folder / SPECIAL).read_text()) if (folder / SPECIAL).exists() else None
-        if (folder / SENTENCEPIECE).exists():
-            return cls.from_sentencepiece(folder / SENTENCEPIECE, special or ADDED_TOKENS)
-        if (folder / TOKENIZERS).exists():
-            return cls.from_tokenizers(folder / TOKENIZERS, special)
+        special = read_json(folder / SPECIAL) if (folder / SPECIAL).exists() else None
+        odd = [token for token, i in (special or {}).items() if type(i) is not int or i < 0]
+        if odd:
+            found = f"the id of {odd[0]!r:.40} is {special[odd[0]]!r:.40}"
+            raise ValueError(f"{folder / SPECIAL}: {found}; expected a whole number of at least 0")
+        with naming(folder):
+            if (folder / SENTENCEPIECE).exists():
+                return cls.from_sentencepiece(folder / SENTENCEPIECE, special or ADDED_TOKENS)
+            if (folder / TOKENIZERS).exists():
+                read = cls.from_tokenizers(folder / TOKENIZERS, special)  # its file may hold more visual tokens
+                return read.with_visual(sum(token in special for token in VISUAL_TOKENS)) if special else read
         raise FileNotFoundError(f"no {SENTENCEPIECE} and no {TOKENIZERS} in {folder}; copy LLaMA's there")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from bench.records import Example
 from bench.registry import DATASETS, load
 from bench.settings import DataSettings
+from mgie.jsonfile import read_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -136,16 +137,20 @@ def plain_folders(root: Path) -> list[Example]:
     """Every pair under root/<folder>/<seed>_{0,1}.jpg with its prompt.json; no seeds.json, so no splits: all train."""
     examples = []
     for prompt in sorted(root.glob("*/prompt.json")):
-        try:
-            instruction = json.loads(prompt.read_text(encoding="utf-8"))["edit"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f'{prompt}: expected JSON like {{"edit": "make it blue"}}: {error!r}') from error
+        instruction = read_json(prompt).get("edit")
+        if not is_text(instruction):
+            raise ValueError(f'{prompt}: edit is {instruction!r:.60}; expected JSON like {{"edit": "make it blue"}}')
         for image in sorted(prompt.parent.glob("*_0.jpg")):
             seed = image.name.removesuffix("_0.jpg")
             name = f"ipr2pr/train/{prompt.parent.name}_{seed}"
             goal = image.with_name(f"{seed}_1.jpg")
             examples.append(Example(name, prompt.parent.name, image, instruction, goal))
     return examples
+
+
+def is_text(value: object) -> bool:
+    """Half a surrogate pair, which JSON can spell, is no text: no tokenizer and no file takes it."""
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def train_split(root: Path, dataset: str) -> list[Example]:
@@ -174,15 +179,19 @@ def expressive_for(examples: list[Example], root: Path, dataset: str, file: str 
 
 def read_expressive(path: Path) -> dict[str, str]:
     """Example id -> expressive instruction, from mgie.expressive's JSONL or the official JSON."""
-    text = path.read_text(encoding="utf-8")
     try:
         if path.suffix == ".json":  # official: {"0000132_127380018_0": {"instruction": ..., "expressive": ...}}
-            return {f"ipr2pr/train/{key.removesuffix('_0')}": value["expressive"]
-                    for key, value in json.loads(text).items()}
-        # a last line without its newline was cut by a kill
-        lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines() if line.strip()]
-        return {line["id"]: line["expressive"] for line in lines}
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            entries = [(f"ipr2pr/train/{key.removesuffix('_0')}", entry) for key, entry in read_json(path).items()]
+        else:  # a last line without its newline was cut by a kill
+            text = path.read_text(encoding="utf-8")
+            lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].split("\n") if line.strip()]
+            entries = [(line["id"], line) for line in lines]
+        found = {name: entry["expressive"] for name, entry in entries}
+        odd = [text for text in (*found, *found.values()) if not is_text(text)]
+        if odd:
+            raise TypeError(f"{odd[0]!r:.60} is no text")
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f'{path}: expected lines like {{"id": ..., "instruction": ..., "expressive": ...}} (.jsonl) or the '
             f"official ipr2pr_expressive.json: {error!r}") from error

@@ -46,7 +46,6 @@ def load_library_model(cls: type, folder: Path, dtype: "dtype | None" = None) ->
 
     dtype: None keeps the weights' own.
     """
-    from safetensors import SafetensorError
 
     folder = Path(folder)
     if not (folder / "config.json").exists():
@@ -55,7 +54,9 @@ def load_library_model(cls: type, folder: Path, dtype: "dtype | None" = None) ->
     options = {name: dtype or stored_dtype(folder), "use_safetensors": True, "output_loading_info": True}
     try:
         model, info = cls.from_pretrained(folder, **options)
-    except (RuntimeError, ValueError, OSError, SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged config.json makes the libraries raise anything
         raise ValueError(f"{folder}: weights and config.json do not fit: {str(error).strip()[:300]}") from error
     kinds = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
     faults = {kind: sorted(map(str, info[kind]))[:3] for kind in kinds if info.get(kind)}

@@ -5,12 +5,12 @@ LLaVA v1 as published (merged, or a delta with its base), LLaVA as transformers 
 Assumption: without eyes the same question is asked without image tokens.
 """
 
-import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from mgie.jsonfile import read_json
 from mgie.prompts import IMAGE_TOKENS, Rule, build_prompt
 
 if TYPE_CHECKING:
@@ -71,14 +71,14 @@ def kind_of(folder: Path) -> str:
     folder = Path(folder)
     index, config = folder / "model_index.json", folder / "config.json"
     if index.is_file():
-        name = json.loads(index.read_text()).get("_class_name")
+        name = read_json(index).get("_class_name")
         if name != "MGIEPipeline":
             raise ValueError(f"{folder} is a {name}: it writes no text; expected MGIE, LLaVA or LLaMA")
         return "mgie"
     if not config.is_file():
         state = "has no config.json" if folder.is_dir() else "does not exist"
         raise FileNotFoundError(f"{folder} {state}; expected the folder of a LLaVA, LLaMA or MGIE model")
-    data = json.loads(config.read_text())
+    data = read_json(config)
     if "text_config" in data and "vision_config" in data:
         return "transformers llava"
     return "llava" if any(name.startswith("mm_") for name in data) else "llm"
@@ -108,7 +108,7 @@ def open_llava(
     from mgie.mllm import MLLM
     from mgie.official import Shards
     from mgie.official_parts import official_tokenizer, tokenizer_file
-    from mgie.official_sizes import llama_sizes, read_json
+    from mgie.official_sizes import llama_sizes
     from mgie.preprocess import ClipProcessor
     from mgie.weights import load_exactly
 

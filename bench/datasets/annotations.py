@@ -56,7 +56,7 @@ def read_json(path: Path, kind: type, source: Source, root: Path) -> Any:
         raise source.missing(f"no file {path}", root) from None
     except Repeated as error:
         raise ValueError(f"{path}: the name {error} occurs twice in one object. Ids must be unique") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a plain ValueError
         raise ValueError(
             f"{path}: not valid JSON ({error}; {path.stat().st_size:,} bytes). It may have been cut off while it was "
             f"fetched; get it again: {source.get.format(root=root)}"
@@ -95,7 +95,16 @@ def field(record: object, name: str, kind: type, where: str) -> Any:
         raise ValueError(f"{where}: no '{name}' in the record; its keys: {', '.join(record) or 'none'}")
     if type(record[name]) is not kind:
         raise ValueError(f"{where}: '{name}' is a {kind_of(record[name])}, expected a {NAMES[kind]}")
+    if kind is str:
+        refuse_unwritable(record[name], f"{where}: '{name}'")
     return record[name]
+
+
+def refuse_unwritable(text: str, what: str) -> None:
+    """NUL and half a surrogate pair, which JSON can spell: no file name, no terminal and no UTF-8 file takes them."""
+    odd = next((c for c in text if c == "\0" or "\ud800" <= c <= "\udfff"), None)
+    if odd is not None:
+        raise ValueError(f"{what} holds the character U+{ord(odd):04X}, which no text may hold: {text!r:.60}; refused")
 
 
 def sentences(values: object, where: str) -> list[Sentence]:
@@ -107,6 +116,7 @@ def sentences(values: object, where: str) -> list[Sentence]:
     for k, value in enumerate(values):
         if isinstance(value, str):
             if value.strip():
+                refuse_unwritable(value, f"{where}: instruction {k}")
                 kept.append(Sentence(k, value))
         elif value is not None and kind_of(value) != "NaN":
             raise ValueError(f"{where}: instruction {k} is a {kind_of(value)} ({value!r:.40}), expected a string")
@@ -124,6 +134,7 @@ def sentence(record: dict, name: str, where: str) -> str:
 def inside(folder: Path, name: str, where: str) -> Path:
     """folder/name, refused when it would lie outside folder (or is no file name at all)."""
     parts = name.replace("\\", "/").split("/")
+    refuse_unwritable(name.replace("\0", ""), f"{where}: the file name")
     if not name or "\0" in name or name != name.strip("/\\") or ".." in parts or ":" in parts[0]:
         raise ValueError(f"{where}: the file name {name!r} is not a name inside {folder}; refused")
     return folder / name

@@ -19,6 +19,7 @@ from bench.datasets.annotations import (
     kind_of,
     read_json,
     refuse_image_root,
+    refuse_unwritable,
     sentence,
 )
 from bench.records import Example
@@ -122,4 +123,5 @@ def entry(value: object, where: str) -> tuple[str, list[str]]:
 def caption(value: object, key: str, path: Path) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{path}: '{key}' is a {kind_of(value)}, expected a string")
+    refuse_unwritable(value or "", f"{path}: '{key}'")
     return value or None

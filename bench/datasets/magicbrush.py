@@ -19,6 +19,7 @@ from bench.datasets.annotations import (
     kind_of,
     read_json,
     refuse_image_root,
+    refuse_unwritable,
     sentence,
 )
 from bench.datasets.magicbrush_hub import FOLDER, hub_files, lay_out
@@ -135,6 +136,7 @@ class MagicBrush:
             for name, text in named.items():
                 if not isinstance(text, str):
                     raise ValueError(f"{path}: the caption of {name} is a {kind_of(text)}, expected a string")
+                refuse_unwritable(text, f"{path}: the caption of {name!r:.60}")
         return captions
 
     def _turns(self, folder: Path, captions: dict, collected: Examples) -> str:

@@ -34,7 +34,7 @@ def lay_out(files: list[Path], folder: Path) -> Path:
     """folder, holding the files' turns in the zip's layout. Written when it is not there, or made from other files."""
     made_from = {path.name: path.stat().st_size for path in files}
     stamp = folder / "source.json"
-    if stamp.exists() and json.loads(stamp.read_text(encoding="utf-8")) == made_from:
+    if is_of(stamp, made_from):
         return folder
     turns, sessions, last_goal = [], {}, {}
     for row in rows(files, folder / ".datasets"):
@@ -45,6 +45,14 @@ def lay_out(files: list[Path], folder: Path) -> Path:
     for name, data in (("edit_turns", turns), ("edit_sessions", ordered), ("source", made_from)):
         write(folder / f"{name}.json", json.dumps(data, indent=1, ensure_ascii=False).encode())
     return folder
+
+
+def is_of(stamp: Path, made_from: dict[str, int]) -> bool:
+    """False where the stamp is absent or damaged: the folder is then written again."""
+    try:
+        return json.loads(stamp.read_text(encoding="utf-8")) == made_from
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def rows(files: list[Path], cache: Path) -> Iterator[dict]:
@@ -104,8 +112,17 @@ def image_bytes(row: dict, column: str) -> bytes:
         return data
     from PIL import Image
 
-    file = io.BytesIO()
-    Image.open(io.BytesIO(data)).save(file, format="PNG", compress_level=1)
+    from bench.images import BROKEN, ImageError, refuse_bomb
+
+    where, file = f"MagicBrush: {row['img_id']} turn {row['turn_index']}, {column}", io.BytesIO()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            refuse_bomb(image, where)
+            image.save(file, format="PNG", compress_level=1)
+    except ImageError:
+        raise
+    except BROKEN as error:
+        raise ValueError(f"{where} is no image ({error}); get the files again") from error
     return file.getvalue()
 
 
