@@ -15,7 +15,7 @@ REPEATS = $(if $(SEEDS),--seeds $(SEEDS))
 EYES = $(if $(CLIP),--clip $(CLIP))
 FLAGS = $(SHARED) $(ONLY) $(OVER) $(REPEATS)
 
-.PHONY: help setup test check table1 table2 table3 table4 figures clip-score tradeoff gallery report mini world lint clean
+.PHONY: help setup test fuzz audit test-faults check table1 table2 table3 table4 figures clip-score tradeoff gallery report mini world lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -67,6 +67,15 @@ world: $(STAMP) ## draw the miniature's datasets and the contact sheets of every
 
 test: $(STAMP) ## all tests: CPU, offline, one process a core
 	@$(PY) -m pytest -q -n auto --dist loadfile
+
+test-faults: $(STAMP) ## kills at every write, full disk, read-only folder: also the slow ones
+	@$(PY) -m pytest -q -m "slow or not slow" tests/faults tests/test_resume.py tests/test_damaged_runs.py tests/test_training_resume.py
+
+fuzz: $(STAMP) ## damaged inputs of every format: COUNT=10000 SEED=0
+	@$(PY) tests/fuzz/fuzz.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0)
+
+audit: $(STAMP) ## pip-audit on the lock file (needs its database: a network)
+	@.venv/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
 
 check: $(STAMP) ## the gate: fresh scores against the stored ones, example by example
 	@$(PY) -m bench.check
