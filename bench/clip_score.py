@@ -134,7 +134,7 @@ def measure(asked: Asked, networks: MetricSettings) -> tuple[list[Row], list[Tes
             _row(asked, "all", image, text, [], absent) for image in IMAGES for text in TEXTS
         ]  # fmt: skip
     everything = [s for part in scores.values() for s in part]
-    tests = tests_of(asked, scores | ({"all": everything} if len(scores) > 1 else {}))
+    tests = paired_tests(asked, scores | ({"all": everything} if len(scores) > 1 else {}))
     return rows, tests, everything
 
 
@@ -179,7 +179,7 @@ def _row(
     )  # fmt: skip
 
 
-def tests_of(asked: Asked, scores: Mapping[str, Sequence[Score]]) -> list[Test]:
+def paired_tests(asked: Asked, scores: Mapping[str, Sequence[Score]]) -> list[Test]:
     """Every pair of texts against either image, Holm-corrected over the whole figure."""
     found = []
     for dataset, part in scores.items():

@@ -4,7 +4,7 @@
     python -m bench.gallery --suite published --data-root data                         the authors' own outputs
     python -m bench.gallery --runs runs/paper/ma5k--mgie--0123abcd runs/...            these run folders as they are
 
-Writes results/<suite>/gallery[-<split>]/: index.html, which holds its data, style and script and asks no network, and
+Writes results/<suite>/gallery[-<split>]/ (gallery-runs/ with --runs): index.html, which holds its data, style and script and asks no network, and
 images/ beside it, loaded as they come into view. The folder works wherever it is copied to. It is not one file: 1,000
 examples are some 300 MB of images, which no browser opens smoothly from within a page. It holds copies of the
 datasets' images, so it carries a .gitignore of its own. Exit codes: 0 done, 1 stopped, 2 wrong use.
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cells import PAPER_MODELS, WITH_FORMS, Cell, beside, run_cells
+from bench.cells import PAPER_MODELS, WITH_FORMS, Cell, run_cells
 from bench.figures import Asked, asked_of, command, parser
 from bench.gallery_data import Entry, Pictures, View, entries_of, metrics_in, output_of, view_of
 from bench.layout import MODELS, column_name, dataset_name, suite_line
@@ -183,8 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise ValueError(f"{flag} {value}: it must be at least 1")
         if args.runs:
             gallery = from_runs(args.runs, args.data_root, args.limit)
-            split = next(iter(gallery.entries[0].views.values())).run["data"]["split"] if gallery.entries else ""
-            folder = args.results / gallery.suite / f"gallery{beside(gallery.suite, split)}"
+            folder = args.results / gallery.suite / "gallery-runs"
         else:
             asked = asked_of(args, chosen(args.models, (FLOOR, *PAPER_MODELS)))
             print(suite_line(asked.suite, asked.datasets), flush=True)

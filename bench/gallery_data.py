@@ -85,6 +85,7 @@ def command_of(run: dict, folder: Path) -> str:
     usual = DataSettings()
     given |= {f"--{k.replace('_', '-')}": str(v) for k, v in run["data"].items() if v != getattr(usual, k, None)}
     given |= {"--out": str(folder.parent.parent)} if folder.parent.parent.name != "runs" else {}
+    given |= {"--images": "DIR"} if "images" in run["fingerprint"] and run["suite"] != "published" else {}
     return "python -m bench.run " + " ".join(f"{flag} {shlex.quote(value)}" for flag, value in given.items())
 
 
