@@ -34,11 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         systems = Systems(options.weights, options.device, options.offload)
         gradio_of_ours()
-        from mgie.demo_page import CSS, MAX_UPLOAD_MB, build
+        from mgie.demo_page import CSS, HEAD, MAX_UPLOAD_MB, build
 
         with TemporaryDirectory() as folder:
             page = build(systems, draw_examples(Path(folder)))
-            serve(page, options, css=CSS, max_upload=f"{MAX_UPLOAD_MB}mb", share=options.share)
+            serve(page, options, css=CSS, head=HEAD, max_upload=f"{MAX_UPLOAD_MB}mb", share=options.share)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -22,10 +22,14 @@ MAX_PIXELS = 40_000_000  # of a photo; decoded it takes 120 MB
 MAX_LETTERS = 2000
 CSS = """
 #photo img { object-fit: contain; }
-#edits .pictures { grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); }
-#edits a { color: var(--link-text-color); text-decoration: underline; }
+#edits .pictures { grid-template-columns: repeat(auto-fit, minmax(230px, 1fr)); }
+#edits a { color: var(--link-text-color); text-decoration: underline; margin: 0; padding: 0; }
 """
-CLEAR = "() => ['', '']"  # an expressive instruction of another photo or instruction must not be drawn by
+# Gradio's previews have empty alt texts
+HEAD = """<script>new MutationObserver(() => document.querySelectorAll('img[alt=""]').forEach(i => {
+  i.alt = i.closest('#photo') ? 'Your photo' : 'Example photo'; })).observe(document, {childList: true, subtree: true});
+</script>"""
+CLEAR = "() => ''"  # an expressive instruction of another photo or instruction must not be drawn by
 
 
 class Stopped(Exception):
@@ -40,19 +44,20 @@ class Desk:
         self.stop: set[str] = set()  # sessions whose edit is to end at its next step
 
     def write(self, path: str | None, instruction: str) -> tuple[str, str, str]:
-        """The expressive instruction, twice (the second one is what is compared with), and a message."""
+        """The expressive instruction, its mark (see `mark`), and a message."""
         try:
             photo = read(path, self.systems.preset.max_side)
             text = self.systems.express(photo, wanted(instruction))
         except (ValueError, OSError) as error:
             return "", "", message(said(error), "bad")
-        return text, text, message("MGIE's expressive instruction is below: change it if you like, then draw.", "good")
+        what = "MGIE's expressive instruction is below: change it if you like, then draw."
+        return text, mark(path, instruction, text), message(what, "good")
 
     def edit(
         self, path: str | None, instruction: str, expressive: str, written: str, others: list[str],
         guidance: float, image_guidance: float, steps: float, seed: float, session: str, progress: "gradio.Progress",
     ) -> Iterator[tuple[str, str, str, str]]:
-        """(expressive instruction, the same as written, edits, message) whenever there is something new to see."""
+        """(expressive instruction, the mark of a written one, edits, message) whenever there is something to see."""
         self.stop.discard(session)
         figures: list[str] = []
         try:
@@ -60,12 +65,14 @@ class Desk:
             instruction, settings = wanted(instruction), settings_of(guidance, image_guidance, steps, seed)
             if not expressive.strip():
                 progress(0, desc="MGIE looks at the photo")
-                expressive = written = self.systems.express(photo, instruction)
+                expressive = self.systems.express(photo, instruction)
+                written = mark(path, instruction, expressive)
             figures.append(figure_of(photo, "Your photo", f"{photo.width} x {photo.height} px"))
             for name in ("mgie", *(n for n in NAMES if n in others)):
                 yield expressive, written, grid(figures), message(f"{NAMES[name]} is drawing ...")
                 # as it was written, the model goes its own way: the very edit that the benchmark scores
-                given = None if name != "mgie" or expressive == written else limited(expressive, "expressive")
+                own = name != "mgie" or mark(path, instruction, expressive) == written
+                given = None if own else limited(expressive, "expressive")
                 step = self.reporter(name, session, progress)
                 drawn = self.systems.edit(name, photo, instruction, settings, step, given)
                 caption = f"{drawn.seconds:.1f} s, seed {settings.seed}"
@@ -87,6 +94,11 @@ class Desk:
     def cancel(self, session: str) -> str:
         self.stop.add(session)
         return message("Cancelled; what was finished before stays.")
+
+
+def mark(path: str, instruction: str, text: str) -> str:
+    """Tells whether a text is still the one that MGIE wrote for this photo and instruction."""
+    return "\n".join((path, instruction.strip(), text.strip()))
 
 
 def read(path: str | None, max_side: int) -> "Image":
@@ -173,8 +185,9 @@ def build(systems: Systems, examples: list[list[str]]) -> "gradio.Blocks":
 def inputs(gr: "gradio", systems: Systems, examples: list[list[str]]) -> dict:
     limit = f"JPEG, PNG or WebP, up to {MAX_UPLOAD_MB} MB"
     parts = {
-        "photo": photo_component(gr)(label=f"1. Photo ({limit}): upload or paste", type="filepath", image_mode=None,
-                                     sources=["upload", "clipboard"], height=260, elem_id="photo", buttons=[]),
+        "photo": photo_component(gr)(label="1. Photo", type="filepath", image_mode=None, height=260, elem_id="photo",
+                                     sources=["upload", "clipboard"], buttons=[]),
+        "limit": gr.HTML(f'<p class="small">{limit}: upload, drop or paste it.</p>'),
         "instruction": gr.Textbox(label="2. Instruction", placeholder="make it look professional", max_lines=3,
                                   elem_id="instruction"),
     }  # fmt: skip
@@ -223,7 +236,7 @@ def connect(gr: "gradio", desk: Desk, parts: dict) -> None:
 
     p, hidden = parts, {"api_visibility": "private"}
     for change in (p["photo"].change, p["instruction"].input):
-        change(None, None, [p["expressive"], p["written"]], js=CLEAR, **hidden)
+        change(None, None, p["expressive"], js=CLEAR, **hidden)
     p["write"].click(desk.write, [p["photo"], p["instruction"]], [p["expressive"], p["written"], p["message"]],
                      concurrency_id="device", concurrency_limit=1, **hidden)  # fmt: skip
     asked = [p[name] for name in ("photo", "instruction", "expressive", "written", "others", "guidance",

@@ -1,9 +1,16 @@
 """Debian's chromium under playwright, for the tests marked `browser`; nothing is downloaded, no net is asked."""
 
-from collections.abc import Iterator
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, sync_playwright
@@ -30,6 +37,51 @@ def chromium(**settings: object) -> Iterator[BrowserContext]:
             yield context
         finally:
             context.close()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Server:
+    """`python -m <arguments> --port N` in a process of its own, which can be killed and started again."""
+
+    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
+        self.arguments, self.log, self.port = list(arguments), folder / "server.log", free_port()
+        self.address = f"http://127.0.0.1:{self.port}/"
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", *self.arguments, "--port", str(self.port)]
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        until = time.monotonic() + 180
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > until:
+                pytest.fail(f"{' '.join(command)} did not start:\n{self.log.read_text()[-2000:]}")
+            time.sleep(0.3)
+
+    def answers(self) -> bool:
+        try:
+            with urlopen(self.address, timeout=5) as reply:
+                return reply.status == 200
+        except (URLError, OSError):
+            return False
+
+    def kill(self) -> None:
+        self.process.kill()  # SIGKILL: nothing is tidied up
+        self.process.wait()
+
+
+@contextmanager
+def serving(arguments: Sequence[str], folder: Path) -> Iterator[Server]:
+    server = Server(arguments, folder)
+    try:
+        yield server
+    finally:
+        server.kill()
 
 
 def keep_screens(page: Page, name: str, folder: Path | None) -> None:
