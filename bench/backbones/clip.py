@@ -5,6 +5,7 @@ as it is (bicubic to the short side, centre crop, PIL). open_clip's plain ViT-B-
 activation and is refused. Texts are cut to the context length with their end token kept, and counted.
 """
 
+import hashlib
 import json
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -44,6 +45,16 @@ class Source(NamedTuple):
 class Texts(NamedTuple):
     features: np.ndarray  # (n, D)
     truncated: int  # how many texts were longer than the network reads
+
+
+class Written(NamedTuple):
+    """A text as the cache of features knows it."""
+
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def clip_of(settings: MetricSettings) -> "CLIP":
@@ -107,15 +118,20 @@ class CLIP:
         """rows: (3, size, size) each, normalised."""
         return in_batches(rows, self.batch_size, self.device, lambda batch: self.network.encode_image(batch))
 
-    def texts(self, texts: list[str]) -> Texts:
-        """(n, D), not normalised; equal texts are encoded once."""
+    def texts(self, texts: list[str], cache: FeatureCache | None = None) -> Texts:
+        """(n, D), not normalised; equal texts are encoded once, with a cache once for all models and seeds."""
         if not texts:
             return Texts(np.zeros((0, 0), dtype=np.float32), 0)
-        distinct = list(dict.fromkeys(texts))
-        ids, lengths = self.tokens(distinct)
-        features = in_batches(list(ids), self.batch_size, self.device, lambda batch: self.network.encode_text(batch))
-        rows = [distinct.index(text) for text in texts]
-        return Texts(features[rows], sum(lengths[row] > ids.shape[1] for row in rows))
+        ids, lengths = self.tokens(list(dict.fromkeys(texts)))
+        long = {text for text, length in zip(dict.fromkeys(texts), lengths, strict=True) if length > ids.shape[1]}
+        key = f"text {who(self.network_id, self.sha256, self.device, self.batch_size)}"
+        written = [Written(text) for text in texts]
+        features = (cache or FeatureCache(None)).features(key, written, self.encode_texts)
+        return Texts(features, sum(text in long for text in texts))
+
+    def encode_texts(self, written: list["Written"]) -> np.ndarray:
+        ids, _ = self.tokens([one.text for one in written])
+        return in_batches(list(ids), self.batch_size, self.device, lambda batch: self.network.encode_text(batch))
 
     def tokens(self, texts: list[str]) -> tuple["Tensor", list[int]]:
         """(n, context length) ids, and how long each text would have been. Raises ValueError for a lost end token."""

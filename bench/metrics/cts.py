@@ -20,6 +20,6 @@ class CTS:
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
         images = self.clip.images([pair.output for pair in pairs], self.features, on_disk=False)
-        captions = self.clip.texts([pair.example.goal_caption for pair in pairs])
+        captions = self.clip.texts([pair.example.goal_caption for pair in pairs], self.features)
         self.truncated += captions.truncated
         return values(cosine(images, captions.features))
