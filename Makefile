@@ -15,7 +15,7 @@ REPEATS = $(if $(SEEDS),--seeds $(SEEDS))
 EYES = $(if $(CLIP),--clip $(CLIP))
 FLAGS = $(SHARED) $(ONLY) $(OVER) $(REPEATS)
 
-.PHONY: help setup test fuzz audit test-faults check table1 table2 table3 table4 figures clip-score tradeoff gallery report mini world lint clean
+.PHONY: help setup test fuzz audit test-faults check table1 table2 table3 table4 figures clip-score tradeoff gallery report mini claims ablations check-training world lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -61,6 +61,15 @@ table4: $(STAMP) ## Table 4: seconds a call by stage; the true sizes on a GPU (n
 
 mini: $(STAMP) ## train the miniature's networks from scratch, all stages, resumable (hours on two cores)
 	@$(PY) -m mgie.mini.make
+
+claims: $(STAMP) ## the paper's three claims tested on the miniature, with pictures: results/mini/claims.md
+	@$(PY) -m mgie.mini.claims
+
+ablations: $(STAMP) ## the miniature without L_ins and with fewer visual tokens, trained on demand: results/mini/ablations.md
+	@$(PY) -m mgie.mini.ablate
+
+check-training: $(STAMP) ## the first 200 steps of one stage of the miniature again, compared with its stored train.csv (a minute)
+	@$(PY) -m mgie.mini.make --stage lpips --check --steps 200
 
 world: $(STAMP) ## draw the miniature's datasets and the contact sheets of every family
 	@$(PY) -m mgie.mini.sheets
