@@ -1,0 +1,42 @@
+"""Our pipeline gives the images of the official demo's way (benchmarks/reference_inference.py), compiled or not."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+from reference_inference import Reference
+
+WITHIN = 1  # of 255: batches, and graphs, add up in another order
+TEXTS = ["add snow", "make it night", "turn the cat on the left into a dog"]
+
+
+def apart(ours, theirs) -> int:
+    pairs = zip(ours, theirs, strict=True)
+    return max(int(np.abs(np.asarray(a, int) - np.asarray(b, int)).max()) for a, b in pairs)
+
+
+@pytest.mark.parametrize("scheduler, ngram", [("DDIMScheduler", 0), ("EulerAncestralDiscreteScheduler", 3)])
+def test_a_batch_equals_the_demo_one_image_after_the_other(scheduler, ngram):
+    zero_snr = scheduler == "DDIMScheduler"  # which epsilon cannot be divided by
+    preset = replace(tiny.TINY, scheduler=scheduler, no_repeat_ngram_size=ngram, guidance_scale=2.0, zero_snr=zero_snr,
+                     prediction_type="v_prediction" if zero_snr else "epsilon")  # fmt: skip
+    pipe = tiny.build(preset=preset)
+    images = [tiny.picture(i, size) for i, size in enumerate([(32, 32), (40, 32), (32, 32)])]
+    ours = pipe(images, TEXTS, generator=tiny.generators(0, 1, 2), num_inference_steps=3)
+    theirs = Reference(pipe).edit(images, TEXTS, 3, tiny.generators(0, 1, 2))
+    assert apart(ours.images, theirs) <= WITHIN
+    assert apart(ours.images, pipe(images, TEXTS, generator=tiny.generators(3, 4, 5)).images) > 10
+
+
+def test_a_compiled_pipeline_gives_the_same_images():
+    edit = lambda p: p([tiny.picture(0), tiny.picture(1)], TEXTS[:2], generator=tiny.generators(0, 1)).images  # noqa: E731
+    expected, pipe = edit(tiny.build()), tiny.build()
+    pipe.compile(backend="aot_eager")
+    with torch._dynamo.config.patch(error_on_recompile=False):
+        assert apart(edit(pipe), expected) <= WITHIN
