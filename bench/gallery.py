@@ -4,10 +4,11 @@
     python -m bench.gallery --suite published --data-root data                         the authors' own outputs
     python -m bench.gallery --runs runs/paper/ma5k--mgie--0123abcd runs/...            these run folders as they are
 
-Writes results/<suite>/gallery[-<split>]/ (gallery-runs/ with --runs): index.html, which holds its data, style and script and asks no network, and
-images/ beside it, loaded as they come into view. The folder works wherever it is copied to. It is not one file: 1,000
-examples are some 300 MB of images, which no browser opens smoothly from within a page. It holds copies of the
-datasets' images, so it carries a .gitignore of its own. Exit codes: 0 done, 1 stopped, 2 wrong use.
+Writes results/<suite>/gallery[-<split>]/, with --runs gallery-runs/: index.html, which holds its data, style and
+script and asks no network, and images/ beside it, loaded as they come into view. The folder works wherever it is
+copied to. It is not one file: 1,000 examples are some 300 MB of images, which no browser opens smoothly from within a
+page. It holds copies of the datasets' images, so it carries a .gitignore of its own. Exit codes: 0 done, 1 stopped,
+2 wrong use.
 """
 
 import csv
