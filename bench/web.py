@@ -22,7 +22,7 @@ POLICY = (
 SYSTEM_FONTS, SYSTEM_MONO = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
 # Gradio's own images and captions have room; ours follow its colours, in light and in dark
 CSS = """
-.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
 .message { margin: 0; padding: .5rem .75rem; border-radius: 6px; border: 1px solid var(--border-color-primary);
   background: var(--background-fill-secondary); color: var(--body-text-color); overflow-wrap: anywhere; }
 .message.bad { border-color: #c0392b; border-left-width: 6px; }
@@ -32,7 +32,7 @@ CSS = """
 .pictures img { width: 100%; height: auto; display: block; border-radius: 6px;
   border: 1px solid var(--border-color-primary); }
 .pictures figcaption { margin-top: 6px; color: var(--body-text-color); overflow-wrap: anywhere; }
-.pictures .small, .small { color: var(--body-text-color-subdued); font-size: .875rem; }
+.pictures .small, .small { color: var(--body-text-color); opacity: .8; font-size: .875rem; margin: 0; }
 button:focus-visible, a:focus-visible, input:focus-visible, textarea:focus-visible { outline: 3px solid #2f6fde;
   outline-offset: 2px; }
 """
