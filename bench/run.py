@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     how = p.add_argument_group("how")
     how.add_argument("--device", default="auto", help="cuda, cpu; default: cuda where there is one")
     how.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    how.add_argument("--compile", action="store_true", help="mgie and lgie, e2e: torch.compile what runs most")
     add_engine_flags(how)
     how.add_argument("--max-failures", type=float, default=0.01, help="share of examples that may fail (default 0.01)")
     how.add_argument("--json", action="store_true", help="one JSON object on stdout, everything else on stderr")
@@ -94,6 +95,8 @@ def plan(argv: list[str] | None = None) -> Plan:
         raise ValueError(f"{given} needs --suite: the default suite is the miniature; for real data add --suite paper")
     if args.form and args.model not in ("lgie", "mgie"):
         raise ValueError(f"--form {args.form} is for lgie and mgie; {args.model} has no forms")
+    if args.compile and (args.model not in ("mgie", "lgie") or args.form in ("fz", "ft") or args.images):
+        raise ValueError(f"--compile is for mgie and lgie, e2e; {args.model} as asked for is not compiled")
     check_numbers(args)
     suite, workers = args.suite or "mini", workers_of(args, args.device)
     staged = to_stage(suite, args.dataset, args.data_root)
@@ -106,7 +109,7 @@ def plan(argv: list[str] | None = None) -> Plan:
     form = (args.form or "e2e") if args.model in ("lgie", "mgie") else "none"
     spec = placed(ModelSettings(
         args.model, suite, args.dataset, args.setting, args.form or "e2e", args.weights, args.images, args.device,
-        args.dtype,
+        args.dtype, args.compile,
     ), workers)  # fmt: skip
     examples = dataset.examples()  # before the model, which may have to ask the Hub: a missing dataset is said at once
     model = open_model(spec, dataset)

@@ -53,6 +53,7 @@ class ModelSettings:
     images: Path | None = None  # precomputed: a folder or an index file of output images
     device: str = "auto"  # auto: cuda where there is one, else cpu
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
+    compile: bool = False  # torch.compile; moves pixels within the stated tolerance, so it is part of the run
     elsewhere: bool = False  # it runs on another machine's GPU: this one need not have one
 
 

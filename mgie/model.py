@@ -64,7 +64,7 @@ class EndToEnd:
             has = "has eyes: it is MGIE" if not eyes else "has no eyes: it is LGIE"
             raise ValueError(f"{self.folder} was asked for {spec.name}, but its LLM {has}")
         self.preset, self.scheduler, self.form = read_preset(self.folder, None), index["scheduler"], spec.form
-        self.where = placement(spec)
+        self.where, self.compiled = placement(spec), spec.compile
         self.defaults = EditSettings(
             guidance_scale=self.preset.guidance_scale, image_guidance_scale=self.preset.image_guidance_scale,
             num_inference_steps=self.preset.num_inference_steps,
@@ -72,7 +72,8 @@ class EndToEnd:
         self._pipeline: MGIEPipeline | None = None
 
     def fingerprint(self) -> dict[str, str]:
-        return {
+        compiled = {"compiled": "UNet and VAE decoder"} if self.compiled else {}
+        return compiled | {
             "weights": weights_hash(self.folder), "form": self.form, "preset": self.preset.name,
             "scheduler": self.scheduler, "dtype": str(self.where.dtype).removeprefix("torch."),
             "size": f"the input image's size, rounded down to multiples of {self.preset.factor}, Lanczos",
@@ -86,6 +87,8 @@ class EndToEnd:
             pipeline = MGIEPipeline.from_pretrained(self.folder, dtype=self.where.dtype)
             pipeline.progress = False
             self._pipeline = pipeline.to(self.where.device)
+            if self.compiled:
+                self._pipeline.compile()
         return self._pipeline
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
