@@ -22,7 +22,7 @@ HEAD = [
     "Suite mini: small models of the same classes on the built-in miniature. Nothing here is the paper's number, and "
     "what holds or fails here need not do so at full size.",
     "Difference: first minus second, mean over examples (and seeds), 95 % BCa interval of whole photographs; p from a "
-    "paired permutation test that flips whole photographs, two-sided, Holm-corrected within a claim and subset.",
+    "paired permutation test that flips whole photographs, two-sided; Holm within a claim, subset and metric.",
     "holds: p (Holm) below .05 in the claim's direction; contradicted: below .05 against it; not shown: neither.",
     "Pooled metrics take every example of the datasets in brackets once. L1: lower is better; CVS, CTS and CLIP-S: "
     "higher. CVS and CTS are printed x100. The judges are the miniature's own networks.",
@@ -49,7 +49,10 @@ def head(runs: Runs) -> list[str]:
     counts = "; ".join(f"mini-{d} {len(rows)} examples on {len({e.group for e in rows})} photographs, "
                        f"{sum(runs.ambiguous(d, e.id) for e in rows)} ambiguous" for d, rows in runs.examples.items())
     seeds = "1 seed" if runs.options.seeds == 1 else f"{runs.options.seeds} seeds"
-    missing = [f"Not run: {' '.join(key)}: {why}" for key, why in sorted(runs.reasons.items())]
+    where: dict[str, list[str]] = {}
+    for (dataset, model, form), why in sorted(runs.reasons.items()):
+        where.setdefault(why, []).append(f"{model} {form} on mini-{dataset}")
+    missing = [f"Not run: {', '.join(names)}: {why}" for why, names in where.items()]
     lines = [f"Data, split {runs.options.split}, {seeds}: {counts}.", *HEAD, *missing]
     return ["# The paper's claims, tested on the miniature", "", *(f"- {line}" for line in lines)]
 

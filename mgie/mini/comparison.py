@@ -96,11 +96,11 @@ def extremes(runs: Runs, path: Path) -> list[tuple[str, str, str, float]]:
                 for m in EDITORS:
                     others = [l1[o][e.id] for o in EDITORS if o != m]
                     margins[m].append((l1[m][e.id] - sum(others) / len(others), dataset, e))
-    strips, shown = [], []
+    strips, shown, used = [], [], set()
     for model, rows in margins.items():
         rows.sort(key=lambda row: (row[0], row[2].id))
-        for kind, some in (("gains", distinct(rows)), ("loses", distinct(rows[::-1]))):
-            for margin, dataset, e in some:
+        for kind, ranked in (("gains", rows), ("loses", rows[::-1])):
+            for margin, dataset, e in distinct(ranked, used):
                 note = f"{SPELLED[model]} {kind}: L1 {margin:+.3f} against the mean of the other two ({e.id})"
                 strips.append(strip(runs, dataset, e, note))
                 shown.append((model, kind, e.id, margin))
@@ -109,14 +109,14 @@ def extremes(runs: Runs, path: Path) -> list[tuple[str, str, str, float]]:
     return shown
 
 
-def distinct(rows: Sequence[tuple[float, str, Example]]) -> list[tuple[float, str, Example]]:
-    """The first ones on different photographs."""
-    found: dict[str, tuple[float, str, Example]] = {}
+def distinct(rows: Sequence[tuple[float, str, Example]], used: set[str]) -> list[tuple[float, str, Example]]:
+    """The first MOST on photographs not used yet, which are then added to used."""
+    found = []
     for row in rows:
-        found.setdefault(row[2].group, row)
-        if len(found) == MOST:
-            break
-    return list(found.values())
+        if len(found) < MOST and row[2].group not in used:
+            found.append(row)
+            used.add(row[2].group)
+    return found
 
 
 def save(strips: Sequence[Strip], names: Sequence[str], title: str, path: Path, columns: int = 2) -> None:

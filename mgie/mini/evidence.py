@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench.cells import BENCHMARKS, Cell, Options, make_weights, run_cells
+from bench.cells import BENCHMARKS, Cell, Options, Result, make_weights, run_cells
 from bench.datasets.mini import Mini
 from bench.images import load, load_mask, resize
 from bench.records import Edit, Example, Score
@@ -43,13 +43,16 @@ class Runs:
         if "ma5k" in self.datasets:
             cells += [Cell("mini", "ma5k", m, "fine-tuned", "none" if m == "inspix2pix" else "e2e") for m in EDITORS]
         make_weights([c for c in cells if c.setting == "zero-shot"], self.options)
-        for cell, folder, reason in run_cells(cells, self.options):
+        self.take(run_cells(cells, self.options))
+        return self
+
+    def take(self, results: Iterable[Result]) -> None:
+        for cell, folder, reason in results:
             key = cell.dataset, cell.model, cell.form if cell.setting == "zero-shot" else "tuned"
             if reason:
                 self.reasons[key] = reason
             else:
                 self.folders[key] = RunFolder(folder)
-        return self
 
     @cached_property
     def worlds(self) -> dict[str, Mini]:

@@ -41,6 +41,7 @@ class Recipe:
     ema: float = 0.98
     seed: int = 0
     pairs: int = 1500  # of the train split, evenly over it
+    ins_weight: float = 1.0  # of L_ins
     version: int = 1  # raised when the code makes others of the same numbers
 
 

@@ -28,8 +28,12 @@ EVERY = 50  # steps between checkpoints
 AT_ONCE = 64  # instructions answered in one pass
 
 
-def tune(spec: ModelSettings, start: dict[str, Path], folder: Path, data_root: Path, recipe: Recipe) -> dict:
-    """folder becomes the model's; returns what it was made of. ValueError: another process is training it."""
+def tune(spec: ModelSettings, start: dict[str, Path], folder: Path, data_root: Path, recipe: Recipe,
+         stored: Path | None = None) -> dict:  # fmt: skip
+    """folder becomes the model's; returns what it was made of. ValueError: another process is training it.
+
+    stored: where what is frozen is kept for several trainings; None: in folder, until this one is done.
+    """
     import torch
     from accelerate import Accelerator
 
@@ -46,7 +50,7 @@ def tune(spec: ModelSettings, start: dict[str, Path], folder: Path, data_root: P
         kind = (spec.name, spec.form)
         trainee = starts.load(start["start"], kind, None)
         pairs, dataset = pairs_of(spec, start, folder, data_root, recipe)
-        data = training_set(pairs, trainee, folder / ".stored")
+        data = training_set(pairs, trainee, stored or folder / ".stored")
         speed_up(trainee.model)
         train_from(trainee, data, settings_of(recipe), folder, accelerator, f"mini {folder.name}")
         losses = [float(row["l_edit"]) for row in read(folder / "train.csv")]
@@ -67,7 +71,8 @@ def settings_of(recipe: Recipe) -> object:
 
     return LoopSettings(
         steps=recipe.steps, batch_size=recipe.batch_size, lr_mllm=recipe.lr_mllm, lr_diffusion=recipe.lr_diffusion,
-        schedule=recipe.schedule, warmup=recipe.warmup, ema=recipe.ema, seed=recipe.seed, precision="bf16",
+        schedule=recipe.schedule, warmup=recipe.warmup, ema=recipe.ema, seed=recipe.seed,
+        ins_weight=recipe.ins_weight, precision="bf16",
         micro_batch=recipe.batch_size, checkpoint_every=EVERY, log_every=EVERY)  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Paired tests and single figures of the miniature's claims, as rows: effect, interval, p, n, groups, verdict.
 
 Difference: first minus second over the examples both have, 95 % BCa interval of whole groups; p from a permutation test
-that flips whole groups, Holm-corrected within a claim and subset. The verdict follows from these alone.
+that flips whole groups, Holm-corrected within a claim, subset and metric. The verdict follows from these alone.
 """
 
 from collections import defaultdict
@@ -16,6 +16,8 @@ from bench.records import Score
 from bench.stats import bca_interval, holm, paired_test, summarise
 
 LEVEL = 0.05
+CLAIM, CHECK = ("holds", "contradicted", "not shown"), ("better", "worse", "no difference shown")
+CHECKS = ("MagicBrush", "ablation")  # nobody claims that the first is better
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Test:
     p_holm: float | None
     n: int
     groups: int
-    verdict: str  # holds, contradicted, not shown, not run
+    verdict: str  # of a claim: holds, contradicted, not shown; of a check: better, worse, no difference; or not run
     method: str
     reason: str
 
@@ -82,20 +84,21 @@ def by_example(scores: Sequence[Score]) -> dict[str, tuple[str, float]]:
 
 
 def judged(tests: Sequence[Test]) -> list[Test]:
-    """With Holm's p and the verdict, within each claim and subset."""
+    """With Holm's p and the verdict, within each claim, subset and metric."""
     found = list(tests)
-    for key in dict.fromkeys((t.claim, t.subset) for t in found):
-        places = [i for i, t in enumerate(found) if (t.claim, t.subset) == key and t.p is not None]
+    for key in dict.fromkeys((t.claim, t.subset, t.metric) for t in found):
+        places = [i for i, t in enumerate(found) if (t.claim, t.subset, t.metric) == key and t.p is not None]
         for i, p in zip(places, holm([found[i].p for i in places]), strict=True):
             found[i] = replace(found[i], p_holm=p, verdict=verdict(found[i], p))
     return found
 
 
 def verdict(t: Test, p: float) -> str:
+    better, worse, neither = CHECK if t.claim in CHECKS else CLAIM
     if p >= LEVEL:
-        return "not shown"
+        return neither
     lower = t.metric.split()[0] in LOWER_IS_BETTER
-    return "holds" if (t.difference < 0) == lower else "contradicted"
+    return better if (t.difference < 0) == lower else worse
 
 
 def ratio(what: str, who: str, scores: Sequence[Score], of: Sequence[Score], limit: float | None,
