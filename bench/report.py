@@ -10,6 +10,7 @@ LaTeX tables in one document). Exit codes: 0 done, 2 wrong use.
 
 import argparse
 import csv
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,10 +84,11 @@ def human(asked: Asked) -> list[str]:
         return [*lines, "Not run: nobody has voted; `python -m bench.human serve` collects votes, "
                 "`python -m bench.human report` writes these figures.", ""]  # fmt: skip
     texts = [path for path in found if path.suffix == ".md"]
-    for path in texts:
-        kept = [line for line in path.read_text("utf-8").split("\n") if not line.startswith("![")]
-        lines += [line.lstrip("#").strip() if line.startswith("#") else line for line in kept]
-    for path in (p for p in found if p.suffix == ".png"):
+    for path in texts:  # without its own title; its links are beside it, one folder down
+        body = path.read_text("utf-8").split("\n")[1:]
+        linked = [re.sub(r"\]\((?![a-z]+:|[#/])", "](human/", line) for line in body]
+        lines += [f"##{line}" if line.startswith("## ") else line for line in linked]
+    for path in (p for p in found if p.suffix == ".png" and f"(human/{p.name})" not in "\n".join(lines)):
         lines += ["", f"![{title}: plot {path.stem}](human/{path.name})", ""]
     tables = [path for path in found if path.suffix == ".csv"]
     for path in tables if not texts else ():
