@@ -40,3 +40,23 @@ def test_a_compiled_pipeline_gives_the_same_images():
     pipe.compile(backend="aot_eager")
     with torch._dynamo.config.patch(error_on_recompile=False):
         assert apart(edit(pipe), expected) <= WITHIN
+
+
+def test_a_compiled_run_is_a_run_of_its_own(tmp_path):
+    from bench.settings import ModelSettings
+    from mgie.model import MGIE
+
+    tiny.build().save_pretrained(tmp_path / "mgie-e2e")
+    plain, compiled = (
+        MGIE(ModelSettings("mgie", "paper", "ma5k", weights=tmp_path, device="cpu", compile=c)) for c in (False, True)
+    )
+    assert "compiled" not in plain.fingerprint()
+    assert compiled.fingerprint() == {"compiled": "UNet and VAE decoder"} | plain.fingerprint()
+
+
+def test_compiling_what_is_not_compiled_is_refused(capsys):
+    from bench.run import main
+
+    for model in (["identity"], ["mgie", "--form", "fz"]):
+        assert main(["--dataset", "ma5k", "--compile", "--model", *model]) == 2
+        assert "--compile is for mgie and lgie, e2e" in capsys.readouterr().err

@@ -1,0 +1,96 @@
+"""Start-up and overhead: what a user waits for that is no model's work.
+
+    python benchmarks/startup.py                 writes benchmarks/startup.csv
+    python benchmarks/startup.py --only help,example
+
+help: `python -m bench.run --help`, aimed at under .5 s. table: `make table1`'s command with every cell finished, aimed
+at under 5 s (what is not finished is run first, untimed). example: processor time of one more example of
+`bench.run --model identity --metrics l1` on 128 px files, from the difference of two runs of other sizes, less the
+model's own seconds; aimed at under 3 ms. Medians of --runs; processor times beside wall times, since other processes on
+the machine disturb the latter.
+"""
+
+import argparse
+import csv
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.sessions import device_name
+
+AIMS = {"help": 0.5, "table": 5.0, "example": 0.003}  # seconds
+SIZES = (100, 400)  # examples
+
+
+def run(argv: list[str]) -> tuple[float, float, str]:
+    """Wall seconds, processor seconds of the child, its stdout. Raises CalledProcessError."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    out = subprocess.run([sys.executable, *argv], check=True, capture_output=True, text=True)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, out.stdout
+
+
+def command(argv: list[str], runs: int, warm_up: bool) -> tuple[float, float]:
+    """Medians of wall and processor seconds."""
+    if warm_up:
+        run(argv)
+    walls, processors, _ = zip(*(run(argv) for _ in range(runs)), strict=True)
+    return statistics.median(walls), statistics.median(processors)
+
+
+def an_example(runs: int) -> tuple[float, float]:
+    """Seconds one more example costs, wall and processor, without what the model took of it."""
+    from many_examples import draw
+
+    walls, processors = [], []
+    for _ in range(runs):
+        found = []
+        for examples in SIZES:
+            with tempfile.TemporaryDirectory() as scratch:
+                draw(Path(scratch) / "data", examples)
+                argv = ["-m", "bench.run", "--suite", "paper", "--dataset", "ma5k", "--model", "identity", "--json"]
+                argv += ["--metrics", "l1", "--data-root", f"{scratch}/data", "--out", f"{scratch}/runs"]
+                wall, processor, out = run(argv)
+                edits = (Path(json.loads(out)["run"]) / "edits.jsonl").read_text().splitlines()
+                model = sum(sum(json.loads(line)["seconds"].values()) for line in edits)
+                found.append((wall - model, processor - model))
+        more = SIZES[1] - SIZES[0]
+        walls.append((found[1][0] - found[0][0]) / more)
+        processors.append((found[1][1] - found[0][1]) / more)
+    return statistics.median(walls), statistics.median(processors)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--runs", type=int, default=5)
+    p.add_argument("--only", default=",".join(AIMS))
+    args = p.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for what in args.only.split(","):
+            if what == "help":
+                wall, processor = command(["-m", "bench.run", "--help"], args.runs, True)
+            elif what == "table":
+                wall, processor = command(["-m", "bench.tables", "1", "--results", scratch], args.runs, True)
+            else:
+                wall, processor = an_example(args.runs)
+            rows.append({
+                "what": what, "wall_s": round(wall, 4), "processor_s": round(processor, 4), "aim_s": AIMS[what],
+                "runs": args.runs, "threads": 1, "device": device_name("cpu"),
+            })  # fmt: skip
+            print(f"{what}: {wall:.4f} s, processor {processor:.4f} s; aimed at under {AIMS[what]} s")
+    with open(Path(__file__).with_suffix(".csv"), "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
