@@ -33,6 +33,9 @@ FIGURES = {3: ("Figure 3: trade-off by image_guidance_scale", "make tradeoff", "
 AUTHORS_ONLY = {2: "suite published holds one output of each model, not fine-tuned ones",
                 3: "suite published holds one output of each model, not one a form",
                 4: "the output images were given: nothing was timed"}  # fmt: skip
+MINIATURE = {"claims": ("The paper's claims, tested on the miniature", "edits side by side"),
+             "ablations": ("Ablations: without L_ins, with fewer visual tokens", "bars, one a variant")}  # fmt: skip
+WHOLE = ("table4", *MINIATURE)  # of no split: one file a suite
 CELLS = 60  # rows of a CSV that are printed
 
 
@@ -57,22 +60,22 @@ class Asked:
 
 def section(asked: Asked, name: str, title: str, make: str, alt: str, absent: str = "") -> list[str]:
     """One table or figure as its command wrote it: its Markdown, its plot, and where its numbers are."""
-    text = asked.file(name, ".md")
+    stem = f"{name}{'' if name in WHOLE else asked.suffix}"
+    text, plot = asked.folder / f"{stem}.md", asked.folder / f"{stem}.png"
     if not text.is_file():
         why = absent or f"not run: {make} makes it"
         return [f"### {title}", "", f"{why[0].upper()}{why[1:]}.", ""]
     body = text.read_text("utf-8").split("\n")[1:]  # without its own title
-    lines = [f"### {title}", ""]
-    plot = asked.file(name, ".png")
-    tested = next((i for i, line in enumerate(body) if line.startswith("## ")), len(body))
-    lines += body[:tested] + ([f"![{title}: {alt}]({plot.name})", ""] if plot.is_file() else [])
+    tested = next((i for i, line in enumerate(body) if line.startswith("## Between")), len(body))
+    lines = [f"### {title}", ""] + [f"##{line}" if line.startswith("## ") else line for line in body[:tested]]
+    if plot.is_file() and f"({plot.name})" not in "\n".join(body):
+        lines += [f"![{title}: {alt}]({plot.name})", ""]
     if tested < len(body):
         lines += ["<details>", f"<summary>{body[tested].removeprefix('## ')}: paired tests</summary>", ""]
         lines += [*body[tested + 1 :], "", "</details>", ""]
-    files = [asked.file(name, ".csv"), asked.folder / f"{name}{asked.suffix}-tests.csv", asked.file(name, ".tex"),
-             asked.file(name, ".svg")]  # fmt: skip
+    files = [asked.folder / f"{stem}{ending}" for ending in (".csv", "-tests.csv", "-figures.csv", ".tex", ".svg")]
     links = ", ".join(f"[{path.name}]({path.name})" for path in files if path.is_file())
-    return [*lines, *([f"Numbers: {links}", ""] if links else [])]
+    return [*lines, *(["", f"Numbers: {links}", ""] if links else [])]
 
 
 def human(asked: Asked) -> list[str]:
@@ -125,7 +128,8 @@ def read(path: Path) -> list[dict[str, str]]:
 def rows_of(asked: Asked) -> dict[str, list[dict[str, str]]]:
     """The CSV rows of every table and figure that is there, by its title up to the colon."""
     names = {f"table{n}": title for n, title in TABLES.items()} | {f"figure{n}": f[0] for n, f in FIGURES.items()}
-    found = {title.partition(":")[0]: read(asked.file(name, ".csv")) for name, title in names.items()}
+    found = {title.partition(":")[0]: read(asked.folder / f"{name}{'' if name in WHOLE else asked.suffix}.csv")
+             for name, title in names.items()}  # fmt: skip
     return {title: rows for title, rows in found.items() if rows}
 
 
@@ -191,6 +195,10 @@ def markdown(asked: Asked) -> str:
     for n, (title, make, alt) in FIGURES.items():
         lines += section(asked, f"figure{n}", title, make, alt)
     lines += human(asked) + gallery(asked)
+    if asked.suite == "mini":
+        lines += ["## Only on the miniature", ""]
+        for name, (title, alt) in MINIATURE.items():
+            lines += section(asked, name, title, f"make {name}", alt)
     lines += ["## Deviations from the paper", "", *deviations(asked, rows), "", *runs_part(asked, rows)]
     heads = [line for line in lines if line.startswith(("## ", "### "))]
     contents = [f"{'  ' * line.startswith('### ')}- [{t}](#{slug(t)})" for line in heads if (t := line.lstrip("# "))]
@@ -204,10 +212,11 @@ def markdown(asked: Asked) -> str:
 def latex(asked: Asked) -> str:
     """One document that reads the tables' own files; pdflatex in results/<suite>/ compiles it."""
     names = [f"table{n}" for n in TABLES] + [f"figure{n}" for n in FIGURES]
-    found = [path.stem for name in names if (path := asked.file(name, ".tex")).is_file()]
+    stems = [name if name in WHOLE else f"{name}{asked.suffix}" for name in names]
+    found = [stem for stem in stems if (asked.folder / f"{stem}.tex").is_file()]
     head = [r"\documentclass{article}", r"\usepackage{booktabs}", r"\usepackage{graphicx}",
             r"\usepackage[margin=1.5cm,landscape]{geometry}", r"\begin{document}"]  # fmt: skip
-    return "\n".join([*head, *(rf"\input{{{name}}}" for name in found), r"\end{document}"]) + "\n"
+    return "\n".join([*head, *(rf"\input{{{stem}}}" for stem in found), r"\end{document}"]) + "\n"
 
 
 def parser() -> argparse.ArgumentParser:

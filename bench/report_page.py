@@ -29,7 +29,7 @@ def html(markdown: str, title: str, folder: Path) -> str:
         elif token.type == "td_open" and max(map(len, re.split("<br>", tokens[place + 1].content))) > WORDS:
             token.attrSet("class", "words")
         for child in token.children or ():
-            if child.type == "image":
+            if child.type == "image" and (folder / str(child.attrGet("src"))).is_file():
                 child.attrSet("src", inlined(folder / str(child.attrGet("src"))))
     body = reader.renderer.render(tokens, reader.options, {})
     body = body.replace("<table>", '<div class="scroll" tabindex="0" role="region" aria-label="table"><table>')
