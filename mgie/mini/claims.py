@@ -180,11 +180,11 @@ def right(runs: "Runs") -> "list[Figure]":
             continue
         chance, low, high = chance_interval(families)
         macro, n = sum(f.share for f in families) / len(families), sum(f.n for f in families)
-        said = f"chance {chance:.3f}, 95 % of guesses in [{low:.3f}, {high:.3f}]"
+        said = f"{len(families)} families; chance {chance:.3f}, 95 % of guesses in [{low:.3f}, {high:.3f}]"
         target, met = ("at least 0.8", macro >= 0.8) if model == "mgie" else ("within chance", low <= macro <= high)
         figures.append(Figure("right expressive instructions, macro over ambiguous families", SPELLED[model], macro,
-                              None, None, n, len(families), target, yes(met), said))  # fmt: skip
-        figures += [Figure(f"right expressive instructions: {f.family}", SPELLED[model], f.share, None, None, f.n, 1,
+                              None, None, n, 0, target, yes(met), said))  # fmt: skip
+        figures += [Figure(f"right expressive instructions: {f.family}", SPELLED[model], f.share, None, None, f.n, 0,
                            "", "", f"chance {f.chance:.3f}") for f in families]  # fmt: skip
     return figures
 

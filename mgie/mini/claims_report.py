@@ -118,7 +118,7 @@ def reached(figures: Sequence[Figure]) -> list[str]:
     said = "95 % interval of whole photographs; a ratio is a sum over a sum on the examples both have."
     lines = ["", "## Figures to reach", "", said, ""]
     rows = [[f.what, f.who, *value_of(f), f.target, f.reached, f.note] for f in figures]
-    header = ["Figure", "Of", "Value", "n", "Target", "Reached", "Note"]
+    header = ["Figure", "Of", "Value", "n (in groups)", "Target", "Reached", "Note"]
     return lines + markdown_table(header, rows, 2)
 
 
@@ -126,7 +126,7 @@ def value_of(f: Figure) -> tuple[str, str]:
     if f.value is None:
         return "not run", ""
     interval = "" if f.low is None else f" [{f.low:.3f}, {f.high:.3f}]"
-    return f"{f.value:.3f}{interval}", f"{f.n} in {f.groups}"
+    return f"{f.value:.3f}{interval}", f"{f.n} in {f.groups}" if f.groups else str(f.n)
 
 
 def pictured(pictures: dict[str, Path], examples: Path | None) -> list[str]:

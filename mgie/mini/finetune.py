@@ -34,8 +34,8 @@ class Recipe:
 
     steps: int = 240
     batch_size: int = 32
-    lr_mllm: float = 2e-4
-    lr_diffusion: float = 4e-4
+    lr_mllm: float = 3e-4
+    lr_diffusion: float = 6e-4
     schedule: str = "cosine"
     warmup: float = 0.05
     ema: float = 0.98

@@ -51,7 +51,7 @@ class Figure:
     low: float | None
     high: float | None
     n: int
-    groups: int
+    groups: int  # 0: no interval was made, none are counted
     target: str  # empty: none was set
     reached: str  # yes, no, or empty
     note: str
