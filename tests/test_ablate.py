@@ -6,7 +6,6 @@ import pytest
 import tiny
 import torch
 from PIL import Image
-from tiny_diffusers import instruct_pix2pix
 
 from bench import weights
 from mgie.batches import MLLMRows
@@ -22,8 +21,9 @@ from mgie.visual_tokens import VISUAL_TOKENS, slice_is_settled, visual_slice
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("weights")
-    tiny.build(eyes=True).save_pretrained(root / "mgie-e2e")
-    instruct_pix2pix(root / "inspix2pix")
+    pipe = tiny.build(eyes=True)
+    pipe.save_pretrained(root / "mgie-e2e")
+    pipe.unet.save_pretrained(root / "inspix2pix" / "unet")
     return root
 
 
