@@ -321,11 +321,12 @@ def magicbrush_facts(root: Path, data_root: Path) -> list[Fact]:
         ]
         if (folder / "edit_sessions.json").is_file():
             listed = read_json(folder / "edit_sessions.json", dict, magicbrush.SOURCE, root)
-            same = {k: len(v) for k, v in listed.items()} == dict(sessions)
+            same = {k: isinstance(v, list) and len(v) for k, v in listed.items()} == dict(sessions)
             facts.append(Fact("edit_sessions.json has the same turns", split, "yes" if same else "no"))
         for kind in ("global", "local"):
             captions = folder / f"{kind}_descriptions.json"
             known = read_json(captions, dict, magicbrush.SOURCE, root) if captions.is_file() else {}
+            known = {img_id: named for img_id, named in known.items() if isinstance(named, dict)}
             lacking = sum(not known.get(turn.img_id, {}).get(turn.goal_name) for turn in read)
             facts.append(Fact(f"turns without a {kind} goal caption", split, lacking))
     return facts + leak_facts(splits, plain_pair, lambda name: name.split("-")[0])

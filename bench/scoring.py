@@ -4,6 +4,7 @@ Pairs are scored in fixed chunks, a chunk's missing metrics together, so that ea
 and a run that was interrupted ends in the same bytes. Images are decoded ahead in worker threads.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,11 +19,11 @@ from bench.settings import EditSettings, MetricSettings
 
 DECODING_THREADS = 2
 # Reasons that may not hold any more when the same command is given again: those scores are made anew.
-NOT_EDITED, UNREADABLE = "not edited: ", "unreadable: "
+NOT_EDITED, UNREADABLE, OUT_OF_MEMORY = "not edited: ", "unreadable: ", "out of memory: "
 
 
 class ChangedImages(RuntimeError):
-    """Output images that are no longer what was written; `.edits` names them by (seed, example id)."""
+    """Output images that are no longer what was written, or gone; `.edits` names them by (seed, example id)."""
 
     def __init__(self, edits: list[tuple[int, str]]) -> None:
         super().__init__(f"{len(edits)} output images changed since they were written, first: {edits[0][1]}")
@@ -80,13 +81,17 @@ def score_all(
             pairs = ahead.result() if ahead else decode(chunk, run, folder, edits, metrics)
             rest = chunks[place + 1 : place + 2]
             ahead = pool.submit(decode, *rest, run, folder, edits, metrics) if rest else None
-            changed = [(chunk.seed, p.edit.example_id) for p in pairs if p.changed]
+            lost = {p.example.id for p in pairs if p.edit is None and (chunk.seed, p.example.id) not in reasons}
+            changed = [(chunk.seed, p.example.id) for p in pairs if p.changed or p.example.id in lost]
             if changed:
                 raise ChangedImages(changed)
             new = score_chunk(chunk, pairs, metrics, reasons, run.edit)
             folder.append("scores.jsonl", new)
             scores |= {(s.seed, s.example_id, s.metric): s for s in new}
             found += [failure(p.example, chunk.seed, next(iter(p.broken.values())), "score") for p in pairs if p.broken]
+            by_id = {e.id: e for e in chunk.examples}
+            short = {s.example_id: s.reason for s in new if s.reason.startswith(OUT_OF_MEMORY)}
+            found += [failure(by_id[i], chunk.seed, reason, "score") for i, reason in short.items()]
             tick(len(chunk.examples))
     order = {e.id: place for place, e in enumerate(run.examples)}
     rank = {name: place for place, name in enumerate(METRICS)}
@@ -107,7 +112,7 @@ def missing_chunks(
                     score = scores.get((seed, e.id, name))
                     if score is None or score.protocol != protocol:
                         return False
-                    if score.reason.startswith(UNREADABLE):
+                    if score.reason.startswith((UNREADABLE, OUT_OF_MEMORY)):
                         return False
                     if score.reason.startswith(NOT_EDITED) and (seed, e.id) in edits:
                         return False
@@ -159,6 +164,21 @@ def opened(
     return Opened(example, edit, Pair(example, output, goal, source), broken, changed)
 
 
+def values_of(metric: object, pairs: list) -> list:
+    """The metric's answers. Out of memory, the chunk is halved until one pair is left, which then has no value."""
+    from bench.metrics.pairs import Value
+
+    try:
+        return metric(pairs) if pairs else []
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", str(error)):
+            raise
+        if len(pairs) == 1:
+            return [Value(None, f"{OUT_OF_MEMORY}{(str(error).splitlines() or [''])[0][:200]}")]
+    middle = len(pairs) // 2
+    return values_of(metric, pairs[:middle]) + values_of(metric, pairs[middle:])
+
+
 def score_chunk(
     chunk: Chunk, opened: list[Opened], metrics: dict[str, object], reasons: dict, settings: EditSettings
 ) -> list[Score]:
@@ -176,7 +196,7 @@ def score_chunk(
                 values[o.example.id] = (None, f"no {lacking[0].replace('_', ' ')}")
             else:
                 ready.append(o.pair)
-        for pair, value in zip(ready, metric(ready) if ready else [], strict=True):
+        for pair, value in zip(ready, values_of(metric, ready), strict=True):
             values[pair.example.id] = (None if value.value is None else float(value.value), value.reason)
         rows += [
             Score(o.example.id, o.example.group, chunk.seed, name, *values[o.example.id], protocol) for o in opened

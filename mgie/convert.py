@@ -71,8 +71,10 @@ def convert(
         if out.exists():
             out.rmdir()
         os.replace(partial, out)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if type(error).__name__ == "SafetensorError":  # its own class for a full disk too
+            raise OSError(f"{out} could not be written: {error}") from error
         raise
     return record
 

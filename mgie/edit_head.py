@@ -67,8 +67,8 @@ class EditHead(nn.Module):
             raise FileNotFoundError(f"no {CONFIG} in {folder}; the folder is incomplete, make it again")
         with naming(folder):
             head, state = cls(**read_json(folder / CONFIG)), read_safetensors(folder / WEIGHTS)
-        dtypes = {weight.dtype for weight in state.values()}
-        load_exactly(head.to(dtype or (dtypes.pop() if len(dtypes) == 1 else None)), state)
+            dtypes = {weight.dtype for weight in state.values()}
+            load_exactly(head.to(dtype or (dtypes.pop() if len(dtypes) == 1 else None)), state)
         return head.eval()
 
 

@@ -56,11 +56,19 @@ def read(path: Path) -> list[dict[str, str]]:
     """The whole rows of a train.csv; a last line that a kill has cut is left out."""
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a table ({error}); remove it and start again") from error
     if rows and tuple(rows[0]) != COLUMNS:
         raise ValueError(f"{path}: columns are {list(rows[0])}, expected {list(COLUMNS)}; another program's file?")
-    return [row for row in rows if None not in row.values()]
+    rows = [row for row in rows if None not in row.values()]
+    odd = [row["step"] for row in rows if not row["step"].isascii() or not row["step"].isdigit()]
+    if odd or any(None in row for row in rows):
+        found = f"a step is {odd[0]!r:.40}" if odd else "a row has more columns than the head"
+        raise ValueError(f"{path}: {found}; it was changed by hand: remove it and start again")
+    return rows
 
 
 def plot(path: Path, picture: Path, title: str) -> None:

@@ -295,27 +295,39 @@ def read_network(folder: Path, dice: random.Random) -> None:
     read(folder / name)
 
 
-TRAINING = {"steps": 1, "batch_size": 2, "micro_batch": 2, "ema": 0.9}
-
-
 def draw_training(folder: Path) -> None:
-    from training_runs import draw_pairs, tiny_start, train
+    import torch
 
-    data, start = draw_pairs(folder / "data"), tiny_start(folder / "start")
-    train(folder / "run", start, data, **TRAINING)
+    from mgie.checkpoint import save_tensors
+    from mgie.train_log import COLUMNS
+
+    for name in ("trained", "optimizer", "ema"):
+        save_tensors({"a.weight": torch.ones(3), "b.weight": torch.zeros(2)}, trainer_of(folder, name))
+    row = ["1", "6.5", "0.7", "7.2", "0.0001", "0.0001", "1.5", "3.00", "900"]
+    (folder / "train.csv").write_text(",".join(COLUMNS) + "\r\n" + (",".join(row) + "\r\n") * 3)
+
+
+def trainer_of(folder: Path, name: str) -> Path:
+    place = folder / ".checkpoints" / "step-000003" / "trainer"
+    place.mkdir(parents=True, exist_ok=True)
+    return place / f"{name}.safetensors"
 
 
 def read_trained(folder: Path, dice: random.Random) -> None:
-    """The command that continues a run: it has nothing to do but to read its checkpoint back."""
-    from training_runs import train
+    """What continuing a run reads back before its first step."""
+    from mgie.checkpoint import checkpoints, load_tensors
+    from mgie.train_log import TrainLog
 
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        train(folder / "run", folder / "start", folder / "data", **TRAINING)
+    TrainLog(folder / "train.csv", 3).close()
+    for _, found in checkpoints(folder):
+        for path in sorted((found / "trainer").iterdir()):
+            load_tensors(path)
 
 
 HUB = ("magicbrush/from-hub",)
-OFFICIAL = ("LLaVA's", "the vision tower's", "unet/config.json", "vae/config.json", "scheduler_config.json", "the UNet's",
-            "the config files give", "mllm.pt has no", "has no unet/", "has no vae/", "has no scheduler/")  # fmt: skip
+OFFICIAL = ("LLaVA's", "the vision tower's", "unet/config.json", "vae/config.json", "scheduler_config.json",
+            "the UNet's", "the config files give", "mllm.pt has no", "has no unet/", "has no vae/",
+            "has no scheduler/")  # fmt: skip
 TARGETS = [
     *(Target(name, lambda folder, name=name: getattr(drawn, f"draw_{name}")(folder / name), (f"{name}/**/*.json",),
              partial(read_dataset, name), 6) for name in SPLITS),
@@ -338,7 +350,7 @@ TARGETS = [
     Target("official-safetensors", partial(draw_official, ".safetensors"),
            ("llava/*", "llava/tower/*", "instruct-pix2pix/*/*.json"), read_official, 2, OFFICIAL),
     Target("networks", draw_network, ("*",), read_network, 6),
-    Target("training-run", draw_training, ("run/.checkpoints/*/trainer/*", "run/train.csv"), read_trained, 1),
+    Target("training-run", draw_training, (".checkpoints/*/trainer/*", "train.csv"), read_trained, 4),
 ]  # fmt: skip
 
 

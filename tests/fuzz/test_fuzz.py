@@ -1,4 +1,4 @@
-"""The fuzzer sees what it is there to see, and a few damaged inputs of each format pass; `make fuzz` tries thousands."""
+"""The fuzzer sees what it is there for, and a few damaged inputs of each format pass; `make fuzz` tries thousands."""
 
 import random
 import subprocess
