@@ -63,8 +63,6 @@ class Timed:
         self.pipe = self.pipeline()
         for part in self.modules.values():
             part.requires_grad_(False)  # as in use; torch's counter of operations trips over weights that might learn
-        if asked.compile:
-            self.compile()
 
     def generators(self) -> "list[torch.Generator]":
         import torch
@@ -105,8 +103,10 @@ class TimedMGIE(Timed):
         head, unet, vae = parts
         return MGIEPipeline(mllm, tokenizer, processor, head, embeddings, unet, vae, preset.sampler(), preset)
 
-    def compile(self) -> None:
-        self.pipe.compile()
+    @property
+    def hooked(self) -> "dict[str, nn.Module]":
+        """The parts whose seconds the pipeline does not tell itself."""
+        return {"tower": self.modules["tower"]} if "tower" in self.modules else {}
 
     @property
     def modules(self) -> "dict[str, nn.Module]":
@@ -164,8 +164,9 @@ class TimedInsPix2Pix(Timed):
             requires_safety_checker=False,
         )  # fmt: skip
 
-    def compile(self) -> None:
-        self.pipe.unet.compile()
+    @property
+    def hooked(self) -> "dict[str, nn.Module]":
+        return self.modules
 
     @property
     def modules(self) -> "dict[str, nn.Module]":

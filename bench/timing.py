@@ -45,6 +45,7 @@ class Row:
     dtype: str
     compiled: bool
     device: str
+    on_gpu: bool
     clock: str
     threads: int
     runs: int
@@ -111,6 +112,8 @@ def rows_asked(args: argparse.Namespace, device: str) -> "list[Asked]":
     for flag, value, least in (("--runs", args.runs, LEAST_RUNS), ("--tokens", args.tokens, 1), ("--steps", steps, 1)):
         if value is not None and value < least:
             raise ValueError(f"{flag} {value}: it must be at least {least}")
+    if args.compile and "inspix2pix" in models:
+        raise ValueError("--compile is for lgie and mgie; inspix2pix is diffusers' own: give --model lgie,mgie")
     if args.weights and args.random_weights:
         raise ValueError("--weights and --random-weights: give one of them")
     random = args.random_weights or (preset == "7b" and not args.weights)
@@ -152,7 +155,7 @@ def suite_of(preset: str) -> str:
 
 
 def time_one(asked: "Asked", device: str, name: str, threads: int) -> Row:
-    """One warm-up, one call in which operations are counted, then the timed ones."""
+    """One call in which operations are counted, one to warm up, then the timed ones."""
     import torch
 
     from bench.stopwatch import Stages, clock_of, count_work, peak_bytes, rates_of, timed
@@ -161,12 +164,14 @@ def time_one(asked: "Asked", device: str, name: str, threads: int) -> Row:
     if device == "cpu":
         torch.set_num_threads(threads)
     model = TIMED[asked.model](asked, device)
-    model.call()
     work = count_work(model.call, model.modules)
+    if asked.compile:
+        model.pipe.compile()
+    model.call()
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
     calls, tokens = [], []
-    with Stages(model.modules, device) as stages:
+    with Stages(model.hooked, device) as stages:
         for _ in range(asked.runs):
             (total,), called = timed(model.call, device, 1, warm_up=0)
             calls.append(by_stage(stages.seconds(), called.seconds, total) | {"total": total})
@@ -177,7 +182,7 @@ def time_one(asked: "Asked", device: str, name: str, threads: int) -> Row:
     medians = {stage: statistics.median(c.get(stage, 0.0) for c in calls) for stage in STAGES}
     return Row(
         asked.model, asked.preset, "random" if asked.random else "trained", asked.batch, model.preset.image_size,
-        asked.steps, asked.dtype, asked.compile, name, clock, threads, asked.runs, seconds,
+        asked.steps, asked.dtype, asked.compile, name, device != "cpu", clock, threads, asked.runs, seconds,
         min(c["total"] for c in calls), max(c["total"] for c in calls), round(peak / 2**20), **medians,
         tokens=float(statistics.median(tokens)) if tokens else None,
         under_32=sum(t < TOKENS for t in tokens) / len(tokens) if tokens else None,

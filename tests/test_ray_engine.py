@@ -126,14 +126,16 @@ def test_a_slice_that_kills_every_worker_ends_the_run_with_the_others_kept(pool_
     assert len(RunFolder(tmp_path / "ray").edits()) >= 3
 
 
-def test_the_command_gives_the_same_files_with_either_engine(tmp_path):
-    data = draw_ma5k(tmp_path / "data", photos=2)
-    here, flags = {**os.environ, "OMP_NUM_THREADS": "1"}, ("--engine", "ray", "--workers", "2")
-    here.pop("RAY_ADDRESS", None)
-    for out, more in (("local", ()), ("ray", flags)):
+def test_the_command_joins_the_cluster_ray_address_names_and_gives_the_local_files(cluster, tmp_path):
+    from ray._private.state import jobs
+
+    data, before = draw_ma5k(tmp_path / "data", photos=2), len(jobs())
+    here = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    for out, more in (("local", ()), ("ray", ("--engine", "ray", "--workers", "2"))):
         argv = [sys.executable, "-m", "bench.run", *command(data, tmp_path / out, *more)]
         done = subprocess.run(argv, env=here, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+    assert len(jobs()) == before + 1
     assert files_of(tmp_path / "ray") == files_of(tmp_path / "local")
     session = json.loads((folder_of(tmp_path / "ray") / "sessions.jsonl").read_text())
     assert (session["engine"], session["workers"], session["threads"]) == ("ray", 2, 1)

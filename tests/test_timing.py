@@ -28,9 +28,9 @@ def small(monkeypatch, tmp_path):
 
 def row(**changes) -> Row:
     made = Row(
-        "mgie", "7b", "random", 8, 512, 100, "bfloat16", False, "NVIDIA A100-SXM4-40GB", "1410 MHz", 1, 5, 18.45, 18.0,
-        19.0, 30_000, 0.0, 0.1, 3.0, 0.1, 0.2, 14.0, 0.9, 0.15, 32.0, 0.0, True, 500.0, 900.0, 6.0, 0.325, 0.5, 250.0,
-        1300.0,
+        "mgie", "7b", "random", 8, 512, 100, "bfloat16", False, "NVIDIA A100-SXM4-40GB", True, "1410 MHz", 1, 5, 18.45,
+        18.0, 19.0, 30_000, 0.0, 0.1, 3.0, 0.1, 0.2, 14.0, 0.9, 0.15, 32.0, 0.0, True, 500.0, 900.0, 6.0, 0.325, 0.5,
+        250.0, 1300.0,
     )  # fmt: skip
     return replace(made, **changes)
 
@@ -96,6 +96,7 @@ def test_the_paper_is_compared_only_on_an_a100_at_the_true_sizes():
     assert cells(row())[-1] == "36.9 (0.50 of it)" and "Compared with it." in notes([row()])[-1]
     for other in (row(device="NVIDIA H100 80GB HBM3"), row(preset="mini")):
         assert cells(other)[-1] == "36.9" and "not comparable" in notes([other])[-1]
+    assert "Peak memory: of the GPU." in notes([row()])[-2] and "1 thread;" in notes([row(on_gpu=False)])[0]
     unconfirmed = row(model="inspix2pix", tokens=None, under_32=None, device="NVIDIA H200")
     assert cells(unconfirmed)[-1] == "31.5†"
 
@@ -113,6 +114,7 @@ def test_the_share_under_32_tokens_is_given_where_the_model_chose_them():
     (("--runs", "4"), "--runs 4: it must be at least 5"),
     (("--tokens", "9999"), "over the 320 tokens the model reads"),
     (("--weights", "w"), "give one of them"),
+    (("--compile",), "--compile is for lgie and mgie"),
 ])  # fmt: skip
 def test_wrong_use_is_one_line_and_exit_2(small, capsys, flags, said):
     assert main([*small, *flags]) == 2
