@@ -103,7 +103,7 @@ def load_tensors(path: Path) -> dict[str, "Tensor"]:
 
     try:
         return load_file(path)
-    except (SafetensorError, FileNotFoundError) as error:
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: damaged checkpoint ({error}); delete {path.parents[1]} and start again: "
                          "the one before it is used") from error
 

@@ -8,6 +8,7 @@ into its own layout.
 import hashlib
 import pickle
 import re
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 SINGLE = ("model.safetensors", "pytorch_model.bin")
 INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<of>\d{5})(?P<suffix>\.safetensors|\.bin)")
+# what torch's own unpickler raises on a damaged file, from fuzzing it
+DAMAGED = (
+    RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
+    ArithmeticError, struct.error,
+)  # fmt: skip
 REOPEN_AFTER = 2**30  # bytes read from a mapped file until it is mapped anew, so that its pages leave our memory
 
 
@@ -40,7 +46,7 @@ def open_safetensors(path: Path) -> "dict[str, Tensor]":
 
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is cut short or damaged ({error}); get it again") from error
 
 
@@ -62,7 +68,7 @@ def open_pickle(path: Path) -> "dict[str, Tensor]":
             f"{path} holds more than tensors, and loading it would run code from the file: refused. "
             f"Expected a plain state dict ({first_line(error)})"
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+    except DAMAGED as error:
         raise ValueError(f"{path} is cut short or damaged ({first_line(error)}); get it again") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path} holds a {type(data).__name__}; expected a state dict, name -> tensor")

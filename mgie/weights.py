@@ -37,7 +37,7 @@ def read_safetensors(path: Path) -> "dict[str, Tensor]":
         raise FileNotFoundError(f"{path} is missing; the folder is incomplete, make it again")
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged ({error}); copy or make it again") from error
 
 

@@ -89,17 +89,22 @@ def read_state(file: Path) -> dict[str, "Tensor"]:
 
         try:
             return load_file(file)
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise ValueError(f"{file}: not a safetensors file: {error}") from error
     import torch
 
+    from mgie.official import DAMAGED
+
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (pickle.UnpicklingError, *DAMAGED) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{file}: no plain file of tensors ({str(error).splitlines()[0]}); TorchScript archives and pickles are "
+            f"{file}: no plain file of tensors ({said}); TorchScript archives and pickles are "
             "not run: save its state dict as safetensors"
         ) from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{file} holds a {type(state).__name__}; expected a state dict, name -> tensor")
     for wrapper in ("state_dict", "model"):
         if isinstance(state.get(wrapper), dict):
             state = state[wrapper]
