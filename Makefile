@@ -15,7 +15,7 @@ REPEATS = $(if $(SEEDS),--seeds $(SEEDS))
 EYES = $(if $(CLIP),--clip $(CLIP))
 FLAGS = $(SHARED) $(ONLY) $(OVER) $(REPEATS)
 
-.PHONY: help setup test fuzz audit test-faults check table1 table2 table3 table4 figures clip-score tradeoff gallery report mini claims ablations check-training world lint clean
+.PHONY: help setup test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery report mini claims ablations check-training world lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -82,6 +82,9 @@ test-faults: $(STAMP) ## kills at every write, full disk, read-only folder: also
 
 fuzz: $(STAMP) ## damaged inputs of every format: COUNT=10000 SEED=0
 	@$(PY) tests/fuzz/fuzz.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0)
+
+determinism: $(STAMP) ## what is bit-equal and what within which tolerance: benchmarks/determinism.csv
+	@$(PY) benchmarks/determinism.py --ray --compiled
 
 audit: $(STAMP) ## pip-audit on the lock file (needs its database: a network)
 	@.venv/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
