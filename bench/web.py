@@ -27,7 +27,7 @@ CSS = """
   background: var(--background-fill-secondary); color: var(--body-text-color); overflow-wrap: anywhere; }
 .message.bad { border-color: #c0392b; border-left-width: 6px; }
 .message.good { border-color: #1e8449; border-left-width: 6px; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 14px; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 14px; }
 .pictures figure { margin: 0; min-width: 0; }
 .pictures img { width: 100%; height: auto; display: block; border-radius: 6px;
   border: 1px solid var(--border-color-primary); }

@@ -29,7 +29,6 @@ CSS = """
 HEAD = """<script>new MutationObserver(() => document.querySelectorAll('img[alt=""]').forEach(i => {
   i.alt = i.closest('#photo') ? 'Your photo' : 'Example photo'; })).observe(document, {childList: true, subtree: true});
 </script>"""
-CLEAR = "() => ''"  # an expressive instruction of another photo or instruction must not be drawn by
 
 
 class Stopped(Exception):
@@ -185,12 +184,13 @@ def build(systems: Systems, examples: list[list[str]]) -> "gradio.Blocks":
 def inputs(gr: "gradio", systems: Systems, examples: list[list[str]]) -> dict:
     limit = f"JPEG, PNG or WebP, up to {MAX_UPLOAD_MB} MB"
     parts = {
-        "photo": photo_component(gr)(label="1. Photo", type="filepath", image_mode=None, height=260, elem_id="photo",
-                                     sources=["upload", "clipboard"], buttons=[]),
+        "photo": gr.Image(label="1. Photo", type="filepath", image_mode=None, height=260, elem_id="photo",
+                          sources=["upload", "clipboard"], buttons=[]),
         "limit": gr.HTML(f'<p class="small">{limit}: upload, drop or paste it.</p>'),
         "instruction": gr.Textbox(label="2. Instruction", placeholder="make it look professional", max_lines=3,
                                   elem_id="instruction"),
     }  # fmt: skip
+    parts["photo"].preprocess = uploaded  # Gradio's own opens the file, and fails without a word for the user
     gr.Examples(examples, [parts["photo"], parts["instruction"]], label="Examples", cache_examples=False)
     parts["write"] = gr.Button("3. Let MGIE write the expressive instruction", elem_id="write")
     parts["expressive"] = gr.Textbox(
@@ -235,8 +235,9 @@ def connect(gr: "gradio", desk: Desk, parts: dict) -> None:
         return desk.cancel(request.session_hash)
 
     p, hidden = parts, {"api_visibility": "private"}
-    for change in (p["photo"].change, p["instruction"].input):
-        change(None, None, p["expressive"], js=CLEAR, **hidden)
+    for change in (p["photo"].change, p["instruction"].change):
+        # the expressive instruction of another photo or instruction must not be drawn by
+        change(None, None, p["expressive"], js="() => ''", trigger_mode="always_last", **hidden)
     p["write"].click(desk.write, [p["photo"], p["instruction"]], [p["expressive"], p["written"], p["message"]],
                      concurrency_id="device", concurrency_limit=1, **hidden)  # fmt: skip
     asked = [p[name] for name in ("photo", "instruction", "expressive", "written", "others", "guidance",
@@ -249,16 +250,10 @@ def connect(gr: "gradio", desk: Desk, parts: dict) -> None:
     p["cancel"].click(cancel, None, p["message"], cancels=[drawing], queue=False, **hidden)
 
 
-def photo_component(gr: "gradio") -> type:
-    """gr.Image that hands over the uploaded file itself: what is wrong with it is then said by `read`."""
+def uploaded(payload: object) -> str | None:
+    """The file behind an image component's payload, if it is one of this page's uploads; what it is, `read` says."""
     from gradio.utils import get_upload_folder
 
-    class Photo(gr.Image):
-        is_template = True  # for the browser it is an Image
-
-        def preprocess(self, payload: object) -> str | None:
-            path = getattr(payload, "path", None)
-            uploaded = path and Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve())
-            return str(path) if uploaded else None
-
-    return Photo
+    path = getattr(payload, "path", None)
+    inside = path and Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve())
+    return str(path) if inside else None

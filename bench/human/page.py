@@ -97,9 +97,8 @@ def item_form(gr: "gradio") -> dict:
         radios = {}
         for figure, choices in ((5, CHOICES5), (6, ORDERS6)):
             for name, text in QUESTIONS[figure].items():
-                info = "Best first." if figure == 6 else None
-                radios[figure, name] = gr.Radio(list(choices), label=text, info=info, elem_classes=["question"],
-                                                visible=False)  # fmt: skip
+                label = f"{text} From best to worst:" if figure == 6 else text
+                radios[figure, name] = gr.Radio(list(choices), label=label, elem_classes=["question"], visible=False)
         with gr.Row():
             send = gr.Button("Send (Enter)", variant="primary", elem_id="send")
             clear = gr.Button("Clear answers (Esc)", elem_id="clear")
