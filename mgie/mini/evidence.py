@@ -5,7 +5,7 @@ the photograph, also where the examples of several datasets are pooled: they sha
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -191,7 +191,3 @@ def chance_interval(families: Sequence[Answers], draws: int = 20_000) -> tuple[f
     shares = np.mean([rng.binomial(f.n, f.chance, draws) / f.n for f in families], axis=0)
     low, high = np.quantile(shares, (0.025, 0.975))
     return float(np.mean([f.chance for f in families])), float(low), float(high)
-
-
-def renamed(scores: Iterable[Score], metric: str) -> list[Score]:
-    return [replace(s, metric=metric) for s in scores]
