@@ -66,7 +66,7 @@ def notes(rows: Sequence["Row"]) -> list[str]:
         else "as many tokens as the model writes"
     )  # fmt: skip
     devices = " and ".join(dict.fromkeys(f"{r.device}{f' at {r.clock}' if r.clock else ''}" for r in rows))
-    threads = "" if first.dtype != "float32" else f", {first.threads} thread"
+    threads = "" if first.on_gpu else f", {first.threads} thread{'s' if first.threads > 1 else ''}"
     lines = [
         f"Timed: {size}; {first.weights} weights; {first.side_px} px, {first.steps} steps, {first.dtype}"
         f"{', compiled' if first.compiled else ''}{threads}; {fixed}.",
@@ -77,7 +77,7 @@ def notes(rows: Sequence["Row"]) -> list[str]:
         "pass, take at this device's own rates, measured in the same process: "
         f"{first.matmul_tflops:.3g} TFLOP/s in a matrix product, {first.copy_gbs:.3g} GB/s in a copy; stage by stage, "
         "whichever takes longer. UNet rate: its operations a second over that matrix product's.",
-        "Peak memory: " + ("of the GPU." if first.dtype != "float32" else "of the process, Python and torch included."),
+        "Peak memory: " + ("of the GPU." if first.on_gpu else "of the process, Python and torch included."),
         f"The paper's column is of one A100 with the real weights; {MARK}: not confirmed. ",
     ]
     a100 = all("A100" in r.device for r in rows) and first.preset != "mini"
