@@ -25,6 +25,7 @@ from mgie.mini.eyes import Seeing
 from mgie.mini.latents import AT_ONCE, encoded, load_arrays, once
 from mgie.mini.pairs import WorldPairs
 from mgie.mini.parts import Parts
+from mgie.mini.stages import EVERY_STEP, LOG_EVERY
 from mgie.mini.text import new_llama
 from mgie.presets import PRESETS, SAMPLING, Preset
 from mgie.trainer import LoopSettings
@@ -45,7 +46,7 @@ class Told:
 
     def __getitem__(self, index: int) -> Pair:
         pair = self.pairs[index]
-        return pair._replace(expressive=self.texts()[index][1])
+        return pair if self.mixed and index % 2 else pair._replace(expressive=pair.instruction)
 
     def texts(self) -> list[tuple[str, str]]:
         return [(instruction, expressive if self.mixed and i % 2 else instruction)
@@ -59,6 +60,7 @@ class Editor:
     name: str
     loop: LoopSettings
     train: WorldPairs
+    first: WorldPairs  # stage sd's, whose words are the text encoder's vocabulary
     test: WorldPairs
     parts: Parts
     preset: Preset = PRESETS["mini"]
@@ -96,8 +98,10 @@ class Editor:
         trainee = trainee._replace(save=watched(trainee.save, self.sheets_due(results)))
         train_from(trainee, data, self.loop, self.folder, Accelerator(cpu=True), f"mini {self.name}")
         results.mkdir(parents=True, exist_ok=True)
-        for name in ("train.csv", "train.png"):
-            shutil.copyfile(self.folder / name, results / name)
+        shutil.copyfile(self.folder / "train.png", results / "train.png")
+        log = (self.folder / "train.csv").read_text().splitlines(keepends=True)
+        kept = [row for i, row in enumerate(log) if i <= EVERY_STEP or i % LOG_EVERY == 0]
+        (results / "train.csv").write_text("".join(kept))
 
     def seconds(self) -> float:
         """Of training, from its log."""
@@ -142,7 +146,7 @@ class Editor:
 
     @cached_property
     def words(self) -> object:
-        return vocabulary(self.train, self.preset)
+        return vocabulary(self.first, self.preset)
 
     @property
     def text_encoder(self) -> nn.Module:

@@ -25,6 +25,11 @@ WEIGHTS = Path(__file__).parent / "weights"
 RESULTS = ROOT / "results" / "mini" / "training"
 WORK = ROOT / "runs" / "mini-training"
 PAIRS = 32000  # drawn edits that the editors learn from
+OFTEN = {  # families that base and the editors see more often than the others: they take longest to learn
+    **dict.fromkeys(("add", "remove", "replace"), 3),
+    **dict.fromkeys(("recolour", "background", "healthy", "make-a-pair", "odd-one-out", "keep-the-animal", "subject",
+                     "fix-light", "fix-colours"), 2),
+}  # fmt: skip
 EDITS = 8000  # drawn for each seed: as many as a stage sees before it begins again
 EDITORS = ("base", "inspix2pix", "lgie", "mgie")  # trained by mgie.train
 PLAYER, JUDGE = 1, 2  # seeds: what MGIE sees with and what it is judged with share no picture and no weight
@@ -131,11 +136,19 @@ def sd(cache: Path) -> "Stage":
 
 
 def pairs(cache: Path, split: str, count: int | None = None, families: tuple[str, ...] | None = None) -> "WorldPairs":
-    """What the editors learn from: 32,000 drawn edits; 500 held-out ones to look at."""
+    """What all other stages learn from: 32,000 drawn edits, no family more often; 500 held-out ones to look at."""
     from mgie.mini.pairs import WorldPairs
 
     only = {"families": families} if families else {}
     return WorldPairs(cache.parent / "pairs", split, count or {"train": PAIRS, "test": 500}[split], PLAYER, **only)
+
+
+def edits(cache: Path) -> "WorldPairs":
+    """What base and the editors learn from: as many pairs, some families more often."""
+    from mgie.mini.world import FAMILIES
+
+    families = tuple(name for name in FAMILIES for _ in range(OFTEN.get(name, 1)))
+    return pairs(cache, "train", PAIRS, families)
 
 
 def editor(name: str) -> "Callable[[Path], Editor]":
@@ -147,12 +160,13 @@ def editor(name: str) -> "Callable[[Path], Editor]":
         from mgie.presets import PRESETS
         from mgie.trainer import LoopSettings
 
+        first = name == "base"  # its rate stays: the editors' falls
         loop = LoopSettings(
-            steps=1000 if name == "base" else 350, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4,
-            schedule="hold-then-linear", warmup=0.03, ema=0.995, seed=PLAYER,
-            precision="bf16", checkpoint_every=50, log_every=25)  # fmt: skip
+            steps=5000 if first else 3500, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4,
+            schedule="constant" if first else "hold-then-linear", warmup=0.03, ema=0.999 if first else 0.995,
+            seed=PLAYER, precision="bf16", checkpoint_every=250, log_every=50)  # fmt: skip
         parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-        return Editor(name, loop, pairs(cache, "train"), pairs(cache, "test"), parts)
+        return Editor(name, loop, edits(cache), pairs(cache, "train"), pairs(cache, "test"), parts)
 
     return entry
 
