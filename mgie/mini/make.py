@@ -162,8 +162,9 @@ def editor(name: str) -> "Callable[[Path], Editor]":
 
         first = name == "base"  # its rate stays: the editors' falls
         loop = LoopSettings(
-            steps=3500 if first else 3000, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4,
-            schedule="constant" if first else "hold-then-linear", warmup=150 / 3500, ema=0.999 if first else 0.995,
+            steps=3500 if first else 1600, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4,
+            schedule="constant" if first else "hold-then-linear", warmup=150 / 3500 if first else 129 / 1600,
+            ema=0.999 if first else 0.995,
             seed=PLAYER, precision="bf16", checkpoint_every=250, log_every=50)  # fmt: skip
         parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
         return Editor(name, loop, edits(cache), pairs(cache, "train"), pairs(cache, "test"), parts)
