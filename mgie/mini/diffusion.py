@@ -90,7 +90,7 @@ class Diffusion:
         texts = [self.texts[i][k] for i, k in zip(picks, which, strict=True)]
         told = (dropped >= self.diffusion.no_text).tolist()
         ids = self.tokens([t if known else "" for t, known in zip(texts, told, strict=True)])
-        ids = ids[:, : int(self.ends(ids).max()) + 1]  # padding behind the longest text costs half of the encoder's time
+        ids = ids[:, : int(self.ends(ids).max()) + 1]  # padding behind the longest text only costs time
         text = network.text_encoder(ids)[0]
         image = image * ~painted[:, None, None, None]
         answer = network.unet(torch.cat([noisy, image], dim=1), times, text).sample

@@ -1,9 +1,10 @@
 """Stages base, inspix2pix, lgie and mgie: the miniature's editors, trained by mgie.train's own loop.
 
-base goes on from stage sd, its text encoder frozen, every second pair being told by its expressive instruction. The three
-editors start from its UNet and train for as many further steps (a deviation: the paper starts LGIE and MGIE from Stable
-Diffusion, and its InsPix2Pix is a model of others); InsPix2Pix then learns from instructions alone. LGIE and MGIE have the same Llama and the same first edit head (stage align), MGIE has eyes. What is shipped is the running mean in
-float16; parts that several models share lie once in the weights' root, linked from each model.
+base goes on from stage sd, its text encoder frozen, every second pair being told by its expressive instruction. The
+three editors start from its UNet and train for as many further steps (a deviation: the paper starts LGIE and MGIE from
+Stable Diffusion, and its InsPix2Pix is a model of others); InsPix2Pix then learns from instructions alone. LGIE and
+MGIE have the same Llama and the same first edit head (stage align), MGIE has eyes. What is shipped is the running mean
+in float16; parts that several models share lie once in the weights' root, linked from each model.
 """
 
 import shutil
