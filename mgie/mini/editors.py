@@ -167,12 +167,13 @@ class Editor:
         return arrays | load_arrays(own)
 
     def sheets_due(self, results: Path) -> Callable[[Path], None]:
-        due = {max(1, round(share * self.loop.steps)): share for share in self.sheets_at}
+        steps, every = self.loop.steps, self.loop.checkpoint_every
+        due = {min(steps, max(1, round(share * steps / every)) * every) for share in self.sheets_at}  # where one is saved
 
         def draw(saved: Path) -> None:
             step = int(saved.name.rpartition("-")[2])
             if step in due:
-                self.sheet(saved, results / f"held-out-{round(100 * due[step]):03d}.png")
+                self.sheet(saved, results / f"held-out-{round(100 * step / steps):03d}.png")
 
         return draw
 
