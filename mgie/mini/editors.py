@@ -168,7 +168,7 @@ class Editor:
 
     def sheets_due(self, results: Path) -> Callable[[Path], None]:
         steps, every = self.loop.steps, self.loop.checkpoint_every
-        due = {min(steps, max(1, round(share * steps / every)) * every) for share in self.sheets_at}  # where one is saved
+        due = {min(steps, max(1, round(share * steps / every)) * every) for share in self.sheets_at}
 
         def draw(saved: Path) -> None:
             step = int(saved.name.rpartition("-")[2])
