@@ -14,7 +14,8 @@ from pathlib import Path
 from mgie.presets import PRESETS, Preset
 
 GRID = [  # guidance_scale, image_guidance_scale, steps
-    (1.0, 1.0, 4), (1.0, 1.0, 8), (1.0, 1.0, 20), (1.3, 1.0, 8), (2.0, 1.0, 8), (2.0, 1.2, 8), (1.3, 1.2, 4),
+    (1.0, 1.0, 4), (1.0, 1.0, 8), (1.0, 1.0, 20), (1.3, 1.0, 4), (1.3, 1.0, 8), (1.3, 1.2, 4), (1.3, 1.2, 8),
+    (1.3, 1.5, 8), (2.0, 1.2, 8),
 ]  # fmt: skip
 PAIRS, SEED = 32, 1
 
