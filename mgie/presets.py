@@ -211,7 +211,7 @@ PRESETS = {
         unet_attention=(False, True, True), vae_channels=(32, 64, 96), vae_blocks=1, vae_groups=8,
         latent_channels=16, latent_scale=0.66, image_size=64, scheduler="DDIMScheduler",
         prediction_type="v_prediction", timestep_spacing="trailing", zero_snr=True, guidance_scale=1.3,
-        image_guidance_scale=1.2, num_inference_steps=4, max_side=128, token_rule="slow", max_new_tokens=64,
+        image_guidance_scale=1.2, num_inference_steps=8, max_side=128, token_rule="slow", max_new_tokens=64,
         no_repeat_ngram_size=0,  # short answers name what the instruction names: "on the left" is no loop
     ),
 }
