@@ -103,6 +103,7 @@ def unet_sizes(config: dict) -> dict:
         "unet_channels": tuple(config["block_out_channels"]), "unet_blocks": config["layers_per_block"],
         "unet_heads": heads, "unet_groups": config["norm_num_groups"],
         "unet_attention": tuple("CrossAttn" in block for block in config["down_block_types"]),
+        "unet_pooled": config.get("addition_embed_type") == "text",
     }  # fmt: skip
 
 

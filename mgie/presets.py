@@ -77,6 +77,8 @@ class Preset:
     rope_theta: float = 10000.0
     head_heads: int = 4
     head_layers: int = 4
+    # the conditioning, pooled, also scales and shifts every block of the UNet (as in DeepFloyd IF; not Stable Diffusion)
+    unet_pooled: bool = False
 
     @property
     def patches(self) -> int:
@@ -112,12 +114,15 @@ class Preset:
         """Arguments of UNet2DConditionModel. The input is [noisy latents | condition latents]."""
         down = tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in self.unet_attention)
         up = tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(self.unet_attention))
+        pooled = {"addition_embed_type": "text", "addition_embed_type_num_heads": self.unet_heads,
+                  "resnet_time_scale_shift": "scale_shift"} if self.unet_pooled else {}  # fmt: skip
         return {
             "sample_size": self.image_size // self.factor, "in_channels": 2 * self.latent_channels,
             "out_channels": self.latent_channels, "block_out_channels": self.unet_channels,
             "down_block_types": down, "up_block_types": up, "layers_per_block": self.unet_blocks,
             "cross_attention_dim": self.condition, "norm_num_groups": self.unet_groups,
             "attention_head_dim": self.unet_heads,  # quirk: diffusers reads this as the number of heads (SD 1.5)
+            **pooled,
         }
 
     def vae_config(self) -> dict:
@@ -196,16 +201,17 @@ PRESETS = {
         image_guidance_scale=1.5, num_inference_steps=100, max_side=2048, token_rule="fast",
     ),
     # Sizes and guidance: what a prototype at 64 px learned best from (16 latent channels keep local
-    # detail; v-prediction with zero SNR learns brightness; guidance like the paper's is worse than copying the input).
+    # detail; v-prediction with zero SNR learns brightness; guidance like the paper's is worse than copying the input;
+    # with unet_pooled the error of global edits after 24,000 samples fell from .85 to .71 of identity's).
     "mini": Preset(
         name="mini", vocab=1024, hidden=160, intermediate=432, layers=4, heads=5, kv_heads=5, context=512,
         vision_hidden=128, vision_intermediate=512, vision_layers=5, vision_heads=4, vision_size=64, vision_patch=8,
         head_dim=128, head_ff=256, head_layers=2, queries=16, condition=128,
-        unet_channels=(48, 64, 80), unet_blocks=1, unet_heads=4, unet_groups=8,
+        unet_channels=(64, 64, 64), unet_blocks=1, unet_heads=4, unet_groups=8, unet_pooled=True,
         unet_attention=(False, True, True), vae_channels=(32, 64, 96), vae_blocks=1, vae_groups=8,
         latent_channels=16, latent_scale=0.66, image_size=64, scheduler="DDIMScheduler",
         prediction_type="v_prediction", timestep_spacing="trailing", zero_snr=True, guidance_scale=1.3,
-        image_guidance_scale=1.2, num_inference_steps=4, max_side=128, token_rule="slow", max_new_tokens=64,
+        image_guidance_scale=1.2, num_inference_steps=8, max_side=128, token_rule="slow", max_new_tokens=64,
         no_repeat_ngram_size=0,  # short answers name what the instruction names: "on the left" is no loop
     ),
 }

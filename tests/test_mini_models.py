@@ -62,6 +62,16 @@ def test_half_of_the_instructions_are_terse(tmp_path):
     assert 0.2 < plain / asked < 0.8
 
 
+def test_stage_base_is_told_every_second_pair_by_its_expressive_instruction(tmp_path):
+    from mgie.mini.editors import Told
+
+    pairs = WorldPairs(tmp_path, "train", 4, 1)
+    mixed, plain = Told(pairs, True), Told(pairs, False)
+    wanted = [w.expressive if i % 2 else w.instruction for i, w in enumerate(pairs.words)]
+    assert [text for _, text in mixed.texts()] == [mixed[i].expressive for i in range(4)] == wanted
+    assert all(plain[i].expressive == text == pairs.words[i].instruction for i, (_, text) in enumerate(plain.texts()))
+
+
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory):
     """Every stage at two steps, on 24 pairs, from random tower and codec."""
@@ -102,7 +112,7 @@ def editor_of(name, root, train, test, parts):
 
     loop = LoopSettings(steps=2, batch_size=4, lr_mllm=1e-3, lr_diffusion=1e-3, ema=0.9, precision="bf16",
                         checkpoint_every=1)  # fmt: skip
-    return Editor(name, loop, train, 16, test, parts, sheets_at=())
+    return Editor(name, loop, train, train, test, parts, sheets_at=())
 
 
 def edited(chain, name):

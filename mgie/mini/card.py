@@ -80,8 +80,9 @@ SECTIONS = {
         "right: as above, over all ambiguous families."),
     "sd": Section(
         "Stable Diffusion of the miniature", "",
-        "UNet and text encoder together: a fifth text to image on goal captions, the rest edits; "
-        "v-prediction, zero terminal SNR. A start: nothing of it is shipped as it is.",
+        "UNet and text encoder together: an eighth text to image on goal captions, the rest edits, told by instruction "
+        "or expressive instruction; v-prediction, zero terminal SNR. The UNet starts as one that hands its input image "
+        "on; the text encoder must also tell its words. A start: nothing of it is shipped as it is.",
         "l1 at the preset's sampling against identity's, over all families."),
     "align": Section(
         "First edit head", "",
@@ -89,7 +90,9 @@ SECTIONS = {
         "tokens, as GILL's mapper does. LGIE and MGIE start from it; nothing of it is shipped as it is.",
         "explained: share of the text states' variance."),
     "base": Section(
-        "The editors' first UNet", "", "Stage sd's UNet trained on as InsPix2Pix by `mgie.train`'s loop.", FIGURES),
+        "The editors' first UNet", "",
+        "Stage sd's UNet trained on by `mgie.train`'s loop, text encoder frozen, every second pair told by its "
+        "expressive instruction; families that take longest two or three times as often; rate constant.", FIGURES),
     "inspix2pix": Section(
         "InsPix2Pix-mini", "inspix2pix", f"{EDITOR} It reads the instruction itself.", FIGURES),
     "lgie": Section(

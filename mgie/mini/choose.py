@@ -1,8 +1,9 @@
 """`python -m mgie.mini.choose`: the preset's sampling defaults, measured on the validation photographs.
 
 Each shipped editor edits the same pairs at every setting of the grid, a row each in results/mini/training/sampling.csv.
-What is chosen is written into mgie/presets.py by hand, and into the shipped folders with --write. Least mean of both
-ratios wins: L1 to identity's on global edits, and inside what changes on local ones.
+What is chosen is written into mgie/presets.py by hand, and into the shipped folders with --write. Of the settings that
+guide (both scales above 1; without, image_guidance_scale does nothing) the least mean over the editors of both ratios
+wins: L1 to identity's on global edits, and inside what changes on local ones.
 """
 
 import argparse
@@ -14,7 +15,8 @@ from pathlib import Path
 from mgie.presets import PRESETS, Preset
 
 GRID = [  # guidance_scale, image_guidance_scale, steps
-    (1.0, 1.0, 4), (1.0, 1.0, 8), (1.0, 1.0, 20), (1.3, 1.0, 8), (2.0, 1.0, 8), (2.0, 1.2, 8), (1.3, 1.2, 4),
+    (1.0, 1.0, 4), (1.0, 1.0, 8), (1.0, 1.0, 20), (1.3, 1.0, 4), (1.3, 1.0, 8), (1.3, 1.2, 4), (1.3, 1.2, 8),
+    (1.3, 1.5, 8), (2.0, 1.2, 8),
 ]  # fmt: skip
 PAIRS, SEED = 32, 1
 

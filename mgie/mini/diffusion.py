@@ -1,8 +1,10 @@
 """Stage sd: the miniature's Stable Diffusion, a UNet and its CLIP text encoder learned together.
 
-A fifth of the rows is text to image (goal captions); the rest also shows the input image, conv_in being widened from
-the start, so that the words of instructions get a meaning: no text encoder comes ready made at this size. The editors
-(inspix2pix, lgie, mgie) all start from this UNet. v-prediction with zero terminal SNR on the codec's latents.
+An eighth of the rows is text to image (goal captions); the rest also shows the input image, conv_in being widened from
+the start, so that the words of instructions get a meaning: no text encoder comes ready made at this size. Its states
+must also tell which words the text holds (a linear read-out that is thrown away), else nearly all texts come to look
+alike to the UNet. The UNet starts as one that hands its input image on (mgie.mini.copying). Stage base goes on from
+here with the text encoder frozen. v-prediction with zero terminal SNR on the codec's latents.
 """
 
 from dataclasses import asdict, dataclass
@@ -10,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mgie import losses
 from mgie.batches import clip_ids
 from mgie.fresh import text_tokenizer
 from mgie.mini.codec import to_range
+from mgie.mini.copying import start_as_copy
 from mgie.mini.latents import LATENTS, encoded
 from mgie.mini.pairs import WorldPairs
 from mgie.mini.parts import Parts
@@ -27,9 +31,10 @@ TEXT_LENGTH = 40  # tokens of the text encoder: an expressive instruction has up
 
 @dataclass(frozen=True)
 class DiffusionSettings:
-    captions: float = 0.2  # share of rows: the goal's caption and no input image
-    expressive: float = 0.35  # share of rows: the expressive instruction; the others have the instruction
+    captions: float = 0.12  # share of rows: the goal's caption and no input image
+    expressive: float = 0.44  # share of rows: the expressive instruction; the others have the instruction
     no_text: float = 0.1
+    words: float = 0.01  # weight of the words' read-out
     text_layers: int = 3
 
 
@@ -37,6 +42,7 @@ class Painter(nn.Module):
     def __init__(self, unet: nn.Module, text_encoder: nn.Module) -> None:
         super().__init__()
         self.unet, self.text_encoder = unet, text_encoder
+        self.words = nn.Linear(text_encoder.config.hidden_size, text_encoder.config.vocab_size)
 
 
 class Diffusion:
@@ -64,7 +70,9 @@ class Diffusion:
 
     def network(self) -> nn.Module:
         def new() -> nn.Module:
-            return Painter(quick(self.preset.unet()), text_encoder(self.tokenizer, self.preset, self.diffusion))
+            unet = quick(self.preset.unet())
+            start_as_copy(unet, self.preset.latent_scale)
+            return Painter(unet, text_encoder(self.tokenizer, self.preset, self.diffusion))
 
         return seeded(new, self.recipe.seed)
 
@@ -81,18 +89,36 @@ class Diffusion:
         which = torch.where(painted, 0, torch.where(kind > 1 - self.diffusion.expressive, 1, 2)).tolist()
         texts = [self.texts[i][k] for i, k in zip(picks, which, strict=True)]
         told = (dropped >= self.diffusion.no_text).tolist()
-        text = self.encode(network, [t if known else "" for t, known in zip(texts, told, strict=True)])
+        ids = self.tokens([t if known else "" for t, known in zip(texts, told, strict=True)])
+        ids = ids[:, : int(self.ends(ids).max()) + 1]  # padding behind the longest text only costs time
+        text = network.text_encoder(ids)[0]
         image = image * ~painted[:, None, None, None]
         answer = network.unet(torch.cat([noisy, image], dim=1), times, text).sample
         target = losses.edit_target(self.scheduler, latent, noise, times)
         error = (answer.float() - target).square().flatten(1).mean(dim=1)
-        return {"loss": error.mean(), "text_to_image": mean_of(error, painted), "edit": mean_of(error, ~painted)}
+        words = self.word_loss(network, text, ids)
+        return {"loss": error.mean() + self.diffusion.words * words, "text_to_image": mean_of(error, painted),
+                "edit": mean_of(error, ~painted), "words": words}  # fmt: skip
 
-    def encode(self, network: nn.Module, texts: list[str]) -> Tensor:
+    def word_loss(self, network: nn.Module, states: Tensor, ids: Tensor) -> Tensor:
+        """Nats a text: which tokens it holds, read from the state at its end. states: (B, L, F). ids: (B, L)."""
+        read = network.words(states[torch.arange(len(ids)), self.ends(ids)]).float()  # (B, V)
+        held = torch.zeros_like(read).scatter_(1, ids, 1.0)
+        return F.binary_cross_entropy_with_logits(read, held, reduction="sum") / len(ids)
+
+    def tokens(self, texts: list[str]) -> Tensor:
+        """(B, TEXT_LENGTH)"""
         for text in texts:
             if text not in self.ids:
                 self.ids[text] = clip_ids(self.tokenizer, text)
-        return network.text_encoder(torch.cat([self.ids[text] for text in texts]))[0]
+        return torch.cat([self.ids[text] for text in texts])
+
+    def ends(self, ids: Tensor) -> Tensor:
+        """(B,): where each text's first end token stands."""
+        return (ids == self.tokenizer.eos_token_id).int().argmax(dim=1)
+
+    def encode(self, network: nn.Module, texts: list[str]) -> Tensor:
+        return network.text_encoder(self.tokens(texts))[0]
 
     def scores(self, network: nn.Module) -> dict[str, float]:
         """Held-out edits at the preset's sampling: L1 of output and of input against the goal."""
@@ -150,10 +176,12 @@ def vocabulary(train: WorldPairs, preset: Preset) -> object:
 def text_encoder(tokenizer: object, preset: Preset, settings: DiffusionSettings) -> nn.Module:
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    return CLIPTextModel(CLIPTextConfig(
+    encoder = CLIPTextModel(CLIPTextConfig(
         vocab_size=preset.vocab, hidden_size=preset.condition, intermediate_size=4 * preset.condition,
         num_hidden_layers=settings.text_layers, num_attention_heads=4, max_position_embeddings=TEXT_LENGTH,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
+    encoder.set_attn_implementation("eager")  # as quick() says
+    return encoder
 
 
 def quick(unet: nn.Module) -> nn.Module:

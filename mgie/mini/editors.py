@@ -1,9 +1,10 @@
 """Stages base, inspix2pix, lgie and mgie: the miniature's editors, trained by mgie.train's own loop.
 
-base goes on from stage sd as InsPix2Pix; the three editors start from its UNet and train for as many further steps (a
-deviation: the paper starts LGIE and MGIE from Stable Diffusion, and its InsPix2Pix is a model of others). LGIE and MGIE
-have the same Llama and the same first edit head (stage align), MGIE has eyes. What is shipped is the running mean in
-float16; parts that several models share lie once in the weights' root, linked from each model.
+base goes on from stage sd, its text encoder frozen, every second pair being told by its expressive instruction. The
+three editors start from its UNet and train for as many further steps (a deviation: the paper starts LGIE and MGIE from
+Stable Diffusion, and its InsPix2Pix is a model of others); InsPix2Pix then learns from instructions alone. LGIE and
+MGIE have the same Llama and the same first edit head (stage align), MGIE has eyes. What is shipped is the running mean
+in float16; parts that several models share lie once in the weights' root, linked from each model.
 """
 
 import shutil
@@ -25,6 +26,7 @@ from mgie.mini.eyes import Seeing
 from mgie.mini.latents import AT_ONCE, encoded, load_arrays, once
 from mgie.mini.pairs import WorldPairs
 from mgie.mini.parts import Parts
+from mgie.mini.stages import EVERY_STEP, LOG_EVERY
 from mgie.mini.text import new_llama
 from mgie.presets import PRESETS, SAMPLING, Preset
 from mgie.trainer import LoopSettings
@@ -34,37 +36,22 @@ FORMS = {"inspix2pix": "inspix2pix", "lgie": "lgie-e2e", "mgie": "mgie-e2e"}  # 
 
 
 @dataclass(frozen=True)
-class Plain:
-    """Pairs for an editor that is told the instruction itself."""
+class Told:
+    """Pairs for an editor that is told the instruction itself, or in every second pair the expressive one."""
 
     pairs: WorldPairs
+    mixed: bool
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Pair:
         pair = self.pairs[index]
-        return pair._replace(expressive=pair.instruction)
+        return pair if self.mixed and index % 2 else pair._replace(expressive=pair.instruction)
 
     def texts(self) -> list[tuple[str, str]]:
-        return [(instruction, instruction) for instruction, _ in self.pairs.texts()]
-
-
-@dataclass(frozen=True)
-class First:
-    """The first pairs of more."""
-
-    pairs: WorldPairs | Plain
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Pair:
-        return self.pairs[index]
-
-    def texts(self) -> list[tuple[str, str]]:
-        return self.pairs.texts()[: self.count]
+        return [(instruction, expressive if self.mixed and i % 2 else instruction)
+                for i, (instruction, expressive) in enumerate(self.pairs.texts())]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,7 +61,7 @@ class Editor:
     name: str
     loop: LoopSettings
     train: WorldPairs
-    used: int  # of the training pairs; their latents are encoded once
+    first: WorldPairs  # stage sd's, whose words are the text encoder's vocabulary
     test: WorldPairs
     parts: Parts
     preset: Preset = PRESETS["mini"]
@@ -95,7 +82,7 @@ class Editor:
     def facts(self) -> dict[str, str]:
         """What made the weights."""
         preset = {name: value for name, value in self.preset.to_json().items() if name not in SAMPLING}
-        recipe = {"loop": asdict(self.loop), "preset": preset, "used": self.used}
+        recipe = {"loop": asdict(self.loop), "preset": preset}
         return {"recipe": ship.digest(recipe), "data": self.train.content_hash(), "vae": self.parts.hash_of("vae")}
 
     def run(self, results: Path) -> None:
@@ -107,13 +94,15 @@ class Editor:
         start = starts.write_once(self.folder / ".start", self.write_start)
         trainee = starts.load(start, self.kind, "mini")
         speed_up(trainee.model)
-        pairs = First(Plain(self.train) if self.model == "inspix2pix" else self.train, self.used)
+        pairs = Told(self.train, self.name == "base") if self.model == "inspix2pix" else self.train
         data = TrainingSet(pairs, trainee.rows, trainee.sizes, trainee.image_processor, self.stored(trainee, pairs))
         trainee = trainee._replace(save=watched(trainee.save, self.sheets_due(results)))
         train_from(trainee, data, self.loop, self.folder, Accelerator(cpu=True), f"mini {self.name}")
         results.mkdir(parents=True, exist_ok=True)
-        for name in ("train.csv", "train.png"):
-            shutil.copyfile(self.folder / name, results / name)
+        shutil.copyfile(self.folder / "train.png", results / "train.png")
+        log = (self.folder / "train.csv").read_text().splitlines(keepends=True)
+        kept = [row for i, row in enumerate(log) if i <= EVERY_STEP or i % LOG_EVERY == 0]
+        (results / "train.csv").write_text("".join(kept))
 
     def seconds(self) -> float:
         """Of training, from its log."""
@@ -158,32 +147,33 @@ class Editor:
 
     @cached_property
     def words(self) -> object:
-        return vocabulary(self.train, self.preset)
+        return vocabulary(self.first, self.preset)
 
     @property
     def text_encoder(self) -> nn.Module:
         return text_encoder(self.words, self.preset, DiffusionSettings())
 
-    def stored(self, trainee: starts.Trainee, pairs: First) -> dict[str, np.ndarray]:
+    def stored(self, trainee: starts.Trainee, pairs: Told | WorldPairs) -> dict[str, np.ndarray]:
         """What mgie.batches.precompute would store; the latents are the same for all three."""
-        arrays = encoded(self.train, self.used, trainee.model.denoiser.vae, self.parts.work)
+        arrays = encoded(self.train, len(self.train), trainee.model.denoiser.vae, self.parts.work)
         own = self.folder / ".stored"
         if isinstance(trainee.model, JointModel):
             if trainee.model.mllm.tower is None:
                 return arrays
-            once(own, lambda folder: write_features(self.train, self.used, trainee, folder))
+            once(own, lambda folder: write_features(self.train, trainee, folder))
         else:
             data = TrainingSet(pairs, trainee.rows, trainee.sizes)
             once(own, lambda folder: store_texts(data, trainee.model, folder, torch.device("cpu")))
         return arrays | load_arrays(own)
 
     def sheets_due(self, results: Path) -> Callable[[Path], None]:
-        due = {max(1, round(share * self.loop.steps)): share for share in self.sheets_at}
+        steps, every = self.loop.steps, self.loop.checkpoint_every
+        due = {min(steps, max(1, round(share * steps / every)) * every) for share in self.sheets_at}
 
         def draw(saved: Path) -> None:
             step = int(saved.name.rpartition("-")[2])
             if step in due:
-                self.sheet(saved, results / f"held-out-{round(100 * due[step]):03d}.png")
+                self.sheet(saved, results / f"held-out-{round(100 * step / steps):03d}.png")
 
         return draw
 
@@ -214,12 +204,12 @@ def watched(save: Callable[[nn.Module, Path], None], see: Callable[[Path], None]
 
 
 @torch.no_grad()
-def write_features(pairs: WorldPairs, count: int, trainee: starts.Trainee, folder: Path) -> None:
+def write_features(pairs: WorldPairs, trainee: starts.Trainee, folder: Path) -> None:
     """Projected patch features of the input images."""
     from PIL import Image
 
     parts = []
-    for start in range(0, count, AT_ONCE):
-        pictures = [Image.fromarray(row) for row in pairs.pixels[start : min(start + AT_ONCE, count), 0]]
+    for start in range(0, len(pairs), AT_ONCE):
+        pictures = [Image.fromarray(row) for row in pairs.pixels[start : start + AT_ONCE, 0]]
         parts.append(trainee.model.mllm.patch_features(trainee.image_processor(pictures)).half().numpy())
     np.save(folder / "features.npy", np.concatenate(parts))

@@ -24,7 +24,12 @@ ROOT = Path(__file__).parents[2]
 WEIGHTS = Path(__file__).parent / "weights"
 RESULTS = ROOT / "results" / "mini" / "training"
 WORK = ROOT / "runs" / "mini-training"
-PAIRS = 16000  # drawn edits that the editors learn from
+PAIRS = 32000  # drawn edits that the editors learn from
+OFTEN = {  # families that base and the editors see more often than the others: they take longest to learn
+    **dict.fromkeys(("add", "remove", "replace"), 3),
+    **dict.fromkeys(("recolour", "background", "healthy", "make-a-pair", "odd-one-out", "keep-the-animal", "subject",
+                     "fix-light", "fix-colours"), 2),
+}  # fmt: skip
 EDITS = 8000  # drawn for each seed: as many as a stage sees before it begins again
 EDITORS = ("base", "inspix2pix", "lgie", "mgie")  # trained by mgie.train
 PLAYER, JUDGE = 1, 2  # seeds: what MGIE sees with and what it is judged with share no picture and no weight
@@ -88,7 +93,7 @@ def text(cache: Path) -> "Stage":
     from mgie.mini.stages import Recipe
     from mgie.mini.text import Text
 
-    recipe = Recipe("text", steps=450, batch_size=24, lr=2e-3, seed=PLAYER, warmup=50, ema=0.99, save_every=50)
+    recipe = Recipe("text", steps=500, batch_size=24, lr=2e-3, seed=PLAYER, warmup=50, ema=0.99, save_every=100)
     return Text(recipe, pairs(cache, "train"), pairs(cache, "test"), cache.parent)
 
 
@@ -99,7 +104,7 @@ def llava(cache: Path) -> "Stage":
     from mgie.mini.stages import Recipe
     from mgie.presets import PRESETS
 
-    recipe = Recipe("llava", steps=540, batch_size=24, lr=1.5e-3, seed=PLAYER, warmup=50, ema=0.99, save_every=50)
+    recipe = Recipe("llava", steps=1600, batch_size=24, lr=1.5e-3, seed=PLAYER, ema=0.995, save_every=100)
     parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
     return Eyes(recipe, pairs(cache, "train"), pairs(cache, "test", 300, tuple(grammar.QUESTIONS)), parts)
 
@@ -113,7 +118,7 @@ def places(cache: Path) -> "Stage":
 
     where = EyesSettings(
         ambiguous=0.75, families=("odd-one-out", "make-a-pair", "subject", "keep-the-animal"), places=4.0, blind=4)
-    recipe = Recipe("places", steps=500, batch_size=24, lr=1.5e-3, seed=JUDGE, warmup=30, ema=0.99, save_every=50)
+    recipe = Recipe("places", steps=900, batch_size=24, lr=1.2e-3, seed=JUDGE, warmup=30, ema=0.995, save_every=100)
     parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
     test = pairs(cache, "test", 300, tuple(grammar.QUESTIONS))
     return Eyes(recipe, pairs(cache, "train"), test, parts, eyes=where, start="llava")
@@ -125,17 +130,25 @@ def sd(cache: Path) -> "Stage":
     from mgie.mini.stages import Recipe
     from mgie.presets import PRESETS
 
-    recipe = Recipe("sd", steps=1200, batch_size=32, lr=1e-3, seed=PLAYER, decay_from=1.0, save_every=50)
+    recipe = Recipe("sd", steps=2200, batch_size=32, lr=1e-3, seed=PLAYER, decay_from=1.0, ema=0.995, save_every=100)
     parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-    return Diffusion(recipe, pairs(cache, "train"), PAIRS // 2, pairs(cache, "test"), parts)
+    return Diffusion(recipe, pairs(cache, "train"), PAIRS, pairs(cache, "test"), parts)
 
 
 def pairs(cache: Path, split: str, count: int | None = None, families: tuple[str, ...] | None = None) -> "WorldPairs":
-    """What the editors learn from: 16,000 drawn edits; 500 held-out ones to look at."""
+    """What all other stages learn from: 32,000 drawn edits, no family more often; 500 held-out ones to look at."""
     from mgie.mini.pairs import WorldPairs
 
     only = {"families": families} if families else {}
     return WorldPairs(cache.parent / "pairs", split, count or {"train": PAIRS, "test": 500}[split], PLAYER, **only)
+
+
+def edits(cache: Path) -> "WorldPairs":
+    """What base and the editors learn from: as many pairs, some families more often."""
+    from mgie.mini.world import FAMILIES
+
+    families = tuple(name for name in FAMILIES for _ in range(OFTEN.get(name, 1)))
+    return pairs(cache, "train", PAIRS, families)
 
 
 def editor(name: str) -> "Callable[[Path], Editor]":
@@ -147,12 +160,14 @@ def editor(name: str) -> "Callable[[Path], Editor]":
         from mgie.presets import PRESETS
         from mgie.trainer import LoopSettings
 
+        first = name == "base"  # its rate stays: the editors' falls
         loop = LoopSettings(
-            steps=1000 if name == "base" else 350, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4,
-            schedule="hold-then-linear", warmup=0.03, ema=0.995, seed=PLAYER,
-            precision="bf16", checkpoint_every=50, log_every=25)  # fmt: skip
+            steps=3500 if first else 1600, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4,
+            schedule="constant" if first else "hold-then-linear", warmup=150 / 3500 if first else 129 / 1600,
+            ema=0.999 if first else 0.995,
+            seed=PLAYER, precision="bf16", checkpoint_every=250, log_every=50)  # fmt: skip
         parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-        return Editor(name, loop, pairs(cache, "train"), PAIRS // 2, pairs(cache, "test"), parts)
+        return Editor(name, loop, edits(cache), pairs(cache, "train"), pairs(cache, "test"), parts)
 
     return entry
 
@@ -163,9 +178,9 @@ def align(cache: Path) -> "Stage":
     from mgie.mini.stages import Recipe
     from mgie.presets import PRESETS
 
-    recipe = Recipe("align", steps=200, batch_size=32, lr=1e-3, seed=PLAYER, warmup=20, ema=0.97, save_every=50)
+    recipe = Recipe("align", steps=500, batch_size=32, lr=1e-3, seed=PLAYER, warmup=20, ema=0.99, save_every=100)
     parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-    return Align(recipe, pairs(cache, "train"), PAIRS // 2, pairs(cache, "test"), parts)
+    return Align(recipe, pairs(cache, "train"), PAIRS, pairs(cache, "test"), parts)
 
 
 STAGES = [
