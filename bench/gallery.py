@@ -23,13 +23,13 @@ from pathlib import Path
 from bench.cells import PAPER_MODELS, WITH_FORMS, Cell, run_cells
 from bench.figures import Asked, asked_of, command, parser
 from bench.gallery_data import Entry, Pictures, View, entries_of, metrics_in, output_of, view_of
-from bench.layout import MODELS, column_name, dataset_name, suite_line
+from bench.layout import BOUNDS, MODELS, column_name, dataset_name, suite_line
 from bench.paper import LOWER_IS_BETTER, PRINTED_X100, SPELLED
 from bench.runfolder import RunFolder, write_atomic
 from bench.tables import chosen
 
 HERE = Path(__file__).parent
-FLOOR, CEILING = "identity", "oracle"  # their images are the input and the goal, which are shown already
+FLOOR = "identity"  # of the bounds its scores are shown, and no image: that is the input
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def from_runs(folders: Sequence[Path], data_root: Path | None, limit: int | None
 
 
 def columns_of(entries: Sequence[Entry]) -> list[str]:
-    rank = {FLOOR: 0, "inspix2pix": 2, "lgie": 3, "mgie": 4, CEILING: 9}
+    rank = {FLOOR: 0, "codec": 1, "inspix2pix": 2, "lgie": 3, "mgie": 4, "oracle": 9}
     found = dict.fromkeys(column for entry in entries for column in entry.views)
     return sorted(found, key=lambda column: rank.get(column.split(" ")[0], 5))
 
@@ -73,7 +73,7 @@ def columns_of(entries: Sequence[Entry]) -> list[str]:
 def data_of(gallery: Gallery, pictures: Pictures) -> dict:
     """The object that the page's script reads; everything in it is text, numbers and names of files."""
     entries, columns, metrics = gallery.entries, columns_of(gallery.entries), metrics_in(gallery.entries)
-    shown = [c for c in columns if c not in (FLOOR, CEILING)]
+    shown = [c for c in columns if c not in BOUNDS]
     return {
         "suite": gallery.suite,
         "datasets": {d: dataset_name(d, gallery.suite) for d in dict.fromkeys(e.dataset for e in entries)},

@@ -48,7 +48,7 @@ def order(page) -> list[str]:
 
 def printed(page, model: str) -> list[float]:
     """The scores below a model's images, in the page's order."""
-    return [float(t.split()[-1]) for t in page.locator("figcaption", has_text=model).all_inner_texts()]
+    return [float(t.split()[-1]) for t in page.locator("figcaption", has_text=model).all_text_contents()]
 
 
 def test_it_opens_from_a_file_and_every_image_is_there(page):
@@ -127,6 +127,21 @@ def test_the_slider_moves_the_border_between_the_two_images(page):
     assert left["x"] + left["width"] <= right["x"]
 
 
+def test_a_thousand_examples_are_drawn_as_they_are_reached(page):
+    page.evaluate("""data.examples = Array.from({length: 1000}, (_, i) =>
+        ({...data.examples[i % 7], id: `magicbrush/test/${i}`})); arrange()""")
+    assert len(order(page)) < 100
+    milliseconds = "(() => { const start = performance.now(); arrange(); return performance.now() - start; })()"
+    page.get_by_label("Sort by", exact=True).select_option(label="disagreement in L1")
+    assert page.evaluate(milliseconds) < 2000  # 40 ms on an idle core; this one may be shared
+    for _ in range(3):
+        page.mouse.wheel(0, 20_000)
+        page.wait_for_timeout(200)
+    assert 24 < len(order(page)) < 1000
+    page.evaluate("select(999)")
+    assert len(order(page)) == 1000 and page.locator("article.here").is_visible()
+
+
 def test_a_phone_scrolls_down_only_and_every_control_has_a_name(browser, gallery):
     page = browser.new_page()
     page.set_viewport_size(NARROW)
@@ -154,6 +169,7 @@ def test_the_pages_look_as_they_do_in_the_pictures(browser, gallery, screens):
     page.wait_for_function("[...document.querySelectorAll('article img')].every((i) => i.naturalWidth > 0)")
     keep_screens(page, "gallery", screens)
     page.locator("article button").nth(3).click()
+    page.evaluate("document.getElementById('list').hidden = true")
     keep_screens(page, "gallery-open", screens)
     page.close()
     assert len(list(screens.glob("gallery-*.png"))) >= 8
