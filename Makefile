@@ -15,12 +15,12 @@ REPEATS = $(if $(SEEDS),--seeds $(SEEDS))
 EYES = $(if $(CLIP),--clip $(CLIP))
 FLAGS = $(SHARED) $(ONLY) $(OVER) $(REPEATS)
 
-.PHONY: help setup test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery report mini claims ablations check-training world lint clean
+.PHONY: help setup test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery report demo human human-report mini claims ablations check-training world lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.* ## ' Makefile | sed -E 's/:.* ## /\t/' | expand -t 12
-	@echo "Variables: SUITE DATA WEIGHTS MODELS DATASETS SEEDS SPLIT FULL=1 STRICT=1 CLIP=folder ENGINE=ray WORKERS=n"
+	@echo "Variables: SUITE DATA WEIGHTS MODELS DATASETS SEEDS SPLIT FULL=1 STRICT=1 CLIP=folder SAMPLE=n ENGINE=ray WORKERS=n"
 
 setup: $(STAMP) ## the environment: .venv, pinned by requirements.lock (about 6 GB); other targets make it when it is missing
 
@@ -55,6 +55,15 @@ figures: clip-score tradeoff gallery ## all of them, running what is missing
 
 report: $(STAMP) ## tables, figures, protocols, environment and deviations on one page: results/<suite>/report.html
 	@$(PY) -m bench.report $(WHICH)
+
+demo: $(STAMP) ## a web page on loopback that edits a photo: the miniature, or WEIGHTS=folder
+	@$(PY) -m mgie.demo $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+human: $(STAMP) ## Figures 5 and 6: a web page on which people judge texts and edits, blind; SAMPLE=25 as the paper
+	@$(PY) -m bench.human serve $(SHARED) $(OVER) $(if $(SAMPLE),--sample $(SAMPLE))
+
+human-report: $(STAMP) ## what they said: plots beside the paper's, intervals, agreement; results/<suite>/human/
+	@$(PY) -m bench.human report $(if $(SUITE),--suite $(SUITE))
 
 table4: $(STAMP) ## Table 4: seconds a call by stage; the true sizes on a GPU (no download), else the miniature
 	@$(PY) -m bench.timing $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(MODELS),--model $(MODELS))

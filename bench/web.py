@@ -23,6 +23,7 @@ SYSTEM_FONTS, SYSTEM_MONO = ["system-ui", "sans-serif"], ["ui-monospace", "monos
 # Gradio's own images and captions have room; ours follow its colours, in light and in dark
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
+.prose h1, .prose h2 { padding-left: 2px; }
 .message { margin: 0; padding: .5rem .75rem; border-radius: 6px; border: 1px solid var(--border-color-primary);
   background: var(--background-fill-secondary); color: var(--body-text-color); overflow-wrap: anywhere; }
 .message.bad { border-color: #c0392b; border-left-width: 6px; }
