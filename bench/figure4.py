@@ -141,7 +141,9 @@ def latex(rows: Sequence[Row], head: Sequence[str]) -> str:
         lines.append(" & ".join([escaped(name_of(dataset, suite)), *cells]) + r" \\")
     paper = [reported("all", image, text) for image in IMAGES for text in TEXTS]
     lines.append(" & ".join([r"\quad in the paper", *(escaped(p.printed + p.mark) for p in paper)]) + r" \\")
-    caption = f"Figure 4: CLIP-S (100 x cosine) of images and texts (suite {suite}). Mean with 95 % interval."
+    caption = f"Figure 4: CLIP-S (100 x cosine) of images and texts (suite {suite}). Mean with 95 % interval; "
+    caption += "the nearest text in bold; ---: not run."
+    caption += "" if suite == "paper" else " The paper's values are of other data: not comparable."
     lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{escaped(caption)}}}"]
     return "\n".join([*lines, rf"\label{{tab:{suite}-figure4}}", r"\end{table}"]) + "\n"
 
@@ -150,7 +152,7 @@ def _latex_cell(found: dict[tuple[str, str, str], Row], dataset: str, image: str
     row = found[dataset, image, text]
     if row.mean is None:
         return "---"
-    best = max(number(found[dataset, image, t].mean or 0) for t in TEXTS)
+    best = number(max(r.mean for t in TEXTS if (r := found[dataset, image, t]).mean is not None))
     value = rf"\textbf{{{number(row.mean)}}}" if number(row.mean) == best else number(row.mean)
     return value + ("" if row.low is None else rf"$_{{[{number(row.low)}, {number(row.high)}]}}$")
 

@@ -1,6 +1,7 @@
 """Figures 3 and 4: every point with its n and interval, the paper's beside it, what is missing with its reason."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from bench.clip_score import Texts, paired_tests, rows_of, score
 from bench.clip_score import main as clip_score
 from bench.features import FeatureCache
 from bench.figure3 import AXES, Point
-from bench.figure4 import IMAGES, TEXTS, reported
+from bench.figure4 import IMAGES, TEXTS, latex, reported
 from bench.figures import asked_of, parser
 from bench.metrics.clip_direction import CLIPDirection
 from bench.metrics.clip_s import CLIPS
@@ -88,6 +89,14 @@ def test_a_bar_counts_what_it_has_and_a_text_that_was_not_run_is_no_bar(tmp_path
     pair = tests["goal image", "lgie", "instruction"]
     assert pair.n == 2 and pair.method == "exact, 4 flips" and pair.p <= pair.p_holm <= 1
     assert tests["goal image", "mgie", "lgie"].p is None
+
+
+def test_the_nearest_text_is_bold_in_latex_by_its_value_and_not_by_its_spelling(tmp_path, clip):
+    asked = asked_of(parser("x", "").parse_args(["--suite", "paper", "--datasets", "ma5k"]))
+    texts, means = drawn_texts(tmp_path), {"instruction": 9.5, "lgie": 31.25, "mgie": None}
+    rows = [replace(r, mean=means[r.text], low=None) for r in rows_of(asked, texts, [], {})]
+    (line,) = [line for line in latex(rows, ["head"]).splitlines() if line.startswith("MA5k")]
+    assert line == r"MA5k & 9.50 & \textbf{31.25} & --- & 9.50 & \textbf{31.25} & --- \\"
 
 
 def test_without_weights_the_command_scores_the_human_instruction_and_names_the_rest(tmp_path, clip, capsys):
