@@ -14,7 +14,7 @@ from typing import NamedTuple
 from bench.images import ImageError, load
 from bench.records import Edit, Example, Score
 from bench.registry import METRICS
-from bench.runfolder import RunFolder
+from bench.runfolder import Busy, RunFolder
 from bench.settings import DataSettings, EditSettings
 from bench.suites import open_dataset
 
@@ -58,22 +58,31 @@ class Entry:
 
 
 def view_of(folder: Path) -> View:
-    """Raises ValueError for a folder that holds no run."""
+    """Raises ValueError for a folder that holds no run, or one that another process is writing to."""
     if not (folder / "run.json").is_file():
         raise ValueError(f"{folder} is no run folder: it has no run.json; expected for example "
                          "runs/mini/ma5k--mgie--0123abcd, which bench.run makes")  # fmt: skip
     reader = RunFolder(folder)
-    run, done = reader.run(), reader.done()
+    if reader.done():
+        return read(reader, "")
+    try:  # reading drops a line that a kill cut short: not from under a run that is still writing it
+        with reader.locked():
+            return read(reader, "no done.json")
+    except Busy:
+        raise ValueError(f"{folder} is being written by another process: wait for it, or leave it out") from None
+
+
+def read(reader: RunFolder, lacks: str) -> View:
+    """lacks: what a run that is not finished has not."""
+    run, folder = reader.run(), reader.path
     edits = {e.example_id: e for e in reader.edits().values() if e.seed == SEED}
     scores: dict[str, list[Score]] = {}
     for s in reader.scores().values():
         if s.seed == SEED:
             scores.setdefault(s.example_id, []).append(s)
     failures = {f["example_id"]: f["reason"] for f in reader.failures() if f.get("seed") == SEED}
-    missing = "" if done else (
-        f"{folder} is incomplete: {min(len(edits), run['n'])} of {run['n']} edits, {len(scores)} of {run['n']} scored, "
-        f"no done.json; to finish it: {command_of(run, folder)}"
-    )  # fmt: skip
+    missing = f"{folder} is incomplete: {min(len(edits), run['n'])} of {run['n']} edits, {len(scores)} of {run['n']} " \
+        f"scored (seed 0), {lacks}; to finish it: {command_of(run, folder)}" if lacks else ""  # fmt: skip
     return View(folder, run, edits, scores, missing, failures)
 
 

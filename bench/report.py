@@ -172,7 +172,7 @@ def runs_part(asked: Asked, rows: dict[str, list[dict[str, str]]]) -> list[str]:
     names = {name.rpartition("/")[2] for part in rows.values() for row in part if (name := row.get("run", ""))}
     found, absent = here(sorted(names), asked.out / asked.suite)
     lines = ["## Missing and failures", ""]
-    said = missing(rows) + [f"incomplete: {text}" for text in incomplete(asked.out / asked.suite)] + failures(found)
+    said = missing(rows) + incomplete(asked.out / asked.suite) + failures(found)
     lines += [f"- {line}" for line in said] or ["Nothing is missing, and no example failed."]
     if absent:
         first = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")

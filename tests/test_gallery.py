@@ -11,6 +11,7 @@ from seen_runs import draw_runs
 
 from bench.gallery import main, page
 from bench.gallery_data import Pictures, view_of
+from bench.runfolder import RunFolder
 
 
 def data_in(folder: Path) -> dict:
@@ -62,6 +63,10 @@ def test_a_folder_that_is_no_run_and_runs_that_do_not_match_are_refused_by_name(
     assert f"{tmp_path} is no run folder: it has no run.json" in capsys.readouterr().err
     assert main(["--runs", *[str(folders["near"])] * 2, "--results", str(tmp_path)]) == 2
     assert "two runs of near" in capsys.readouterr().err
+    (folders["near"] / "done.json").unlink()
+    with RunFolder(folders["near"]).locked():
+        assert main(["--runs", str(folders["near"]), "--results", str(tmp_path)]) == 2
+    assert "near" in (said := capsys.readouterr().err) and "is being written by another process" in said
     assert main(["--limit", "0"]) == 2 and main(["--data-root", str(tmp_path)]) == 2
 
 
