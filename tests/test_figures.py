@@ -20,6 +20,7 @@ from bench.metrics.clip_direction import CLIPDirection
 from bench.metrics.clip_s import CLIPS
 from bench.metrics.image_similarity import ImageSimilarity
 from bench.metrics.pairs import Picture
+from bench.paper import REPORTED
 from bench.records import Example
 from bench.run import main as run
 from bench.settings import MetricSettings
@@ -55,6 +56,8 @@ def test_the_paper_prints_every_bar_and_every_point_of_the_two_figures():
     points = [Point("magicbrush", m, s, a) for m in ("inspix2pix", "lgie", "mgie") for s in SCALES for a in AXES]
     assert len(points) == 42 and all(p.confirmed == "yes" and 0 < p.value < 1 for p in points)
     assert Point("magicbrush", "mgie", 1.0, "image_similarity").value == pytest.approx(0.764)
+    assert "about +-0.15" in REPORTED.read_text() and "about +-0.3" in REPORTED.read_text()
+    assert (points[0].half_unit, points[1].half_unit) == (0.0015, 0.003)
     assert Point("magicbrush", "mgie", 1.01, "image_similarity").value is None  # no point of the paper's
 
 
