@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.figures import command, parser
-from bench.human.study import FIGURES, Study, study_of
+from bench.human.study import ANNOTATORS, FIGURES, Study, study_of
 from bench.web import add_server_flags, check_server, gradio_of_ours, serve
 
 
@@ -72,13 +72,15 @@ def run_serve(argv: Sequence[str]) -> int:
         made = study(args)
         from bench.human.page import CSS, SCRIPT, build
         from bench.human.votes import Votes
+        from bench.layout import suite_line
 
+        print(suite_line(made.suite, sorted({i.dataset for i in made.items})))
         path = votes_file(args.votes, made.suite)
         votes = Votes.open(path, made)
         for notice in made.notices:
             print(f"notice: {notice}", file=sys.stderr)
         kinds = ", ".join(f"{sum(i.figure == f for i in made.items)} of Figure {f}" for f in FIGURES)
-        print(f"suite {made.suite}: {len(made.items)} items ({kinds}), 3 annotators each; votes in {path}")
+        print(f"{len(made.items)} items ({kinds}), {ANNOTATORS} annotators each; votes in {path}")
         serve(build(votes), args, css=CSS, head=SCRIPT)
         return 0
 
