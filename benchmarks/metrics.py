@@ -25,6 +25,7 @@ from PIL import Image
 from bench.records import Example
 from bench.sessions import device_name
 from bench.settings import MetricSettings
+from bench.stopwatch import synchronise
 
 PHOTOS = Path(__file__).parent.parent / "mgie" / "mini" / "assets" / "photos"
 SIDE, CHUNK = 512, 16
@@ -137,11 +138,13 @@ def main() -> None:
     from reference_metrics import Networks, score
 
     from bench.backbones.clip import clip_of
+    from bench.backbones.compute import exactly
     from bench.backbones.dino import dino_of
     from bench.backbones.lpips import perceptual
 
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as scratch:
+    # fp32 means fp32 on every side: no TensorFloat-32
+    with tempfile.TemporaryDirectory() as scratch, exactly(args.device):
         folder = Path(scratch)
         settings, files = random_networks(folder, args.device), draw(folder, args.pairs)
         networks = Networks(
@@ -158,6 +161,7 @@ def main() -> None:
             for name, call in sides.items():
                 start, used = time.perf_counter(), time.process_time()
                 call()
+                synchronise(args.device)
                 wall[name].append(time.perf_counter() - start)
                 cpu[name].append(time.process_time() - used)
     row = {"pairs": args.pairs, "runs": args.runs}

@@ -54,7 +54,7 @@ def ssim(files: Files, networks: Networks) -> float:
 
 @torch.inference_mode()
 def lpips(files: Files, networks: Networks) -> float:
-    output, goal = (2 * unit(image) - 1 for image in opened(files))
+    output, goal = ((2 * unit(image) - 1).to(networks.perceptual.device) for image in opened(files))
     return float(networks.perceptual.network(output, goal))
 
 
@@ -63,12 +63,13 @@ def dino(files: Files, networks: Networks) -> float:
     features = []
     for path in (files.output, files.goal):
         pixels = networks.dino.transform(Image.open(path).convert("RGB"))[None]
-        features.append(networks.dino.network.forward_features(pixels)[:, 0])
+        features.append(networks.dino.network.forward_features(pixels.to(networks.dino.device))[:, 0])
     return float(torch.nn.functional.cosine_similarity(*features))
 
 
 def clip_image(path: Path, networks: Networks) -> torch.Tensor:
-    return networks.clip.network.encode_image(networks.clip.transform(Image.open(path).convert("RGB"))[None])
+    pixels = networks.clip.transform(Image.open(path).convert("RGB"))[None]
+    return networks.clip.network.encode_image(pixels.to(networks.clip.device))
 
 
 @torch.inference_mode()
@@ -79,7 +80,7 @@ def cvs(files: Files, networks: Networks) -> float:
 
 @torch.inference_mode()
 def cts(files: Files, networks: Networks) -> float:
-    text = networks.clip.network.encode_text(networks.clip.tokenizer([files.caption]))
+    text = networks.clip.network.encode_text(networks.clip.tokenizer([files.caption]).to(networks.clip.device))
     return float(torch.nn.functional.cosine_similarity(clip_image(files.output, networks), text))
 
 
