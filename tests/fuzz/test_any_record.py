@@ -26,7 +26,8 @@ VALUES = st.recursive(
 )  # fmt: skip
 FIELDS = {
     "evr": ("img0", "img1", "uid", "sents"), "ma5k": ("input", "output", "request"),
-    "gier": ("input", "output", "expert_summary", "amateur_summary", "operator"), "magicbrush": ("input", "output", "mask", "instruction"),
+    "gier": ("input", "output", "expert_summary", "amateur_summary", "operator"),
+    "magicbrush": ("input", "output", "mask", "instruction"),
     "ipr2pr": ("x",),
 }  # fmt: skip
 OFTEN = settings(max_examples=30, deadline=None, derandomize=True, database=None,
