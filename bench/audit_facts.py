@@ -260,11 +260,12 @@ def ma5k_facts(root: Path, data_root: Path) -> list[Fact]:
             Fact("goal images an input image", split, spread(inputs.values())),
             Fact("records whose ids differ", split,
                  sum(r["input"].split("_")[0] != r["output"].split("_")[0] for r in records)),
-            Fact("lengths of request_idx", split, spread(len(r["request_idx"]) for r in records if "request_idx" in r)),
+            Fact("lengths of request_idx", split, spread(map(len, (
+                r["request_idx"] for r in records if isinstance(r.get("request_idx"), list))))),
             *texts_facts(split, requests),
         ]
     common = Counter(text for text in requests if isinstance(text, str)).most_common(2)
-    ids = {int(name) for name in (n.split("_")[0] for n in inputs) if name.isdigit()}
+    ids = {int(name) for name in (n.split("_")[0] for n in inputs) if name.isdecimal()}
     facts += [
         Fact("most frequent instructions", "all", dict(common)),
         Fact("ids of FiveK that are absent (1 to 5000)", "all", sorted(set(range(1, 5001)) - ids)),
