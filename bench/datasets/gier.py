@@ -175,7 +175,7 @@ def decode_rle(rle: object, where: str) -> "np.ndarray":
         height, width = (int(n) for n in rle["size"])
         counts = rle["counts"]
         runs = counts if isinstance(counts, list) else run_lengths(counts)
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise ImageError(f"{where}: not a COCO RLE of size [height, width] and counts ({error!r})") from None
     if min(height, width) < 1 or height * width > MAX_PIXELS:
         raise ImageError(f"{where}: its size is {height}x{width}, expected 1 to {MAX_PIXELS:,} pixels")

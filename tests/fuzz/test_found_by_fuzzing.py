@@ -1,0 +1,100 @@
+"""What fuzzing found once, each in its smallest form: a file, who reads it, and that the error names the file."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from drawn import draw_evr, draw_ma5k, draw_magicbrush, draw_magicbrush_hub
+
+from baselines.precomputed import read_index
+from bench.audit import main as audit
+from bench.compare import stale_tables
+from bench.images import load_mask
+from bench.records import Mask
+from bench.registry import DATASETS, load
+from bench.runfolder import RunFolder, whole_lines
+from bench.settings import DataSettings
+from bench.stored import read_scores
+from mgie.checkpoint import load_tensors
+from mgie.folder import read_preset
+from mgie.official import checkpoint_files
+from mgie.repack import RepackPairs
+from mgie.tokenizer import Tokenizer
+from mgie.train_log import read as read_log
+from mgie.training_data import read_expressive, read_pairs
+
+
+def examples(name: str, **settings: str):
+    return lambda root: load(DATASETS, name, "dataset")(root, DataSettings(**settings)).examples()
+
+
+DEEP, DIGITS = "[" * 20_000, "[" + "1" * 5000 + "]"
+FOUND = {
+    "a number of 5,000 digits": ("dataset/adobe/test.json", DIGITS, examples("evr")),
+    "NUL in a name": ("a.csv", "id,path\na\0b,c.png\n", lambda root: read_index(root / "a.csv")),
+    "an index nested too deep": ("a.jsonl", DEEP, lambda root: read_index(root / "a.jsonl")),
+    "a repack not in UTF-8": ("ipr2pr_expressive.json", b"\xff{}", RepackPairs.read),
+    "an instruction that is a number": (
+        "1/prompt.json", '{"edit": 3}', lambda root: read_pairs(root, "ipr2pr", None, True)),
+    "an expressive instruction that is a list": (
+        "e.jsonl", '{"id": "a", "expressive": []}\n', lambda root: read_expressive(root / "e.jsonl")),
+    "a run.json without n": ("run.json", "{}", lambda root: RunFolder(root).run()),
+    "a cut line, not in UTF-8": ("edits.jsonl", b"\xff\n{", lambda root: whole_lines(root / "edits.jsonl")),
+    "a cell of 200,000 signs": ("s.csv.gz", gzip.compress(b"x" * 200_000), lambda root: read_scores(root / "s.csv.gz")),
+    "a mask of infinite size": ("m.json", '[{"size": [1e999, 1], "counts": [1]}]', lambda root: load_mask(
+        Mask(root / "m.json", (0,)), (4, 4))),
+    "a train.csv whose step is a word": ("train.csv", "step,a\nx,1\n", lambda root: read_log(root / "train.csv")),
+    "a folder where a checkpoint belongs": ("t/x", "", lambda root: load_tensors(root / "t")),
+    "an index of shards that is a list": ("model.safetensors.index.json", "[]", checkpoint_files),
+    "a preset nested too deep": ("preset.json", DEEP, lambda root: read_preset(root, None)),
+    "a tokenizer that is a page": ("tokenizer.json", "<html>", Tokenizer.from_pretrained),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_it_is_refused_by_an_error_that_names_the_file(tmp_path, what):
+    name, content, read = FOUND[what]
+    path = tmp_path / "at" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError) as refused:
+        read(tmp_path / "at")
+    assert str(tmp_path / "at") in str(refused.value) and not isinstance(refused.value, UnicodeError)
+
+
+def test_half_a_surrogate_pair_in_an_instruction_is_refused(tmp_path):
+    path = draw_evr(tmp_path) / "dataset" / "adobe" / "test.json"
+    path.write_text(path.read_text().replace("crop", "\\ud800"))
+    with pytest.raises(ValueError, match=r"test\.json.*U\+D800"):
+        examples("evr")(tmp_path)
+
+
+def test_a_damaged_stamp_of_the_hubs_files_means_that_they_are_laid_out_again(tmp_path):
+    draw_magicbrush_hub(tmp_path)
+    before = [e.id for e in examples("magicbrush", split="dev")(tmp_path)]
+    (stamp,) = tmp_path.rglob("source.json")
+    stamp.write_bytes(b"\xff[")
+    assert [e.id for e in examples("magicbrush", split="dev")(tmp_path)] == before
+    assert json.loads(stamp.read_text())
+
+
+def test_the_audit_counts_what_is_there_whatever_the_other_fields_hold(tmp_path, capsys):
+    for name, file, change in (
+        ("ma5k", "annotations/test_sess_1.json", lambda data: data[0].update(request_idx=0.5)),
+        ("magicbrush", "test/edit_sessions.json", lambda data: data.update({"100": 7})),
+        ("magicbrush", "test/global_descriptions.json", lambda data: data.update({"100": []})),
+    ):
+        (draw_ma5k if name == "ma5k" else draw_magicbrush)(tmp_path / name)
+        path = tmp_path / name / file
+        data = json.loads(path.read_text())
+        change(data)
+        path.write_text(json.dumps(data))
+        assert audit(["--dataset", name, "--data-root", str(tmp_path)]) == 0
+    capsys.readouterr()
+
+
+def test_a_table_without_a_column_is_a_problem_of_the_gate_not_a_traceback(tmp_path: Path):
+    (tmp_path / "table1.csv").write_text("table,model\n1,identity\n")
+    (problem,) = stale_tables(tmp_path, "")
+    assert "table1.csv" in problem and "no column dataset" in problem
