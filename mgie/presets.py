@@ -77,7 +77,7 @@ class Preset:
     rope_theta: float = 10000.0
     head_heads: int = 4
     head_layers: int = 4
-    # the conditioning, pooled, also scales and shifts every block of the UNet (as in DeepFloyd IF; not Stable Diffusion)
+    # the conditioning, pooled, also scales and shifts every block of the UNet (as in DeepFloyd IF, not in SD 1.5)
     unet_pooled: bool = False
 
     @property

@@ -72,6 +72,21 @@ def test_stage_base_is_told_every_second_pair_by_its_expressive_instruction(tmp_
     assert all(plain[i].expressive == text == pairs.words[i].instruction for i, (_, text) in enumerate(plain.texts()))
 
 
+def test_slips_lose_and_add_words_but_never_all_and_are_the_same_for_the_same_dice():
+    from random import Random
+
+    from mgie.mini.slips import with_slips
+
+    text = "make the photo a bit brighter"
+    slipped = [with_slips(text, Random(i)) for i in range(300)]
+    assert slipped == [with_slips(text, Random(i)) for i in range(300)]
+    kept = [set(text.split()) & set(some.split()) for some in slipped]
+    assert min(map(len, kept)) >= 1 and sum(some == text for some in slipped) > 90
+    unknown = {word for some in slipped for word in some.split()} - set(text.split())
+    known = " ".join(way for style in phrasing.phrases().values() for ways in style.values() for way in ways).split()
+    assert len(unknown) > 100 and len(unknown & set(known)) < 5
+
+
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory):
     """Every stage at two steps, on 24 pairs, from random tower and codec."""
@@ -79,7 +94,7 @@ def chain(tmp_path_factory):
 
     from mgie.mini.align import Align
     from mgie.mini.diffusion import Diffusion
-    from mgie.mini.eyes import Eyes
+    from mgie.mini.eyes import Eyes, EyesSettings
     from mgie.mini.text import Text
 
     torch.manual_seed(0)
@@ -96,6 +111,7 @@ def chain(tmp_path_factory):
     stages = (
         lambda: Text(recipe("text"), train, test, parts.work), lambda: Eyes(recipe("llava"), train, unclear, parts),
         lambda: Eyes(recipe("places"), train, unclear, parts, start="llava"),
+        lambda: Eyes(recipe("slips"), train, unclear, parts, EyesSettings(slips=True), start="places"),
         lambda: Diffusion(recipe("sd"), train, 16, test, parts), lambda: Align(recipe("align"), train, 16, test, parts),
     )  # fmt: skip
     trained = {}

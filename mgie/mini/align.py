@@ -15,7 +15,7 @@ from mgie import losses
 from mgie.batches import MLLMRows, clip_ids
 from mgie.joint import Batch
 from mgie.mini.diffusion import DiffusionSettings, text_encoder, vocabulary
-from mgie.mini.eyes import Seeing, splice
+from mgie.mini.eyes import LANGUAGE, Seeing, splice
 from mgie.mini.pairs import WorldPairs
 from mgie.mini.parts import Parts
 from mgie.mini.stages import Recipe, seeded
@@ -40,13 +40,14 @@ class Align:
         self.preset, self.align, self.parts = preset, align, parts
         self.tokenizer, self.tower = parts.tokenizer, parts.load_tower()
         self.words = vocabulary(train, preset)
-        self.seeing = parts.restored(Seeing(new_llama(preset), preset.vision_hidden), "places")
+        self.seeing = parts.restored(Seeing(new_llama(preset), preset.vision_hidden), LANGUAGE)
         encoder = text_encoder(self.words, preset, DiffusionSettings())
         self.encoder = parts.restored(encoder, "sd", "text_encoder.")
         self.rows = [MLLMRows(self.tokenizer, patches, preset.max_length) for patches in (0, preset.patches)]
 
     def settings(self) -> dict:
-        return {"align": asdict(self.align), "head": self.preset.edit_head().config, "pairs": self.used}
+        return {"align": asdict(self.align), "head": self.preset.edit_head().config, "pairs": self.used,
+                "language": LANGUAGE}  # fmt: skip
 
     def data_hash(self) -> str:
         return self.train.content_hash()

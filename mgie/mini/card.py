@@ -75,9 +75,14 @@ SECTIONS = {
         "rows without a picture. Afterwards the body is frozen and shared by LGIE and MGIE.",
         "right: share of ambiguous held-out pictures whose cause is named, macro over families; blind: without eyes."),
     "places": Section(
-        "Llama with eyes for places", "llama-body",
+        "Llama with eyes for places", "",
         "Goes on from stage llava with the families that ask where something is; words of place count four times.",
         "right: as above, over all ambiguous families."),
+    "slips": Section(
+        "Llama that reads over unknown words", "llama-body",
+        "Goes on from stage places with instructions in which words are lost, swapped or put in (random syllables): a "
+        "Llama of this size takes a word it never saw for anything at all.",
+        "right: as above, on instructions without slips. The benchmarks' own phrases are never trained on."),
     "sd": Section(
         "Stable Diffusion of the miniature", "",
         "UNet and text encoder together: an eighth text to image on goal captions, the rest edits, told by instruction "

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import torch
@@ -22,10 +23,11 @@ from mgie.batches import TrainingSet, store_texts
 from mgie.joint import JointModel
 from mgie.mini import ship
 from mgie.mini.diffusion import DiffusionSettings, Painter, quick, text_encoder, vocabulary
-from mgie.mini.eyes import Seeing
+from mgie.mini.eyes import LANGUAGE, Seeing
 from mgie.mini.latents import AT_ONCE, encoded, load_arrays, once
 from mgie.mini.pairs import WorldPairs
 from mgie.mini.parts import Parts
+from mgie.mini.slips import with_slips
 from mgie.mini.stages import EVERY_STEP, LOG_EVERY
 from mgie.mini.text import new_llama
 from mgie.presets import PRESETS, SAMPLING, Preset
@@ -51,6 +53,24 @@ class Told:
 
     def texts(self) -> list[tuple[str, str]]:
         return [(instruction, expressive if self.mixed and i % 2 else instruction)
+                for i, (instruction, expressive) in enumerate(self.pairs.texts())]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Slipped:
+    """Pairs for an editor with a Llama: their instructions have slips, the same ones whenever a pair is read."""
+
+    pairs: WorldPairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Pair:
+        pair = self.pairs[index]
+        return pair._replace(instruction=with_slips(pair.instruction, Random(index)))
+
+    def texts(self) -> list[tuple[str, str]]:
+        return [(with_slips(instruction, Random(i)), expressive)
                 for i, (instruction, expressive) in enumerate(self.pairs.texts())]  # fmt: skip
 
 
@@ -83,6 +103,8 @@ class Editor:
         """What made the weights."""
         preset = {name: value for name, value in self.preset.to_json().items() if name not in SAMPLING}
         recipe = {"loop": asdict(self.loop), "preset": preset}
+        if self.model != "inspix2pix":
+            recipe["language"] = LANGUAGE
         return {"recipe": ship.digest(recipe), "data": self.train.content_hash(), "vae": self.parts.hash_of("vae")}
 
     def run(self, results: Path) -> None:
@@ -94,7 +116,7 @@ class Editor:
         start = starts.write_once(self.folder / ".start", self.write_start)
         trainee = starts.load(start, self.kind, "mini")
         speed_up(trainee.model)
-        pairs = Told(self.train, self.name == "base") if self.model == "inspix2pix" else self.train
+        pairs = Told(self.train, self.name == "base") if self.model == "inspix2pix" else Slipped(self.train)
         data = TrainingSet(pairs, trainee.rows, trainee.sizes, trainee.image_processor, self.stored(trainee, pairs))
         trainee = trainee._replace(save=watched(trainee.save, self.sheets_due(results)))
         train_from(trainee, data, self.loop, self.folder, Accelerator(cpu=True), f"mini {self.name}")
@@ -133,7 +155,7 @@ class Editor:
         from mgie.pipeline import MGIEPipeline
         from mgie.preprocess import ClipProcessor
 
-        seeing = self.parts.restored(Seeing(new_llama(self.preset), self.preset.vision_hidden), "places")
+        seeing = self.parts.restored(Seeing(new_llama(self.preset), self.preset.vision_hidden), LANGUAGE)
         tokenizer = self.parts.tokenizer
         mllm, processor = MLLM(seeing.llama), None
         if self.name == "mgie":
@@ -153,7 +175,7 @@ class Editor:
     def text_encoder(self) -> nn.Module:
         return text_encoder(self.words, self.preset, DiffusionSettings())
 
-    def stored(self, trainee: starts.Trainee, pairs: Told | WorldPairs) -> dict[str, np.ndarray]:
+    def stored(self, trainee: starts.Trainee, pairs: Told | Slipped) -> dict[str, np.ndarray]:
         """What mgie.batches.precompute would store; the latents are the same for all three."""
         arrays = encoded(self.train, len(self.train), trainee.model.denoiser.vae, self.parts.work)
         own = self.folder / ".stored"

@@ -1,13 +1,15 @@
-"""Stages llava and places: the projector between tower and Llama, and the Llama that answers with or without eyes.
+"""Stages llava, places and slips: the projector from tower to Llama, and the Llama that answers with or without eyes.
 
 Starts from the stages clip (the tower stays frozen) and text. Rows with a picture ask for the expressive instruction,
 ambiguous ones more often than others; some rows come without a picture, so that LGIE can share the Llama (an
 assumption: the paper gives LGIE a LLaMA that never saw one). Stage places goes on with the families that ask where
-something is, which four layers learn last. Afterwards the Llama's body is frozen, as in the paper.
+something is, which four layers learn last; stage slips with instructions in which words are lost or unknown. Afterwards
+the Llama's body is frozen, as in the paper.
 """
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from mgie.joint import Batch
 from mgie.mini import grammar
 from mgie.mini.pairs import Words, WorldPairs
 from mgie.mini.parts import Parts
+from mgie.mini.slips import with_slips
 from mgie.mini.stages import Recipe
 from mgie.mini.text import Reader, answer_losses, new_llama, question_rows
 from mgie.mllm import MLLM
@@ -36,8 +39,10 @@ class EyesSettings:
     summary: float = 0.3  # weight of the visual tokens' read-out
     families: tuple[str, ...] = ()  # the ambiguous ones to draw from; empty: all
     places: float = 1.0  # weight of the words that say where
+    slips: bool = False  # instructions with words lost and unknown ones put in
 
 
+LANGUAGE = "slips"  # the last stage that trains the Llama's body
 WHERE = (" left", " right", " upper", " lower", " middle")
 
 
@@ -66,8 +71,10 @@ class Eyes:
         self.weight[sorted({token for word in WHERE for token in self.tokenizer.encode(word)[1:]})] = eyes.places
 
     def settings(self) -> dict:
-        return {"eyes": asdict(self.eyes), "pairs": len(self.train), "tower": self.parts.hash_of("tower"),
-                "start": self.start}  # fmt: skip
+        eyes = asdict(self.eyes)
+        if not eyes["slips"]:
+            del eyes["slips"]  # the recipe's hash is that of the stages before there were any
+        return {"eyes": eyes, "pairs": len(self.train), "tower": self.parts.hash_of("tower"), "start": self.start}
 
     def data_hash(self) -> str:
         return self.train.content_hash()
@@ -89,13 +96,20 @@ class Eyes:
         picks = [self.unclear[i] for i in some]
         picks += torch.randint(0, len(self.train), (size - unclear,), generator=draw).tolist()
         blind = torch.randint(0, len(self.train), (self.eyes.blind,), generator=draw).tolist()
-        batch = question_rows(self.rows, [self.train.words[i] for i in picks])
+        batch = question_rows(self.rows, self.asked(picks, step))
         seen = splice(network, self.tower, batch, self.train.pixels[picks, 0], self.tokenizer)
         answers, summary = answer_losses(network, batch, self.tokenizer, network.llama, seen, self.weight)
-        unseen = question_rows(self.blind_rows, [self.train.words[i] for i in blind])
+        unseen = question_rows(self.blind_rows, self.asked(blind, -step))
         guesses, _ = answer_losses(network, unseen, self.tokenizer, network.llama)
         total = answers + 0.2 * guesses + self.eyes.summary * summary
         return {"loss": total, "answers": answers, "blind": guesses, "summary": summary}
+
+    def asked(self, picks: list[int], step: int) -> list[Words]:
+        words = [self.train.words[i] for i in picks]
+        if not self.eyes.slips:
+            return words
+        dice = Random(f"{self.recipe.seed}/{step}")
+        return [w._replace(instruction=with_slips(w.instruction, dice)) for w in words]
 
     def mllm(self, network: nn.Module) -> MLLM:
         tokens = self.tokenizer.image_start, self.tokenizer.image_patch

@@ -124,6 +124,20 @@ def places(cache: Path) -> "Stage":
     return Eyes(recipe, pairs(cache, "train"), test, parts, eyes=where, start="llava")
 
 
+def slips(cache: Path) -> "Stage":
+    from mgie.mini import grammar
+    from mgie.mini.eyes import Eyes, EyesSettings
+    from mgie.mini.parts import Parts
+    from mgie.mini.stages import Recipe
+    from mgie.presets import PRESETS
+
+    read_over = EyesSettings(blind=10, ambiguous=0.5, places=2.0, slips=True)
+    recipe = Recipe("slips", steps=500, batch_size=24, lr=1.2e-3, seed=PLAYER, warmup=30, ema=0.99, save_every=100)
+    parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
+    test = pairs(cache, "test", 300, tuple(grammar.QUESTIONS))
+    return Eyes(recipe, pairs(cache, "train"), test, parts, eyes=read_over, start="places")
+
+
 def sd(cache: Path) -> "Stage":
     from mgie.mini.diffusion import Diffusion
     from mgie.mini.parts import Parts
@@ -195,6 +209,7 @@ STAGES = [
     Entry("sd", "UNet and text encoder, before they become editors", sd),
     Entry("llava", "Llama, projector and the frozen tower", llava),
     Entry("places", "the same, where things are", places),
+    Entry("slips", "the same, from instructions with lost and unknown words", slips),
     Entry("align", "a first edit head, in the text encoder's language", align),
     Entry("base", "the UNet that the three editors start from", editor("base")),
     Entry("inspix2pix", "InsPix2Pix and its text encoder", editor("inspix2pix")),
