@@ -83,7 +83,7 @@ def test_slips_lose_and_add_words_but_never_all_and_are_the_same_for_the_same_di
     kept = [set(text.split()) & set(some.split()) for some in slipped]
     assert min(map(len, kept)) >= 1 and sum(some == text for some in slipped) > 90
     unknown = {word for some in slipped for word in some.split()} - set(text.split())
-    known = " ".join(way for style in phrasing.phrases().values() for ways in style.values() for way in ways).split()
+    known = json.dumps(phrasing.phrases()).replace('"', " ").split()
     assert len(unknown) > 100 and len(unknown & set(known)) < 5
 
 
@@ -111,7 +111,7 @@ def chain(tmp_path_factory):
     stages = (
         lambda: Text(recipe("text"), train, test, parts.work), lambda: Eyes(recipe("llava"), train, unclear, parts),
         lambda: Eyes(recipe("places"), train, unclear, parts, start="llava"),
-        lambda: Eyes(recipe("slips"), train, unclear, parts, EyesSettings(slips=True), start="places"),
+        lambda: Eyes(recipe("slips"), train, unclear, parts, eyes=EyesSettings(slips=True), start="places"),
         lambda: Diffusion(recipe("sd"), train, 16, test, parts), lambda: Align(recipe("align"), train, 16, test, parts),
     )  # fmt: skip
     trained = {}
