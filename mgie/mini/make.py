@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from mgie.mini.editors import Editor
     from mgie.mini.pairs import WorldPairs
-    from mgie.mini.stages import Stage, Training
+    from mgie.mini.stages import Recipe, Stage, Training
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = Path(__file__).parent / "weights"
@@ -98,44 +98,37 @@ def text(cache: Path) -> "Stage":
 
 
 def llava(cache: Path) -> "Stage":
-    from mgie.mini import grammar
-    from mgie.mini.eyes import Eyes
-    from mgie.mini.parts import Parts
     from mgie.mini.stages import Recipe
-    from mgie.presets import PRESETS
 
     recipe = Recipe("llava", steps=1600, batch_size=24, lr=1.5e-3, seed=PLAYER, ema=0.995, save_every=100)
-    parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-    return Eyes(recipe, pairs(cache, "train"), pairs(cache, "test", 300, tuple(grammar.QUESTIONS)), parts)
+    return eyes(cache, recipe, "text")
 
 
 def places(cache: Path) -> "Stage":
-    from mgie.mini import grammar
-    from mgie.mini.eyes import Eyes, EyesSettings
-    from mgie.mini.parts import Parts
     from mgie.mini.stages import Recipe
-    from mgie.presets import PRESETS
 
-    where = EyesSettings(
-        ambiguous=0.75, families=("odd-one-out", "make-a-pair", "subject", "keep-the-animal"), places=4.0, blind=4)
     recipe = Recipe("places", steps=900, batch_size=24, lr=1.2e-3, seed=JUDGE, warmup=30, ema=0.995, save_every=100)
-    parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-    test = pairs(cache, "test", 300, tuple(grammar.QUESTIONS))
-    return Eyes(recipe, pairs(cache, "train"), test, parts, eyes=where, start="llava")
+    where = ("odd-one-out", "make-a-pair", "subject", "keep-the-animal")
+    return eyes(cache, recipe, "llava", ambiguous=0.75, families=where, places=4.0, blind=4)
 
 
 def slips(cache: Path) -> "Stage":
+    from mgie.mini.stages import Recipe
+
+    recipe = Recipe("slips", steps=500, batch_size=24, lr=1.2e-3, seed=PLAYER, warmup=30, ema=0.99, save_every=100)
+    return eyes(cache, recipe, "places", blind=10, ambiguous=0.5, places=2.0, slips=True)
+
+
+def eyes(cache: Path, recipe: "Recipe", start: str, **settings: object) -> "Stage":
+    """A stage of the Llama with eyes. settings: of EyesSettings."""
     from mgie.mini import grammar
     from mgie.mini.eyes import Eyes, EyesSettings
     from mgie.mini.parts import Parts
-    from mgie.mini.stages import Recipe
     from mgie.presets import PRESETS
 
-    read_over = EyesSettings(blind=10, ambiguous=0.5, places=2.0, slips=True)
-    recipe = Recipe("slips", steps=500, batch_size=24, lr=1.2e-3, seed=PLAYER, warmup=30, ema=0.99, save_every=100)
     parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
     test = pairs(cache, "test", 300, tuple(grammar.QUESTIONS))
-    return Eyes(recipe, pairs(cache, "train"), test, parts, eyes=read_over, start="places")
+    return Eyes(recipe, pairs(cache, "train"), test, parts, eyes=EyesSettings(**settings), start=start)
 
 
 def sd(cache: Path) -> "Stage":
