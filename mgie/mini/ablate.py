@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mgie.mini.ablate_report import Row
 
 CACHE = Path(__file__).parents[2] / "runs" / "mini-training" / "ablations"
-RECIPE = Recipe(steps=300, batch_size=32, lr_mllm=5e-4, lr_diffusion=6e-4, schedule="hold-then-linear", pairs=2400)
+RECIPE = Recipe(steps=200, batch_size=32, lr_mllm=5e-4, lr_diffusion=6e-4, schedule="hold-then-linear", pairs=2400)
 SPEC = ModelSettings("mgie", "mini", "ipr2pr", "fine-tuned")  # which pairs: mini-IPr2Pr's train split
 HEAD_SEED = 0
 STORED = ".stored"
