@@ -245,6 +245,7 @@ def connect(gr: "gradio", desk: Desk, parts: dict) -> None:
     drawing = gr.on(
         [p["draw"].click, p["instruction"].submit], draw, asked,
         [p["expressive"], p["written"], p["edits"], p["message"]], concurrency_id="device", show_progress_on=p["edits"],
+        trigger_mode="multiple",  # else a click right after Cancel is lost: the page still thinks the old edit runs
         **hidden,
     )  # fmt: skip
     p["cancel"].click(cancel, None, p["message"], cancels=[drawing], queue=False, **hidden)
