@@ -2,8 +2,8 @@
 
 From random weights most of a short training goes into passing 16 latent channels through group norms and SiLUs: of two
 UNets of 2.5 and 2.7 million parameters the one that started here had an error of .377 on edits after 400 steps of 32,
-the other .505. Blocks and loss stay as they were. Not covered: real sizes, which start from Stable Diffusion's weights
-(mgie.starts).
+the other .505 (one run each; they differ in width as well: 64, 64, 64 and 48, 64, 80). Not covered: real sizes, which
+start from Stable Diffusion's weights (mgie.starts).
 """
 
 import torch
