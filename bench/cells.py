@@ -29,7 +29,9 @@ FORMS = ("fz", "ft", "e2e")
 WITH_FORMS = ("lgie", "mgie")  # the others have form "none"
 PAPER_MODELS = ("inspix2pix", "lgie", "mgie")
 SPLITS = {"mini": ("quick", "test"), "published": ("all", "all"), "paper": ("", "")}  # default, --full
-KNOWN_SPLITS = {"mini": ("quick", "test", "train", "val"), "published": ("all", "sample")}  # paper: each dataset's own
+KNOWN_SPLITS = {  # suite paper: each dataset's own
+    "mini": ("quick", "test", "train", "val", "fresh"), "published": ("all", "sample"),
+}  # fmt: skip
 BENCHMARKS = ("evr", "gier", "ma5k", "magicbrush")
 
 

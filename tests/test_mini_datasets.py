@@ -193,7 +193,35 @@ def test_drawing_twice_gives_the_same_files(root, tmp_path):
 
 
 def test_other_parameters_have_another_folder():
-    assert len({SMALL.hash8, Parameters().hash8, Parameters(size=96).hash8}) == 3
+    assert len({SMALL.hash8, Parameters().hash8, Parameters(size=96).hash8, Parameters(draw="x").hash8}) == 4
+
+
+@pytest.mark.parametrize("name", ["evr", "gier", "ma5k", "magicbrush"])
+def test_split_fresh_has_as_many_other_edits_of_the_test_photographs(root, name):
+    fresh, test = mini(root, name, split="fresh").examples(), mini(root, name).examples()
+    assert sum(e.scored for e in fresh) == sum(e.scored for e in test) == SMALL.test
+    assert all(photographs()[e.group].split == "test" for e in fresh)
+    goals = [{images.load(e.goal_image).tobytes() for e in some} for some in (fresh, test)]
+    assert not goals[0] & goals[1]
+    assert mini(root, name, split="fresh").folder != mini(root, name).folder
+
+
+def test_a_photograph_that_shows_too_few_retouchings_is_drawn_again(monkeypatch):
+    from mgie.mini import layout_ma5k
+    from mgie.mini.assets import of_split
+    from mgie.mini.dice import Dice
+    from mgie.mini.layout_facts import Slot
+
+    seen, given = [], layout_ma5k.retouchings
+
+    def fewer_at_first(dice, base):
+        seen.append(base.input_image.tobytes())
+        return given(dice, base)[: 4 if len(seen) < 3 else 5]
+
+    monkeypatch.setattr(layout_ma5k, "retouchings", fewer_at_first)
+    slot = Slot("fix-light", "too dark", of_split("test")[0])
+    base, edits = layout_ma5k.retouched_photograph(Dice("again"), "again", "test", 48, slot)
+    assert len(edits) == 5 and len(set(seen)) == 3 and base.input_image.tobytes() == seen[-1]
 
 
 def tiny_draw(root: Path) -> subprocess.Popen:
@@ -262,7 +290,7 @@ def test_another_jpeg_coder_is_a_warning_only(capsys):
 
 
 def test_an_unknown_split_lists_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match="unknown split 'dev'; known: test, quick, train, val"):
+    with pytest.raises(ValueError, match="unknown split 'dev'; known: test, quick, train, val, fresh"):
         Mini("evr", tmp_path, DataSettings(split="dev"))
     assert not list(tmp_path.iterdir())
 

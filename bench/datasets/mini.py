@@ -1,7 +1,8 @@
 """Suite mini: the datasets of the built-in miniature, drawn at first use and read by their big sisters' own loaders.
 
-Splits: test (200 scored examples, default), quick (32 of them, each on another photograph), train, val. The group is
-always the photograph. With --turns multi a chosen session brings its earlier turns along, unscored.
+Splits: test (200 scored examples, default), quick (32 of them, each on another photograph), train, val, and fresh: 200
+of another draw on the same 40 test photographs, which nobody has seen when weights and settings were chosen. The group
+is always the photograph. With --turns multi a chosen session brings its earlier turns along, unscored.
 """
 
 import json
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from mgie.mini.layout_facts import Facts
     from mgie.mini.layouts import Parameters
 
-SPLITS = ("test", "quick", "train", "val")
+SPLITS = ("test", "quick", "train", "val", "fresh")
+FRESH = {"draw": "fresh", "train": 5, "val": 5, "ipr2pr": 20}  # of its other splits as few as there can be
 QUICK = 32
 
 
@@ -49,13 +51,16 @@ class Mini:
     @cached_property
     def folder(self) -> Path:
         """Where the official layout of this dataset lies; drawn if need be."""
-        from mgie.mini.layouts import draw
+        from mgie.mini.layouts import Parameters, draw
 
-        return draw(self.root, self._parameters) / self.name
+        parameters = self._parameters or Parameters()
+        if self.split == "fresh":
+            parameters = replace(parameters, **FRESH)
+        return draw(self.root, parameters) / self.name
 
     @cached_property
     def _official(self):
-        split = "test" if self.split == "quick" else self.split
+        split = "test" if self.split in ("quick", "fresh") else self.split
         return self._loader(self.folder, replace(self.settings, split=split, limit=None))
 
     @property

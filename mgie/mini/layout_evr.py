@@ -22,11 +22,11 @@ OFFICIAL_NAME = {"train": "train", "val": "valid", "test": "test"}
 def write_evr(writer: "Writer", parameters: "Parameters") -> None:
     families, uid = tuple(f for f in FAMILIES if f in phrasing.families("terse")), 0
     for split, name in OFFICIAL_NAME.items():
-        dice = Dice("evr", VERSION, split)
+        dice = Dice(parameters.key("evr"), VERSION, split)
         counts = shares(parameters.count(split), SENTENCES[split])
         records = []
         for i, slot in enumerate(plan(dice, split, families, len(counts))):
-            drawn = draw_slot(f"evr/{i}", split, parameters.size, "terse", slot)
+            drawn = draw_slot(f"{parameters.key('evr')}/{i}", split, parameters.size, "terse", slot)
             site = dice.choice(("Reddit", "Zhopped"))
             thread, edit = post("evr", split, i), post("evr", split, i, "edit")
             img0, img1 = f"{site}.com_{thread}_{thread}.png", f"{site}.com_{thread}_{edit}.png"

@@ -40,12 +40,13 @@ def write_gier(writer: "Writer", parameters: "Parameters") -> None:
     urls: dict[str, str] = {}
     families = tuple(f for f in FAMILIES if f in phrasing.families("expert"))
     for split in ("train", "val", "test"):
-        dice = Dice("gier", VERSION, split)
+        dice = Dice(parameters.key("gier"), VERSION, split)
         total = parameters.count(split)
         counts = [SENTENCES[i % 2] for i in range(total)] if split == "train" else shares(total, SENTENCES)
         records: list[dict] = []
         for i, slot in enumerate(plan(dice, split, families, len(counts))):
-            asked = request(dice, draw_slot(f"gier/{i}", split, parameters.size, "expert", slot), counts[i])
+            drawn = draw_slot(f"{parameters.key('gier')}/{i}", split, parameters.size, "expert", slot)
+            asked = request(dice, drawn, counts[i])
             thread, edit = post("gier", split, i), post("gier", split, i, "edit")
             records.append(write_pair(writer, thread, edit, asked))
             writer.facts.append(facts_of(f"{thread}_{edit}", split, asked.drawn))

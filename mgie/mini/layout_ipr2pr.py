@@ -20,9 +20,9 @@ def write_ipr2pr(writer: "Writer", parameters: "Parameters") -> None:
     seeds, expressive = [], {}
     for split in ("train", "val", "test"):
         places = positions(split, parameters.ipr2pr)
-        dice = Dice("ipr2pr", VERSION, split)
+        dice = Dice(parameters.key("ipr2pr"), VERSION, split)
         for place, slot in zip(places, plan(dice, split, tuple(FAMILIES), len(places)), strict=True):
-            drawn = draw_slot(f"ipr2pr/{place}", split, parameters.size, "plain", slot)
+            drawn = draw_slot(f"{parameters.key('ipr2pr')}/{place}", split, parameters.size, "plain", slot)
             folder, seed = f"{place:07d}", str(dice.between(10**8, 2**31))
             writer.image(f"{folder}/{seed}_0.jpg", drawn.input_image)
             writer.image(f"{folder}/{seed}_1.jpg", drawn.goal_image)

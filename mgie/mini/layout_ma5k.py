@@ -12,7 +12,7 @@ from mgie.mini.dice import Dice
 from mgie.mini.families_global import LOOKS, retouched
 from mgie.mini.layout_facts import Slot, draw_slot, facts_of, round_and_round
 from mgie.mini.phrasing import templates
-from mgie.mini.world import FAMILIES, VERSION, Drawn, is_visible, worded
+from mgie.mini.world import FAMILIES, TRIES, VERSION, Drawn, Invisible, is_visible, worded
 
 if TYPE_CHECKING:
     from mgie.mini.layouts import Parameters, Writer
@@ -34,7 +34,7 @@ class Retouching(NamedTuple):
 def write_ma5k(writer: "Writer", parameters: "Parameters") -> None:
     everything, number = [], 0
     for split in ("train", "val", "test"):
-        dice = Dice("ma5k", VERSION, split)
+        dice = Dice(parameters.key("ma5k"), VERSION, split)
         photographs = round_and_round(dice, of_split(split))
         faults = round_and_round(dice, tuple((f, c) for f in ("fix-light", "fix-colours") for c in FAMILIES[f].causes))
         records: list[dict[str, str]] = []
@@ -44,18 +44,30 @@ def write_ma5k(writer: "Writer", parameters: "Parameters") -> None:
             number += number in ABSENT
             family, cause = next(faults)
             slot = Slot(family, cause, next(photographs))
-            base = draw_slot(f"ma5k/{i}", split, parameters.size, "crowd", slot)
-            records += write_number(writer, dice, f"{number:04d}", split, base)
+            base, edits = retouched_photograph(dice, f"{parameters.key('ma5k')}/{i}", split, parameters.size, slot)
+            records += write_number(writer, f"{number:04d}", split, base, edits)
             writer.progress(i, inputs)
         writer.text(f"annotations/{split}_sess_1.json", records)
         everything += records
     writer.text("FiveK.json", everything)
 
 
-def write_number(writer: "Writer", dice: Dice, number: str, split: str, base: Drawn) -> list[dict[str, str]]:
+def retouched_photograph(dice: Dice, seed: str, split: str, size: int, slot: Slot) -> tuple[Drawn, list[Retouching]]:
+    """A photograph with its fault and five retouchings; drawn again where fewer than five would be seen."""
+    for attempt in range(TRIES):
+        base = draw_slot(f"{seed}/{attempt}" if attempt else seed, split, size, "crowd", slot)
+        edits = retouchings(dice, base)
+        if len(edits) == len(EXPERTS):
+            return base, edits
+    raise Invisible(f"photograph '{slot.photograph.id}' with '{slot.cause}' shows no {len(EXPERTS)} retouchings in "
+                    f"{TRIES} tries; take another seed")  # fmt: skip
+
+
+def write_number(writer: "Writer", number: str, split: str, base: Drawn,
+                 edits: list[Retouching]) -> list[dict[str, str]]:  # fmt: skip
     writer.image(f"images/{number}_O.jpg", base.input_image)
     records = []
-    for expert, request, drawn in retouchings(dice, base):
+    for expert, request, drawn in edits:
         writer.image(f"images/{number}_{expert}.jpg", drawn.goal_image)
         records.append({"input": f"{number}_O.jpg", "output": f"{number}_{expert}.jpg", "request": request})
         writer.facts.append(facts_of(f"{number}_{expert}", split, drawn))
@@ -63,11 +75,11 @@ def write_number(writer: "Writer", dice: Dice, number: str, split: str, base: Dr
 
 
 def retouchings(dice: Dice, base: Drawn) -> list[Retouching]:
-    """Five on one input: the fault undone, asked for in two ways, and three plain requests."""
+    """Five on one input: the fault undone, asked for in two ways, and three plain requests; fewer if fewer show."""
     undone = phrasing.instructions(dice, base.change, "crowd", 2)
     plain = [edit for edit in (plain_request(dice, base, key) for key in shuffled_keys(dice, base)) if edit][:3]
     asked = [*((text, base) for text in undone), *((edit.instruction, edit) for edit in plain)]
-    return [Retouching(*pair) for pair in zip(EXPERTS, *zip(*dice.shuffled(asked), strict=True), strict=True)]
+    return [Retouching(*edit) for edit in zip(EXPERTS, *zip(*dice.shuffled(asked), strict=True), strict=False)]
 
 
 def shuffled_keys(dice: Dice, base: Drawn) -> list[str]:

@@ -24,14 +24,14 @@ TURNS = (1, 3, 2, 1, 3)  # .4, .2 and .4 of the sessions have one, two and three
 def write_magicbrush(writer: "Writer", parameters: "Parameters") -> None:
     families = tuple(f for f in FAMILIES if f in phrasing.families("request"))
     for split, folder in (("train", "train"), ("val", "dev"), ("test", "test")):
-        dice = Dice("magicbrush", VERSION, split)
+        dice = Dice(parameters.key("magicbrush"), VERSION, split)
         lengths = shares(parameters.count(split), TURNS)
         turns: list[dict[str, str]] = []
         sessions: dict[str, list] = {}
         captions: dict[str, dict] = {"global": {}, "local": {}}
         for i, slot in enumerate(plan(dice, split, families, len(lengths))):
-            first = draw_slot(f"magicbrush/{i}", split, parameters.size, "request", slot)
-            session = draw_session(first, lengths[i], f"{split}/{i}")
+            first = draw_slot(f"{parameters.key('magicbrush')}/{i}", split, parameters.size, "request", slot)
+            session = draw_session(first, lengths[i], parameters.key(f"{split}/{i}"))
             img_id = str(100000 + photographs()[first.photograph].number * 1000 + i)
             records = write_session(writer, folder, img_id, session)
             turns += records

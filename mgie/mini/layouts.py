@@ -47,14 +47,23 @@ class Parameters:
     val: int = 64
     test: int = 200  # scored examples of EVR, GIER, MA5k and MagicBrush each
     ipr2pr: int = 4000  # folders; a twentieth each is val and test
+    draw: str = ""  # a name makes another draw of the same photographs and families
 
     def count(self, split: str) -> int:
         return {"train": self.train, "val": self.val, "test": self.test}[split]
 
+    def key(self, name: str) -> str:
+        """What a dataset's dice are keyed by."""
+        return f"{name}/{self.draw}" if self.draw else name
+
+    def facts(self) -> dict:
+        """As JSON; the first draw has no name."""
+        return {name: value for name, value in asdict(self).items() if name != "draw" or value}
+
     @property
     def hash8(self) -> str:
         """Over the parameters and what the world stored of itself, so that a changed world has another folder."""
-        facts = [VERSION, asdict(self), stored()["sample"], stored()["drawn"]]
+        facts = [VERSION, self.facts(), stored()["sample"], stored()["drawn"]]
         return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -155,7 +164,7 @@ def draw_all(folder: Path, parameters: Parameters) -> dict[str, dict[str, str]]:
         end = "\r" if sys.stderr.isatty() else ""
         print(f"{end}mini-{name}: {len(writer.facts)} edits          ".rstrip(), file=sys.stderr, flush=True)
         hashes["drawn"][name], hashes["decoded"][name] = writer.drawn.hexdigest(), writer.decoded.hexdigest()
-    record = {"version": VERSION, "parameters": asdict(parameters), **hashes}
+    record = {"version": VERSION, "parameters": parameters.facts(), **hashes}
     (folder / "drawn.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return hashes
 
@@ -163,7 +172,7 @@ def draw_all(folder: Path, parameters: Parameters) -> dict[str, dict[str, str]]:
 def check(hashes: dict[str, dict[str, str]], parameters: Parameters) -> None:
     """Pixels and words against the stored ones; ValueError where they differ, a warning where only JPEG coding does."""
     expected = stored()
-    if expected["parameters"] != asdict(parameters) or expected["version"] != VERSION:
+    if expected["parameters"] != parameters.facts() or expected["version"] != VERSION:
         return  # other parameters have no stored hash
     wrong = [name for name, value in hashes["drawn"].items() if value != expected["drawn"][name]]
     if wrong:
@@ -202,7 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.store:
         with tempfile.TemporaryDirectory() as folder:
             hashes = draw_all(Path(folder), Parameters())
-        record = {"version": VERSION, "parameters": asdict(Parameters()), **hashes, "sample": sample()}
+        record = {"version": VERSION, "parameters": Parameters().facts(), **hashes, "sample": sample()}
         (ASSETS / "world.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         print(ASSETS / "world.json")
         return 0
