@@ -87,8 +87,11 @@ def test_slips_lose_and_add_words_but_never_all_and_are_the_same_for_the_same_di
     assert len(unknown) > 100 and len(unknown & set(known)) < 5
 
 
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory):
+GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))
+
+
+@pytest.fixture(scope="module", params=["cpu", GPU])
+def chain(request, tmp_path_factory):
     """Every stage at two steps, on 24 pairs, from random tower and codec."""
     from transformers import CLIPVisionModel
 
@@ -118,9 +121,10 @@ def chain(tmp_path_factory):
     for make in stages:
         stage = make()
         name = stage.recipe.stage
-        trained[name] = (stage, run(stage, parts.work / name, root / "results" / name))
-    editor_of("base", root, train, test, parts).run(root / "results" / "base")
-    return root, train, test, parts, trained
+        trained[name] = (stage, run(stage, parts.work / name, root / "results" / name, request.param))
+        trained[name][1].mean.cpu()
+    editor_of("base", root, train, test, parts).run(root / "results" / "base", request.param)
+    return root, train, test, parts, trained, request.param
 
 
 def editor_of(name, root, train, test, parts):
@@ -132,9 +136,9 @@ def editor_of(name, root, train, test, parts):
 
 
 def edited(chain, name):
-    root, train, test, parts, _ = chain
+    root, train, test, parts, _, device = chain
     editor = editor_of(name, root, train, test, parts)
-    editor.run(root / "results" / name)
+    editor.run(root / "results" / name, device)
     return editor, editor.ship(parts.weights, editor.facts())
 
 

@@ -1,5 +1,6 @@
 """Stages of the miniature's training: same seed, same losses; killed and resumed; checked against the stored log."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mgie.mini import make, metric_dino, pictures
+from mgie.mini import arithmetic, make, metric_dino, pictures, recipes, stages
 from mgie.mini.pictures import GRID, Pictures, Source, draw_edit, object_names
 from mgie.mini.stages import Recipe, Training, check, read_log, run
 from mgie.presets import PRESETS
@@ -65,6 +66,48 @@ def test_a_check_finds_a_changed_recipe_and_passes_the_same(cache, tmp_path):
     assert check(small_stage(cache, seed=4), tmp_path / "train.csv", 4)
     with pytest.raises(ValueError, match=r"ends at step 6; 7 steps cannot be compared"):
         check(small_stage(cache), tmp_path / "train.csv", STEPS + 1)
+
+
+def test_a_check_compares_all_losses_at_first_and_later_their_sum(cache, tmp_path, monkeypatch):
+    """On another processor the parts of the sum drift apart with the steps."""
+    run(small_stage(cache), tmp_path, tmp_path)
+    rows = read_log(tmp_path / "train.csv")
+    part = next(name for name in rows[0] if name not in ("step", "loss", "lr"))
+    for row in rows:
+        row[part] = repr(1.2 * float(row[part]))
+        row["loss"] = repr((1.1 if row["step"] == "4" else 1.03 if row["step"] == "3" else 1) * float(row["loss"]))
+    with open(tmp_path / "changed.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    monkeypatch.setattr(stages, "ALL_ALIKE", 2)
+    found = check(small_stage(cache), tmp_path / "changed.csv", 4)
+    assert [fault.split(" is ")[0] for fault in found] == [f"step 1: {part}", f"step 2: {part}", "step 4: loss"]
+
+
+@pytest.mark.parametrize(("known", "told"), [("avx2", "float32"), ("avx512_bf16", "bf16"), ("amx_bf16", "bf16")])
+def test_a_processor_without_bfloat16_trains_in_float32(known, told, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {known: True, "amx_fp16": False})
+    arithmetic.precision.cache_clear()
+    try:
+        assert arithmetic.precision() == told and arithmetic.precision("cuda") == "bf16"
+        with arithmetic.autocast():
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert product.dtype == (torch.bfloat16 if told == "bf16" else torch.float32)
+    finally:
+        arithmetic.precision.cache_clear()
+
+
+def test_size_gpu_has_more_steps_and_so_another_recipe(cache):
+    first, larger = small_stage(cache), recipes.sized(small_stage(cache), "gpu")
+    assert larger.recipe.steps == 4 * first.recipe.steps and stages.recipe_hash(larger) != stages.recipe_hash(first)
+    assert recipes.sized(first, "cpu") is first
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_training_on_a_gpu_that_is_not_there_is_refused(capsys):
+    assert make.main(["--device", "cuda"]) == 2
+    assert "finds no GPU" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_recipe_is_refused_by_name(cache, tmp_path):

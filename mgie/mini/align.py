@@ -56,6 +56,7 @@ class Align:
         return seeded(self.preset.edit_head, self.recipe.seed)
 
     def loss(self, network: nn.Module, teacher: nn.Module, step: int, draw: torch.Generator) -> dict[str, Tensor]:
+        self.join(network)
         size = self.recipe.batch_size
         picks = torch.randint(0, self.used, (size,), generator=draw).tolist()
         unseen = round(self.align.blind * size)
@@ -67,11 +68,16 @@ class Align:
         nothing = (network.null(embeddings).float() - self.encode([""])).square().mean()
         return {"loss": parts["blind"] + parts["seeing"] + 0.5 * nothing, **parts, "null": nothing}
 
+    def join(self, network: nn.Module) -> None:
+        """The frozen parts go to the head's device."""
+        for part in (self.seeing, self.encoder):
+            part.to(next(network.parameters()).device)
+
     @torch.no_grad()
     def states(self, pairs: WorldPairs, some: list[int], blind: bool) -> Tensor:
         """(B, 8, D), of the visual tokens behind the expressive instruction as it is."""
-        batch = question_rows(self.rows[0 if blind else 1], [pairs.words[i] for i in some])
         llama = self.seeing.llama
+        batch = question_rows(self.rows[0 if blind else 1], [pairs.words[i] for i in some]).to(llama.device)
         embeddings = self.embed(batch, None if blind else pairs.pixels[some, 0])
         states = llama.model(
             inputs_embeds=embeddings, attention_mask=batch.attention_mask, position_ids=positions(batch.attention_mask),
@@ -94,18 +100,19 @@ class Align:
     @torch.no_grad()
     def encode(self, texts: list[str]) -> Tensor:
         """(B, Q, F): states of the text encoder, some spread over the words, the others from the text's end on."""
-        ids = torch.cat([clip_ids(self.words, text) for text in texts])
+        ids = torch.cat([clip_ids(self.words, text) for text in texts]).to(self.encoder.device)
         states = self.encoder(ids)[0].float()                                     # (B, 40, F)
         ends = (ids == self.words.eos_token_id).int().argmax(dim=1)               # (B,)
-        spread = torch.linspace(0, 1, self.align.words)
+        spread = torch.linspace(0, 1, self.align.words, device=ids.device)
         rest = self.preset.queries - self.align.words
-        behind = (ends[:, None] + torch.arange(1, rest + 1)).clamp(max=ids.shape[1] - 1)
+        behind = (ends[:, None] + torch.arange(1, rest + 1, device=ids.device)).clamp(max=ids.shape[1] - 1)
         places = torch.cat([(spread * ends[:, None]).round().long(), behind], dim=1)
         return states.gather(1, places[:, :, None].expand(-1, -1, states.shape[2]))
 
     @torch.no_grad()
     def scores(self, network: nn.Module) -> dict[str, float]:
         """Held-out: share of the text states' variance that the head explains."""
+        self.join(network)
         some = list(range(100))
         target = self.target(self.test, some)
         spread = (target - target.mean(dim=0)).square().mean()
@@ -121,6 +128,7 @@ class Align:
         from mgie.mini.contact import save_sheet
         from mgie.mini.diffusion import Diffusion, Painter, quick
 
+        self.join(network)
         stage = Diffusion(self.recipe, self.train, self.used, self.test, self.parts, self.preset)
         painter = self.parts.restored(
             Painter(quick(self.preset.unet()), text_encoder(self.words, self.preset, DiffusionSettings())), "sd")

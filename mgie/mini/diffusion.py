@@ -55,7 +55,7 @@ class Diffusion:
         self.recipe, self.train, self.used, self.test = recipe, train, used, test
         self.preset, self.diffusion, self.vae, self.vae_hash = preset, diffusion, parts.load_vae(), parts.hash_of("vae")
         self.scheduler = preset.sampler("DDPMScheduler")
-        self.stored = encoded(train, used, self.vae, parts.work)
+        self.work, self.stored = parts.work, None
         self.tokenizer = vocabulary(train, preset)
         self.texts = [(w.goal_caption, w.expressive, w.instruction) for w in train.words]
         self.ids: dict[str, Tensor] = {}
@@ -77,20 +77,22 @@ class Diffusion:
         return seeded(new, self.recipe.seed)
 
     def loss(self, network: nn.Module, teacher: nn.Module, step: int, draw: torch.Generator) -> dict[str, Tensor]:
-        size = self.recipe.batch_size
+        size, device = self.recipe.batch_size, network.unet.device
+        self.stored = self.stored or encoded(self.train, self.used, self.vae, self.work, device)
         picks = torch.randint(0, self.used, (size,), generator=draw).tolist()
-        image, mean, std = (torch.from_numpy(self.stored[name][picks]).float() for name in LATENTS)
+        image, mean, std = (torch.from_numpy(self.stored[name][picks]).float().to(device) for name in LATENTS)
         kind, dropped = torch.rand(2, size, generator=draw)
-        latent = (mean + std * torch.randn(mean.shape, generator=draw)) * self.preset.latent_scale
-        noise = torch.randn(latent.shape, generator=draw)
-        times = torch.randint(0, self.scheduler.config.num_train_timesteps, (size,), generator=draw)
+        latent = (mean + std * torch.randn(mean.shape, generator=draw).to(device)) * self.preset.latent_scale
+        noise = torch.randn(latent.shape, generator=draw).to(device)
+        times = torch.randint(0, self.scheduler.config.num_train_timesteps, (size,), generator=draw).to(device)
         noisy = self.scheduler.add_noise(latent, noise, times)
         painted = kind < self.diffusion.captions  # text to image
         which = torch.where(painted, 0, torch.where(kind > 1 - self.diffusion.expressive, 1, 2)).tolist()
         texts = [self.texts[i][k] for i, k in zip(picks, which, strict=True)]
         told = (dropped >= self.diffusion.no_text).tolist()
         ids = self.tokens([t if known else "" for t, known in zip(texts, told, strict=True)])
-        ids = ids[:, : int(self.ends(ids).max()) + 1]  # padding behind the longest text only costs time
+        ids = ids[:, : int(self.ends(ids).max()) + 1].to(device)  # padding behind the longest text only costs time
+        painted = painted.to(device)
         text = network.text_encoder(ids)[0]
         image = image * ~painted[:, None, None, None]
         answer = network.unet(torch.cat([noisy, image], dim=1), times, text).sample
@@ -102,7 +104,7 @@ class Diffusion:
 
     def word_loss(self, network: nn.Module, states: Tensor, ids: Tensor) -> Tensor:
         """Nats a text: which tokens it holds, read from the state at its end. states: (B, L, F). ids: (B, L)."""
-        read = network.words(states[torch.arange(len(ids)), self.ends(ids)]).float()  # (B, V)
+        read = network.words(states[torch.arange(len(ids), device=ids.device), self.ends(ids)]).float()  # (B, V)
         held = torch.zeros_like(read).scatter_(1, ids, 1.0)
         return F.binary_cross_entropy_with_logits(read, held, reduction="sum") / len(ids)
 
@@ -118,7 +120,7 @@ class Diffusion:
         return (ids == self.tokenizer.eos_token_id).int().argmax(dim=1)
 
     def encode(self, network: nn.Module, texts: list[str]) -> Tensor:
-        return network.text_encoder(self.tokens(texts))[0]
+        return network.text_encoder(self.tokens(texts).to(network.text_encoder.device))[0]
 
     def scores(self, network: nn.Module) -> dict[str, float]:
         """Held-out edits at the preset's sampling: L1 of output and of input against the goal."""

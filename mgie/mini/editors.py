@@ -9,7 +9,7 @@ in float16; parts that several models share lie once in the weights' root, linke
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from random import Random
@@ -22,6 +22,7 @@ from mgie import starts
 from mgie.batches import TrainingSet, store_texts
 from mgie.joint import JointModel
 from mgie.mini import ship
+from mgie.mini.arithmetic import precision
 from mgie.mini.diffusion import DiffusionSettings, Painter, quick, text_encoder, vocabulary
 from mgie.mini.eyes import LANGUAGE, Seeing
 from mgie.mini.latents import AT_ONCE, encoded, load_arrays, once
@@ -107,19 +108,24 @@ class Editor:
             recipe["language"] = LANGUAGE
         return {"recipe": ship.digest(recipe), "data": self.train.content_hash(), "vae": self.parts.hash_of("vae")}
 
-    def run(self, results: Path) -> None:
+    def run(self, results: Path, device: str = "cpu") -> None:
         """Trains to the end, or on from the newest checkpoint; the pipeline is then in self.folder."""
         from accelerate import Accelerator
 
-        from mgie.training_run import train_from
+        from mgie.training_run import repeatable, train_from
+
+        if device != "cpu":
+            repeatable()
 
         start = starts.write_once(self.folder / ".start", self.write_start)
         trainee = starts.load(start, self.kind, "mini")
         speed_up(trainee.model)
         pairs = Told(self.train, self.name == "base") if self.model == "inspix2pix" else Slipped(self.train)
-        data = TrainingSet(pairs, trainee.rows, trainee.sizes, trainee.image_processor, self.stored(trainee, pairs))
+        data = TrainingSet(pairs, trainee.rows, trainee.sizes, trainee.image_processor,
+                           self.stored(trainee, pairs, torch.device(device)))
         trainee = trainee._replace(save=watched(trainee.save, self.sheets_due(results)))
-        train_from(trainee, data, self.loop, self.folder, Accelerator(cpu=True), f"mini {self.name}")
+        loop = replace(self.loop, precision=precision(device))  # of the recipe's bf16 what this processor can do
+        train_from(trainee, data, loop, self.folder, Accelerator(cpu=device == "cpu"), f"mini {self.name}")
         results.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self.folder / "train.png", results / "train.png")
         log = (self.folder / "train.csv").read_text().splitlines(keepends=True)
@@ -175,17 +181,17 @@ class Editor:
     def text_encoder(self) -> nn.Module:
         return text_encoder(self.words, self.preset, DiffusionSettings())
 
-    def stored(self, trainee: starts.Trainee, pairs: Told | Slipped) -> dict[str, np.ndarray]:
+    def stored(self, trainee: starts.Trainee, pairs: Told | Slipped, device: torch.device) -> dict[str, np.ndarray]:
         """What mgie.batches.precompute would store; the latents are the same for all three."""
-        arrays = encoded(self.train, len(self.train), trainee.model.denoiser.vae, self.parts.work)
+        arrays = encoded(self.train, len(self.train), trainee.model.denoiser.vae, self.parts.work, device)
         own = self.folder / ".stored"
         if isinstance(trainee.model, JointModel):
             if trainee.model.mllm.tower is None:
                 return arrays
-            once(own, lambda folder: write_features(self.train, trainee, folder))
+            once(own, lambda folder: write_features(self.train, trainee, folder, device))
         else:
             data = TrainingSet(pairs, trainee.rows, trainee.sizes)
-            once(own, lambda folder: store_texts(data, trainee.model, folder, torch.device("cpu")))
+            once(own, lambda folder: store_texts(data, trainee.model.to(device), folder, device))
         return arrays | load_arrays(own)
 
     def sheets_due(self, results: Path) -> Callable[[Path], None]:
@@ -226,12 +232,12 @@ def watched(save: Callable[[nn.Module, Path], None], see: Callable[[Path], None]
 
 
 @torch.no_grad()
-def write_features(pairs: WorldPairs, trainee: starts.Trainee, folder: Path) -> None:
+def write_features(pairs: WorldPairs, trainee: starts.Trainee, folder: Path, device: torch.device) -> None:
     """Projected patch features of the input images."""
     from PIL import Image
 
-    parts = []
+    mllm, parts = trainee.model.mllm.to(device), []
     for start in range(0, len(pairs), AT_ONCE):
         pictures = [Image.fromarray(row) for row in pairs.pixels[start : start + AT_ONCE, 0]]
-        parts.append(trainee.model.mllm.patch_features(trainee.image_processor(pictures)).half().numpy())
+        parts.append(mllm.patch_features(trainee.image_processor(pictures).to(device)).half().cpu().numpy())
     np.save(folder / "features.npy", np.concatenate(parts))

@@ -113,7 +113,7 @@ class Eyes:
 
     def mllm(self, network: nn.Module) -> MLLM:
         tokens = self.tokenizer.image_start, self.tokenizer.image_patch
-        return MLLM(network.llama, self.tower, network.projector, *tokens).eval()
+        return MLLM(network.llama, self.tower.to(network.llama.device), network.projector, *tokens).eval()
 
     def scores(self, network: nn.Module) -> dict[str, float]:
         """Held-out photographs, ambiguous families: shares of right causes with and without eyes."""
@@ -142,7 +142,9 @@ def splice(network: nn.Module, tower: nn.Module, batch: Batch, pixels: NDArray[n
     from mgie.mini.labels import in_unit_range, normal
 
     with torch.no_grad():
-        hidden = tower(normal(in_unit_range(pixels)), output_hidden_states=True).hidden_states[-2][:, 1:]
+        pictures = normal(in_unit_range(pixels)).to(network.llama.device)
+        hidden = tower.to(pictures.device)(pictures, output_hidden_states=True).hidden_states[-2][:, 1:]
+    batch = batch.to(pictures.device)
     embeddings = network.llama.get_input_embeddings()(batch.input_ids)
     places = batch.input_ids == tokenizer.image_patch
     return embeddings.masked_scatter(places[:, :, None], network.projector(hidden).to(embeddings.dtype))

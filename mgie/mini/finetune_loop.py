@@ -67,12 +67,13 @@ def tune(spec: ModelSettings, start: dict[str, Path], folder: Path, data_root: P
 
 
 def settings_of(recipe: Recipe) -> object:
+    from mgie.mini.arithmetic import precision
     from mgie.trainer import LoopSettings
 
     return LoopSettings(
         steps=recipe.steps, batch_size=recipe.batch_size, lr_mllm=recipe.lr_mllm, lr_diffusion=recipe.lr_diffusion,
         schedule=recipe.schedule, warmup=recipe.warmup, ema=recipe.ema, seed=recipe.seed,
-        ins_weight=recipe.ins_weight, precision="bf16",
+        ins_weight=recipe.ins_weight, precision=precision(),
         micro_batch=recipe.batch_size, checkpoint_every=EVERY, log_every=EVERY)  # fmt: skip
 
 

@@ -12,30 +12,35 @@ import numpy as np
 import torch
 from torch import nn
 
+from mgie.mini.arithmetic import autocast
 from mgie.mini.codec import to_range
 from mgie.mini.pairs import WorldPairs
 from mgie.mini.parts import state_hash
 
 LATENTS = ("input_mode", "goal_mean", "goal_std")
+CPU = torch.device("cpu")
 AT_ONCE = 64  # pictures a pass; fixed, so that the values do not depend on who asks
 
 
-def encoded(pairs: WorldPairs, count: int, vae: nn.Module, work: Path) -> dict[str, np.ndarray]:
-    """LATENTS of the first pairs, each (count, C, h, w)."""
+def encoded(pairs: WorldPairs, count: int, vae: nn.Module, work: Path,
+            device: torch.device = CPU) -> dict[str, np.ndarray]:  # fmt: skip
+    """LATENTS of the first pairs, each (count, C, h, w). device: where they are encoded if they are not there."""
     folder = work / "latents" / f"{pairs.content_hash()[:8]}-{count}-{state_hash(vae)[:8]}"
-    once(folder, lambda temporary: write_latents(pairs, count, vae, temporary))
+    once(folder, lambda temporary: write_latents(pairs, count, vae, temporary, device))
     return load_arrays(folder)
 
 
 @torch.no_grad()
-def write_latents(pairs: WorldPairs, count: int, vae: nn.Module, folder: Path) -> None:
+def write_latents(pairs: WorldPairs, count: int, vae: nn.Module, folder: Path, device: torch.device) -> None:
+    vae.to(device)
     columns: dict[str, list[np.ndarray]] = {name: [] for name in LATENTS}
     for start in range(0, count, AT_ONCE):
         rows = pairs.pixels[start : min(start + AT_ONCE, count)]
-        with torch.autocast("cpu", torch.bfloat16):
-            goal, shown = (vae.encode(to_range(rows[:, side])).latent_dist for side in (1, 0))
+        with autocast(device.type):
+            goal, shown = (vae.encode(to_range(rows[:, side]).to(device)).latent_dist for side in (1, 0))
         for name, value in zip(LATENTS, (shown.mode(), goal.mean, goal.std), strict=True):
-            columns[name].append(value.float().half().numpy())
+            columns[name].append(value.float().half().cpu().numpy())
+    vae.cpu()
     for name, parts in columns.items():
         np.save(folder / f"{name}.npy", np.concatenate(parts))
 

@@ -20,11 +20,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mgie.mini.arithmetic import autocast
+
 EVERY_STEP = 60  # so many first losses are logged one by one, for checks
 LOG_EVERY = 20
-# Relative, for a check on another machine, whose products round otherwise. The same machine gives the same bits;
-# float32 in place of bfloat16, a larger change than another CPU, moved no loss of 40 steps of lpips by over 0.9 %.
-TOLERANCE = 0.02
+# Relative, for a check on another machine, whose products round otherwise; the same machine gives the same bits. On a
+# CPU that trains in float32, a larger change than other roundings, no loss of the first 40 steps of lpips moved by over
+# 0.9 %, and the sum by 1.8 % within 200 steps; its parts drift further apart, so that later only the sum is compared.
+ALL_ALIKE = 40  # steps
+TOLERANCE, LATER = 0.02, 0.05
 SPEED = "samples/s"  # the one column that no seed fixes
 
 
@@ -116,7 +120,7 @@ class Training:
             group["lr"] = rate
         draw = torch.Generator().manual_seed(recipe.seed * 1_000_003 + self.step)
         self.network.train()
-        with torch.autocast(self.device, torch.bfloat16):
+        with autocast(self.device):
             losses = self.stage.loss(self.network, self.mean, self.step, draw)
         total = next(iter(losses.values()))
         if not torch.isfinite(total):
@@ -202,8 +206,13 @@ def run(stage: Stage, work: Path, results: Path, device: str = "cpu", stop: int 
             print(f"{recipe.stage} {step}/{recipe.steps} loss {row['loss']:.4f} {row[SPEED]:.0f} samples/s "
                   f"{training.seconds:.0f} s", flush=True)  # fmt: skip
         if step in due:
-            stage.sheet(training.mean, results / f"held-out-{round(100 * due[step]):03d}.png")
+            stage.sheet(on_cpu(training.mean), results / f"held-out-{round(100 * due[step]):03d}.png")
     return training
+
+
+def on_cpu(network: nn.Module) -> nn.Module:
+    """The network itself where it is there, else a copy: what is drawn and scored is held on the CPU."""
+    return network if next(network.parameters()).device.type == "cpu" else copy.deepcopy(network).cpu()
 
 
 class Log:
@@ -248,9 +257,12 @@ def check(stage: Stage, stored: Path, steps: int, device: str = "cpu") -> list[s
     training, faults = Training(stage, device), []
     while training.step < steps:
         fresh = training.one_step()
-        for name, value in fresh.items() if training.step in rows else ():
-            kept = float(rows[training.step][name])
-            if abs(value - kept) > TOLERANCE * max(1e-3, abs(kept)):
+        if training.step not in rows:
+            continue
+        early = training.step <= ALL_ALIKE
+        for name in fresh if early else ("loss", "lr"):
+            value, kept = fresh[name], float(rows[training.step][name])
+            if abs(value - kept) > (TOLERANCE if early else LATER) * max(1e-3, abs(kept)):
                 faults.append(f"step {training.step}: {name} is {value:.6g}, stored {kept:.6g}")
     return faults
 

@@ -121,12 +121,14 @@ def answer_losses(network: nn.Module, batch: Batch, tokenizer: Tokenizer, llama:
 
     weight: (V,), how much each token of the vocabulary counts.
     """
+    batch = batch.to(llama.device)
     if embeddings is None:
         embeddings = llama.get_input_embeddings()(batch.input_ids)
     states = llama.model(
         inputs_embeds=embeddings, attention_mask=batch.attention_mask, position_ids=positions(batch.attention_mask),
         use_cache=False).last_hidden_state  # (B, L, D)
     scored, targets = losses.scored_places(batch.labels)
+    weight = None if weight is None else weight.to(states.device)
     answers = F.cross_entropy(llama.lm_head(states[:, :-1][scored]).float(), targets, weight)
     count = len(tokenizer.visual)
     starts = losses.visual_token_starts(batch.labels, tokenizer.visual[0], count)
@@ -141,7 +143,7 @@ def answer_losses(network: nn.Module, batch: Batch, tokenizer: Tokenizer, llama:
 
 def caption_loss(llama: nn.Module, captions: list[str], tokenizer: Tokenizer) -> Tensor:
     rows = [torch.tensor([*tokenizer.encode(text), tokenizer.eos]) for text in captions]
-    ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad)
+    ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad).to(llama.device)
     labels = ids[:, 1:].masked_fill(ids[:, 1:] == tokenizer.pad, losses.IGNORED)
     states = llama.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
     return F.cross_entropy(llama.lm_head(states).float().flatten(0, 1), labels.flatten(), ignore_index=losses.IGNORED)
