@@ -1,6 +1,7 @@
 """The miniature's text, eyes and editors: their stages at two steps each, what they hand on, and what is shipped."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from mgie.mini import grammar, phrasing, world
 from mgie.mini.pairs import WorldPairs
 from mgie.mini.parts import Parts
-from mgie.mini.stages import Recipe, run
+from mgie.mini.stages import Recipe, Training, on_cpu, run
 from mgie.presets import PRESETS
 from mgie.trainer import LoopSettings
 
@@ -133,6 +134,41 @@ def editor_of(name, root, train, test, parts):
     loop = LoopSettings(steps=2, batch_size=4, lr_mllm=1e-3, lr_diffusion=1e-3, ema=0.9, precision="bf16",
                         checkpoint_every=1)  # fmt: skip
     return Editor(name, loop, train, train, test, parts, sheets_at=())
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+@pytest.mark.parametrize("name", ["text", "llava", "places", "slips", "sd", "align"])
+def test_a_stage_of_words_trains_where_its_network_is(chain, name, tmp_path):
+    from pretended_gpu import PretendedGPU
+
+    stage = chain[4][name][0]
+    with PretendedGPU():
+        training = Training(stage, "cuda")
+        assert training.one_step()["loss"] > 0
+        assert next(training.mean.parameters()).is_cuda
+        stage.sheet(on_cpu(training.mean), tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").exists()
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+@pytest.mark.parametrize("name", ["inspix2pix", "mgie"])
+def test_what_an_editor_stores_is_computed_on_its_device(chain, name, tmp_path):
+    from pretended_gpu import PretendedGPU
+
+    from mgie import starts
+    from mgie.mini.editors import Slipped, Told
+
+    root, train, test, parts, *_ = chain
+    other = replace(parts, work=tmp_path)
+    for stage in ("text", "llava", "places", "slips", "sd", "align", "base"):
+        (tmp_path / stage).symlink_to(parts.work / stage)
+    (tmp_path / f"tokenizer-{PRESET.vocab}").symlink_to(parts.work / f"tokenizer-{PRESET.vocab}")
+    editor = editor_of(name, root, train, test, other)
+    trainee = starts.load(starts.write_once(tmp_path / "start", editor.write_start), editor.kind, "mini")
+    pairs = Told(train, False) if name == "inspix2pix" else Slipped(train)
+    with PretendedGPU():
+        stored = editor.stored(trainee, pairs, torch.device("cuda"))
+    assert {len(stored[key]) for key in ("input_mode", "goal_mean")} == {len(train)}
 
 
 def edited(chain, name):
