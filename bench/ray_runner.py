@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from bench.records import Example
 from bench.registry import Model
-from bench.runner import Encoded, Outcome, Prepare, Slice, WorkerDied, edit_slice
+from bench.runner import Edited, Outcome, Prepare, Slice, WorkerDied, edit_slice
 from bench.settings import EditSettings
 
 DEATHS = 3  # of workers at one slice, until the run gives up
@@ -59,7 +59,7 @@ class Worker:
 
         return device_name(asked)
 
-    def edit(self, task: Task) -> tuple[list[Encoded], list[dict]]:
+    def edit(self, task: Task) -> Edited:
         examples = [self.with_input(example, task.outputs.get(example.id)) for example in task.examples]
         return edit_slice(examples, task.seed, task.settings, self.model)
 
@@ -143,7 +143,7 @@ class Pool:
             for ref in self.wait():
                 worker, part, failed = self.at_work.pop(ref)
                 try:
-                    encoded, broken = self.answer(ref)
+                    encoded, broken, halving = self.answer(ref)
                 except self.ray.exceptions.RayActorError as error:
                     place = part.seed, part.examples[0].id
                     deaths[place] = deaths.get(place, 0) + 1
@@ -151,7 +151,7 @@ class Pool:
                     waiting.insert(0, part)
                     continue
                 self.idle.append(worker)
-                yield Outcome(part, encoded, failed + broken)
+                yield Outcome(part, encoded, failed + broken, halving)
 
     def hand_out(self, waiting: list[Slice], prepare: Prepare) -> None:
         """A slice to each idle worker; a later turn waits until the slice with the turn before it is written."""

@@ -76,7 +76,19 @@ class Score:
     protocol: str  # what exactly was computed: backbone, weights hash, resize rule, dtype
 
 
-def to_line(record: Edit | Score | dict) -> str:
+@dataclass(frozen=True)
+class Halving:
+    """A slice whose edits were made in smaller batches than the run asks for."""
+
+    seed: int
+    first: str  # the ids of its first and last example
+    last: str
+    size: int  # its examples
+    batches: list[int]  # how many of them the model was given at once in the end
+    reason: str  # what the model said of the whole
+
+
+def to_line(record: Edit | Score | Halving | dict) -> str:
     """One JSON line, newline included; NaN is refused."""
     data = record if isinstance(record, dict) else vars(record)  # asdict copies every value, which costs more than all
     return json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,8 +1,8 @@
 """A run's folder: its files, its lock, and reading them back after a kill.
 
 run.json (written first, never changed), sessions.jsonl (one line a start), images/, edits.jsonl, scores.jsonl,
-failures.jsonl, done.json (written last: its existence means the run is whole). Writes are atomic or one appended
-line; a last line without its newline was cut by a kill and is dropped.
+failures.jsonl, halvings.jsonl (bench.halvings; few runs have it), done.json (written last: its existence means the run
+is whole). Writes are atomic or one appended line; a last line without its newline was cut by a kill and is dropped.
 """
 
 import errno
@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_origin
 
-from bench.records import Edit, Example, Score, to_line
+from bench.records import Edit, Example, Halving, Score, to_line
 
 
 class Busy(RuntimeError):
@@ -67,9 +67,9 @@ def damaged(where: str, why: str) -> ValueError:
     return ValueError(f"{where} {why}; it was changed by hand: remove that file and run again")
 
 
-def records(path: Path, kind: type[Edit] | type[Score]) -> Iterator[Edit | Score]:
+def records(path: Path, kind: type[Edit] | type[Score] | type[Halving]) -> Iterator[Edit | Score | Halving]:
     """The records of a file, each with its fields and their types; a file changed by hand is refused."""
-    types = {f.name: get_origin(f.type) if get_origin(f.type) is dict else f.type for f in fields(kind)}
+    types = {f.name: get_origin(f.type) if get_origin(f.type) in (dict, list) else f.type for f in fields(kind)}
     for number, line in enumerate(whole_lines(path), 1):
         where = f"{path}, line {number}"
         try:
@@ -135,11 +135,11 @@ class RunFolder:
     def sessions(self) -> list[dict]:
         return whole_lines(self.path / "sessions.jsonl")
 
-    def append(self, name: str, records: Iterable[Edit | Score | dict]) -> None:
+    def append(self, name: str, records: Iterable[Edit | Score | Halving | dict]) -> None:
         with open(self.path / name, "a", encoding="utf-8") as file:
             file.write("".join(map(to_line, records)))
 
-    def rewrite(self, name: str, records: Iterable[Edit | Score | dict]) -> None:
+    def rewrite(self, name: str, records: Iterable[Edit | Score | Halving | dict]) -> None:
         write_atomic(self.path / name, "".join(map(to_line, records)))
 
     def edits(self) -> dict[tuple[int, str], Edit]:
@@ -153,6 +153,9 @@ class RunFolder:
 
     def failures(self) -> list[dict]:
         return whole_lines(self.path / "failures.jsonl")
+
+    def halvings(self) -> list[Halving]:
+        return list(records(self.path / "halvings.jsonl", Halving))
 
     def image(self, seed: int, example: Example | str) -> str:
         """Where an output image lies, relative to the run folder."""

@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.halvings import Halvings
 from bench.images import ImageError, pixel_hash, png, write_whole
-from bench.records import Edit, Example, Output
+from bench.records import Edit, Example, Halving, Output
 from bench.registry import Model
 from bench.runfolder import RunFolder
 from bench.settings import DataSettings, EditSettings
@@ -128,10 +129,19 @@ class Encoded(NamedTuple):
     seconds: dict[str, float]
 
 
+class Edited(NamedTuple):
+    """What became of a slice."""
+
+    encoded: list[Encoded]
+    failures: list[dict]
+    halving: Halving | None  # None: the model took it whole
+
+
 class Outcome(NamedTuple):
     slice: Slice
     encoded: list[Encoded]
     failures: list[dict]
+    halving: Halving | None
 
 
 # Edits slices, in any order that keeps a turn behind the one before it. Its second argument makes a slice ready: it is
@@ -146,8 +156,8 @@ def here(model: Model, settings: EditSettings) -> Engine:
     def outcomes(todo: list[Slice], prepare: Prepare) -> Iterator[Outcome]:
         for part in todo:
             ready, failed = prepare(part)
-            encoded, broken = edit_slice(ready, part.seed, settings, model)
-            yield Outcome(part, encoded, failed + broken)
+            encoded, broken, halving = edit_slice(ready, part.seed, settings, model)
+            yield Outcome(part, encoded, failed + broken, halving)
 
     return outcomes
 
@@ -170,6 +180,7 @@ def edit_all(
     Raises TooManyFailures as soon as more than max_failures (a share of all) cannot be edited.
     """
     edits, failures, todo = folder.edits(), [], unfinished(run, folder, seeds)
+    halvings = Halvings(folder)
     of = len(run.examples) * len(seeds)
     tick(of - sum(len(part.examples) for part in todo))
     order = {e.id: place for place, e in enumerate(run.examples)}
@@ -177,7 +188,8 @@ def edit_all(
     def prepare(part: Slice) -> tuple[list[Example], list[dict]]:
         return on_outputs(part, folder, edits)
 
-    for part, encoded, failed in (engine or here(model, run.edit))(todo, prepare):
+    for part, encoded, failed, halving in (engine or here(model, run.edit))(todo, prepare):
+        halvings.settle(part, halving)
         new = [write(part.seed, output, folder) for output in encoded]
         folder.append("edits.jsonl", new)
         edits |= {(part.seed, e.example_id): e for e in new}
@@ -189,6 +201,7 @@ def edit_all(
         tick(len(part.examples))
     kept = [e for e in edits.values() if e.example_id in order]
     folder.rewrite("edits.jsonl", sorted(kept, key=lambda e: (e.seed, order[e.example_id])))
+    halvings.close(order)
     return failures
 
 
@@ -215,17 +228,23 @@ def on_outputs(part: Slice, folder: RunFolder, edits: dict[tuple[int, str], Edit
     return ready, failed
 
 
-def edit_slice(
-    ready: list[Example], seed: int, settings: EditSettings, model: Model
-) -> tuple[list[Encoded], list[dict]]:
-    """The edits of one slice as bytes, and its failures; writes nothing."""
-    outputs, failed = edit_or_split(ready, seed, settings, model)
-    return [encode(example, output) for example, output in outputs], failed
+def edit_slice(ready: list[Example], seed: int, settings: EditSettings, model: Model) -> Edited:
+    """The edits of one slice as bytes, its failures and how often it had to be halved; writes nothing."""
+    outputs, failed, batches, reason = edit_or_split(ready, seed, settings, model)
+    halving = Halving(seed, ready[0].id, ready[-1].id, len(ready), batches, reason) if reason else None
+    return Edited([encode(example, output) for example, output in outputs], failed, halving)
 
 
-def edit_or_split(
-    batch: list[Example], seed: int, settings: EditSettings, model: Model
-) -> tuple[list[tuple[Example, Output]], list[dict]]:
+class Tried(NamedTuple):
+    """What became of a batch."""
+
+    outputs: list[tuple[Example, Output]]
+    failures: list[dict]
+    batches: list[int]  # how many examples the model was given at once in the end
+    reason: str = ""  # the error for which the batch was halved; "": it was not
+
+
+def edit_or_split(batch: list[Example], seed: int, settings: EditSettings, model: Model) -> Tried:
     """Edit a batch. An unreadable image leaves the batch; on any other error the batch is halved until one is left.
 
     Halving is what out-of-memory needs, and it finds the one example that a model cannot edit; it follows from the
@@ -239,29 +258,29 @@ def edit_or_split(
         except ImageError as error:
             bad = [e for e in batch if str(error).startswith((f"{e.input_image}:", f"{e.goal_image}:"))]
             if not bad:  # an image of the model's own (--images): halving finds whose
-                edited, broken = halved(batch, seed, settings, model, str(error))
-                return edited, failed + broken
+                return halved(batch, seed, settings, model, str(error), failed)
             failed += [failure(e, seed, str(error)) for e in bad]
             batch = [e for e in batch if e not in bad]
             continue
         except (ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
-            edited, broken = halved(batch, seed, settings, model, f"{type(error).__name__}: {error}")
-            return edited, failed + broken
+            return halved(batch, seed, settings, model, f"{type(error).__name__}: {error}", failed)
         share = (time.perf_counter() - start) / len(batch)
         timed = [o if o.seconds is not None else o._replace(seconds={"edit": share}) for o in outputs]
-        return list(zip(batch, timed, strict=True)), failed
-    return [], failed
+        return Tried(list(zip(batch, timed, strict=True)), failed, [len(batch)])
+    return Tried([], failed, [])
 
 
 def halved(
-    batch: list[Example], seed: int, settings: EditSettings, model: Model, reason: str
-) -> tuple[list[tuple[Example, Output]], list[dict]]:
-    """Both halves of a batch that could not be edited; of one example, its failure."""
+    batch: list[Example], seed: int, settings: EditSettings, model: Model, reason: str, failed: list[dict]
+) -> Tried:
+    """Both halves of a batch that could not be edited; of one example, its failure. failed: those before it."""
     if len(batch) == 1:
-        return [], [failure(batch[0], seed, reason)]
+        return Tried([], [*failed, failure(batch[0], seed, reason)], [1])
     middle = len(batch) // 2
-    halves = [edit_or_split(half, seed, settings, model) for half in (batch[:middle], batch[middle:])]
-    return [pair for done, _ in halves for pair in done], [f for _, failures in halves for f in failures]
+    one, other = (edit_or_split(half, seed, settings, model) for half in (batch[:middle], batch[middle:]))
+    return Tried(
+        one.outputs + other.outputs, failed + one.failures + other.failures, one.batches + other.batches, reason
+    )
 
 
 def encode(example: Example, output: Output) -> Encoded:

@@ -19,7 +19,8 @@ def summary(folder: RunFolder, seeds: range, metrics: tuple[str, ...]) -> dict:
         "n": done["n"], "of": run["n"], "groups": run["groups"], "seeds": len(seeds),
         "metrics": {n: metric_summary([s for s in scores if s.metric == n]) for n in METRICS if n in shown},
         "not_run": {name: why for name, why in done["not_run"].items() if name in metrics},
-        "seconds": seconds_summary(edits, folder.sessions()), "failures": done["failures"], "note": run["note"],
+        "seconds": seconds_summary(edits, folder.sessions()), "failures": done["failures"],
+        "halved": sum(h.seed in seeds for h in folder.halvings()), "note": run["note"],
     }  # fmt: skip
 
 
@@ -71,6 +72,10 @@ def show(summary: dict, as_json: bool) -> None:
         console.print(f"note: {summary['note']}", markup=False)
     if summary["failures"]:
         console.print(f"{summary['failures']} failures are listed in {summary['run']}/failures.jsonl", markup=False)
+    if summary["halved"]:
+        slices = f"slice{'s' * (summary['halved'] > 1)}"
+        text = f"{summary['halved']} {slices} edited in smaller batches, listed in {summary['run']}/halvings.jsonl"
+        console.print(text, markup=False)
     console.print(f"run: {summary['run']}", markup=False, soft_wrap=True)
 
 

@@ -36,6 +36,7 @@ DAMAGE = {
     "scores.jsonl": ["garbage\n", "[1]\n", '{"a": 1}\n', '{"value": NaN}\n'],
     "edits.jsonl": ["{\n", "7\n", '{"example_id": "a"}\n', '{"seconds": {"edit": NaN}}\n'],
     "sessions.jsonl": ["garbage\n"],
+    "halvings.jsonl": ["garbage\n", '{"seed": 0}\n'],
 }
 
 

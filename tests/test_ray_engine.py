@@ -96,6 +96,7 @@ def test_the_run_folder_is_byte_for_byte_that_of_the_local_engine(pool_of, tmp_p
     assert edited(run, Mortal(), tmp_path / "ray", pool_of(Mortal()).outcomes) == local
     assert [f["example_id"] for f in local[1]] == ["toy/test/3"] * 2  # failures too, and in their order
     assert sum(name.endswith(".png") for name in local[0]) == 16
+    assert local[0]["halvings.jsonl"].count(b"NaN in the edit") == 2  # the slice with it was halved, for both seeds
 
 
 def test_later_turns_wait_for_the_output_of_the_turn_before(pool_of, tmp_path):

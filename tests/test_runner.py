@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bench.images import pixel_hash
-from bench.records import Example, Output
+from bench.records import Example, Halving, Output
 from bench.runfolder import RunFolder
 from bench.runner import Run, TooManyFailures, edit_all, manifest_hash, seed_for, slices
 from bench.settings import DataSettings, EditSettings
@@ -119,6 +119,32 @@ def test_out_of_memory_halves_the_batch_and_everything_is_edited(tmp_path):
     folder, failures = go(replace(run_of(listed), edit=EditSettings(batch_size=4)), model, tmp_path / "run")
     assert failures == [] and len(folder.edits()) == 5
     assert max(len(call) for call in model.calls[2:]) <= 2
+
+
+def test_a_halved_slice_is_on_record_and_said_and_changes_no_output_image(tmp_path, capsys):
+    run = replace(run_of(examples(tmp_path / "in", 7)), edit=EditSettings(batch_size=4))
+    folder, _ = go(run, Painter(memory=2), tmp_path / "short", seeds=2)
+    why = "RuntimeError: CUDA out of memory"
+    assert folder.halvings() == [
+        Halving(seed, f"toy/test/{first}", f"toy/test/{last}", sum(batches), batches, why)
+        for seed in (0, 1) for first, last, batches in ((0, 3, [2, 2]), (4, 6, [1, 2]))
+    ]  # fmt: skip
+    said = f"slice toy/test/4 .. toy/test/6: edited in batches of 1, 2 instead of 3 ({why})"
+    assert capsys.readouterr().err.count(said) == 2
+    whole, _ = go(run, Painter(), tmp_path / "whole", seeds=2)
+    assert capsys.readouterr().err == "" and not (whole.path / "halvings.jsonl").exists()
+    one, other = ({k: e.image_sha256 for k, e in f.edits().items()} for f in (folder, whole))
+    assert one == other and len(one) == 14
+
+
+def test_a_slice_that_is_edited_again_in_one_batch_leaves_the_record(tmp_path):
+    run = replace(run_of(examples(tmp_path / "in", 7)), edit=EditSettings(batch_size=4))
+    folder, _ = go(run, Painter(memory=2), tmp_path / "run")
+    for k in (5, 1):
+        folder.rewrite("edits.jsonl", [e for e in folder.edits().values() if e.example_id != f"toy/test/{k}"])
+        go(run, Painter(), tmp_path / "run")
+        assert [h.first for h in folder.halvings()] == ["toy/test/0"] * (k == 5)
+    assert not (folder.path / "halvings.jsonl").exists()
 
 
 def test_one_example_that_cannot_be_edited_is_reported_and_the_others_are_done(tmp_path):

@@ -3,6 +3,7 @@
 Kills at every write of a single-turn run are in tests/test_resume.py, damaged run folders in test_damaged_runs.py.
 """
 
+import json
 import os
 import resource
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from drawn import draw_magicbrush
-from test_resume import command, draw_ma5k, files_of
+from test_resume import command, draw_ma5k, files_of, folder_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -170,8 +171,11 @@ def test_out_of_memory_halves_the_batch_reports_the_example_in_the_end_and_does_
     monkeypatch.setattr(Identity, "edit", hungry)
     argv = command(data, tmp_path)
     assert main(argv) == 1  # 10 % of the examples is more than the 1 % allowed
-    assert "OutOfMemoryError: CUDA out of memory" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "slice ma5k/test/0001_A .. ma5k/test/0001_C: edited in batches of 1, 1, 1 instead of 3" in said
+    assert "OutOfMemoryError: CUDA out of memory" in said
     assert main([*argv, "--max-failures", "0.1"]) == 0 and {1, 3} <= set(sizes)
+    assert json.loads(capsys.readouterr().out)["halved"] == 6  # of 8 slices; two hold a single example
     rest = {name: content for name, content in files_of(tmp_path).items() if name.endswith(".png")}
     assert rest == {name: expected[name] for name in rest} and len(rest) == 18  # 20 without the one, for 2 seeds
     monkeypatch.setattr(Identity, "edit", edit)
@@ -180,6 +184,33 @@ def test_out_of_memory_halves_the_batch_reports_the_example_in_the_end_and_does_
         path.unlink()
     assert main(argv) == 0
     assert files_of(tmp_path) == expected
+    (halvings,) = tmp_path.rglob("halvings.jsonl")  # the two slices edited again are not in it any more
+    assert len(halvings.read_text().splitlines()) == 4
+    assert not list((data.parent / "out").rglob("halvings.jsonl"))
+
+
+def test_a_run_short_of_memory_killed_at_six_writes_ends_in_the_same_bytes_and_the_same_halvings(
+    whole, tmp_path, capsys, monkeypatch
+):
+    data, expected = whole
+    edit = Identity.edit
+
+    def hungry(self, examples, settings, seeds):
+        if len(examples) > 1 and examples[0].id < "ma5k/test/0002":
+            raise MemoryError("no more")
+        return edit(self, examples, settings, seeds)
+
+    monkeypatch.setattr(Identity, "edit", hungry)
+    files = lambda out: files_of(out) | {"halvings": (folder_of(out) / "halvings.jsonl").read_bytes()}  # noqa: E731
+    writes = in_a_child(lambda: main(command(data, tmp_path / "whole")), tmp_path / "whole")
+    short = files(tmp_path / "whole")
+    assert {name: content for name, content in short.items() if name != "halvings"} == expected
+    assert short["halvings"].count(b"MemoryError: no more") == 4
+    for at in spread(6, writes):
+        argv = command(data, tmp_path / f"at{at}")
+        assert in_a_child(lambda: main(argv), tmp_path / f"at{at}", at) == 0  # noqa: B023
+        assert main(argv) == 0
+        assert files(tmp_path / f"at{at}") == short, f"killed at write {at} of {writes}"
 
 
 def test_out_of_memory_in_a_metric_halves_its_batch_and_costs_one_score_at_most(whole, tmp_path, capsys, monkeypatch):
