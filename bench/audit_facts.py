@@ -193,9 +193,13 @@ def subset_facts(root: Path, split: str, records: list[Record]) -> list[Fact]:
             Fact("of them with the operator crop", split, sum("crop" in r["operator"] for r in unequal)),
         ]
     if "global" in subsets:
-        local = sum(any(op.get("local") for op in records[i]["operator"].values()) for i in subsets["global"])
+        local = sum(any(is_local(op) for op in records[i]["operator"].values()) for i in subsets["global"])
         facts.append(Fact("pairs in global with a local operator", split, local))
     return facts
+
+
+def is_local(operator: object) -> bool:
+    return isinstance(operator, dict) and bool(operator.get("local"))
 
 
 def rebuilt_gier(root: Path, splits: dict[str, list[Record]]) -> list[Fact]:

@@ -170,7 +170,7 @@ def fetch_texts(folder: Path, base_url: str, listed: dict[str, Listed], stop: th
             lines = path.read_text(encoding="utf-8").splitlines()
             check_texts([json.loads(line) for line in lines if line.strip()], listed)
             return False
-        except (ValueError, Refused):
+        except (ValueError, RecursionError, Refused):
             pass  # whatever is wrong with it, it is fetched again
     page = get_again(f"{base_url}/index.html", PAGE_LIMIT, lambda data: None, stop)
     records = page_examples(page.decode("utf-8", errors="replace"))

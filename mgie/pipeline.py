@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mgie import diffusion, folder, generate
 from mgie.guidance import copies
 from mgie.inputs import Inputs, fit_prompt
+from mgie.jsonfile import naming
 from mgie.preprocess import ClipProcessor, edit_pixels, to_images
 from mgie.prompts import build_answer, tidy
 from mgie.tokenizer import Tokenizer
@@ -82,7 +83,9 @@ class MGIEPipeline:
         preset: refuse a checkpoint of another one. dtype: None keeps that of the weights. Raises FileNotFoundError,
         or ValueError for weights that do not fit or are not numbers.
         """
-        return cls(**folder.load(name, preset, dtype))
+        parts = folder.load(name, preset, dtype)
+        with naming(folder.find(name)):  # parts that do not fit each other
+            return cls(**parts)
 
     def save_pretrained(self, path: str | Path) -> None:
         """One folder: a subfolder of safetensors a component, and model_index.json, written last."""

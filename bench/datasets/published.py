@@ -118,10 +118,10 @@ class Published:
                 f"suite published: no file {path}.\nSource: https://mllm-ie.github.io (no licence is stated: for your "
                 f"own use, not to be redistributed)\nNext: {self.fetch}"
             )
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
             try:
                 record = json.loads(line) if line.strip() else None
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:  # bytes that are no UTF-8 are a ValueError too
                 raise ValueError(f"{path}, line {number}: not valid JSON ({error}). Next: {self.fetch}") from error
             if record is None:
                 continue

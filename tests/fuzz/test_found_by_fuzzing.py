@@ -5,20 +5,24 @@ import json
 from pathlib import Path
 
 import pytest
-from drawn import draw_evr, draw_ma5k, draw_magicbrush, draw_magicbrush_hub
+import tiny
+from drawn import draw_evr, draw_gier, draw_ma5k, draw_magicbrush, draw_magicbrush_hub
 
 from baselines.precomputed import read_index
 from bench.audit import main as audit
 from bench.compare import stale_tables
+from bench.datasets.published import Published
 from bench.images import load_mask
 from bench.records import Mask
 from bench.registry import DATASETS, load
 from bench.runfolder import RunFolder, whole_lines
 from bench.settings import DataSettings
 from bench.stored import read_scores
+from mgie import folder
 from mgie.checkpoint import load_tensors
 from mgie.folder import read_preset
 from mgie.official import checkpoint_files
+from mgie.pipeline import MGIEPipeline
 from mgie.repack import RepackPairs
 from mgie.tokenizer import Tokenizer
 from mgie.train_log import read as read_log
@@ -27,6 +31,10 @@ from mgie.training_data import read_expressive, read_pairs
 
 def examples(name: str, **settings: str):
     return lambda root: load(DATASETS, name, "dataset")(root, DataSettings(**settings)).examples()
+
+
+def published(root: Path):
+    return Published("ma5k", root, DataSettings()).examples()
 
 
 DEEP, DIGITS = "[" * 20_000, "[" + "1" * 5000 + "]"
@@ -48,6 +56,7 @@ FOUND = {
     "a folder where a checkpoint belongs": ("t/x", "", lambda root: load_tensors(root / "t")),
     "an index of shards that is a list": ("model.safetensors.index.json", "[]", checkpoint_files),
     "a preset nested too deep": ("preset.json", DEEP, lambda root: read_preset(root, None)),
+    "a published example not in UTF-8": ("examples.jsonl", b"\x8b{}\n", published),
     "a tokenizer that is a page": ("tokenizer.json", "<html>", Tokenizer.from_pretrained),
 }  # fmt: skip
 
@@ -61,6 +70,19 @@ def test_it_is_refused_by_an_error_that_names_the_file(tmp_path, what):
     with pytest.raises(ValueError) as refused:
         read(tmp_path / "at")
     assert str(tmp_path / "at") in str(refused.value) and not isinstance(refused.value, UnicodeError)
+
+
+def test_parts_of_a_pipeline_that_do_not_fit_each_other_are_refused_by_its_folder(tmp_path, monkeypatch):
+    tiny.build().save_pretrained(tmp_path / "mgie")
+    given = folder.load
+
+    def fewer(*arguments):
+        parts = given(*arguments)
+        return parts | {"visual_embeddings": parts["visual_embeddings"][:7]}
+
+    monkeypatch.setattr(folder, "load", fewer)
+    with pytest.raises(ValueError, match=r"mgie.*7 visual embeddings, but the tokenizer has 8"):
+        MGIEPipeline.from_pretrained(tmp_path / "mgie")
 
 
 def test_half_a_surrogate_pair_in_an_instruction_is_refused(tmp_path):
@@ -92,6 +114,15 @@ def test_the_audit_counts_what_is_there_whatever_the_other_fields_hold(tmp_path,
         path.write_text(json.dumps(data))
         assert audit(["--dataset", name, "--data-root", str(tmp_path)]) == 0
     capsys.readouterr()
+
+
+def test_the_audit_refuses_an_operator_that_is_a_word(tmp_path, capsys):
+    path = draw_gier(tmp_path / "gier") / "splits" / "test_sess_3.json"
+    records = json.loads(path.read_text())
+    records[0]["operator"] = {"crop": "word"}
+    path.write_text(json.dumps(records))
+    assert audit(["--dataset", "gier", "--data-root", str(tmp_path)]) == 2
+    assert "test_sess_3.json, record 0, operator crop" in capsys.readouterr().err
 
 
 def test_a_table_without_a_column_is_a_problem_of_the_gate_not_a_traceback(tmp_path: Path):
