@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -80,7 +81,15 @@ def records(path: Path, kind: type[Edit] | type[Score] | type[Halving]) -> Itera
             if not isinstance(getattr(record, name), wanted):
                 expected = getattr(wanted, "__name__", wanted)
                 raise damaged(where, f"has {name} {str(getattr(record, name))[:40]!r}; expected {expected}")
+        if isinstance(record, Edit) and not all(is_finite(s) and s >= 0 for s in record.seconds.values()):
+            raise damaged(where, f"has seconds {str(record.seconds)[:60]}; expected finite numbers of at least 0")
+        if isinstance(record, Score) and record.value is not None and not is_finite(record.value):
+            raise damaged(where, f"has the value {str(record.value)[:40]}; expected a finite number or null")
         yield record
+
+
+def is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and -sys.float_info.max <= value <= sys.float_info.max
 
 
 class RunFolder:

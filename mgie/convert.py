@@ -131,7 +131,11 @@ def check_names(files: Official) -> "tuple[Preset, dict[str, list[str]]]":
     parts = {part: read_json(files.instruct_pix2pix / part / "config.json") for part in ("unet", "vae")}
     scheduler = read_json(files.instruct_pix2pix / "scheduler" / "scheduler_config.json")
     preset = preset_of(files.config, files.clip_config, shapes, parts["unet"], parts["vae"], scheduler)
-    wanted = expected(preset)
+    try:
+        wanted = expected(preset)
+    except Exception as error:  # whatever the libraries' classes say of such sizes
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"the config files give sizes that no model has: {said}") from error
     unet = {name: tuple(tensor.shape) for name, tensor in files.unet.items()}
     own = {n: s for n, s in files.llava.shapes.items() if not n.startswith(TOWER)}
     tower = {f"vision_model.{bare(n)}": s for n, s in files.clip.shapes.items() if not n.startswith(OTHER_CLIP)}

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mgie.jsonfile import naming
 from mgie.weights import load_exactly, load_library_model, read_safetensors
 
 
@@ -106,7 +107,8 @@ class MLLM(nn.Module):
         tower = load_library_model(CLIPVisionModel, folder / "tower", dtype)
         state = read_safetensors(folder / "projector" / "model.safetensors")
         projector = nn.Linear(tower.config.hidden_size, llama.config.hidden_size, dtype=dtype or llama.dtype)
-        load_exactly(projector, state)
+        with naming(folder / "projector"):
+            load_exactly(projector, state)
         return cls(llama, tower, projector, image_start, image_patch).eval()
 
 

@@ -4,9 +4,11 @@ import gzip
 import json
 from pathlib import Path
 
+import official_files
 import pytest
 import tiny
 from drawn import draw_evr, draw_gier, draw_ma5k, draw_magicbrush, draw_magicbrush_hub
+from safetensors.torch import load_file, save_file
 
 from baselines.precomputed import read_index
 from bench.audit import main as audit
@@ -20,6 +22,7 @@ from bench.settings import DataSettings
 from bench.stored import read_scores
 from mgie import folder
 from mgie.checkpoint import load_tensors
+from mgie.convert import check_names, open_official
 from mgie.folder import read_preset
 from mgie.official import checkpoint_files
 from mgie.pipeline import MGIEPipeline
@@ -37,6 +40,17 @@ def published(root: Path):
     return Published("ma5k", root, DataSettings()).examples()
 
 
+def edit_line(seconds: str) -> str:
+    fields = '"example_id": "a", "seed": 0, "output_image": "i.png", "image_sha256": "0"'
+    rest = '"expressive_instruction": null, "expressive_tokens": null, "seconds": {"edit": '
+    return "{" + fields + ", " + rest + seconds + "}}\n"
+
+
+def score_line(value: str) -> str:
+    fields = '"example_id": "a", "group": "g", "seed": 0, "metric": "l1", "reason": "", "protocol": "p"'
+    return "{" + fields + ', "value": ' + value + "}\n"
+
+
 DEEP, DIGITS = "[" * 20_000, "[" + "1" * 5000 + "]"
 FOUND = {
     "a number of 5,000 digits": ("dataset/adobe/test.json", DIGITS, examples("evr")),
@@ -50,6 +64,10 @@ FOUND = {
     "a run.json without n": ("run.json", "{}", lambda root: RunFolder(root).run()),
     "a cut line, not in UTF-8": ("edits.jsonl", b"\xff\n{", lambda root: whole_lines(root / "edits.jsonl")),
     "a cell of 200,000 signs": ("s.csv.gz", gzip.compress(b"x" * 200_000), lambda root: read_scores(root / "s.csv.gz")),
+    "seconds that are a word": ("edits.jsonl", edit_line('"x"'), lambda root: RunFolder(root).edits()),
+    "seconds without end": ("edits.jsonl", edit_line("1e999"), lambda root: RunFolder(root).edits()),
+    "seconds below 0": ("edits.jsonl", edit_line("-1"), lambda root: RunFolder(root).edits()),
+    "a score of 400 digits": ("scores.jsonl", score_line("1" * 400), lambda root: RunFolder(root).scores()),
     "a mask of infinite size": ("m.json", '[{"size": [1e999, 1], "counts": [1]}]', lambda root: load_mask(
         Mask(root / "m.json", (0,)), (4, 4))),
     "a train.csv whose step is a word": ("train.csv", "step,a\nx,1\n", lambda root: read_log(root / "train.csv")),
@@ -83,6 +101,25 @@ def test_parts_of_a_pipeline_that_do_not_fit_each_other_are_refused_by_its_folde
     monkeypatch.setattr(folder, "load", fewer)
     with pytest.raises(ValueError, match=r"mgie.*7 visual embeddings, but the tokenizer has 8"):
         MGIEPipeline.from_pretrained(tmp_path / "mgie")
+
+
+def test_a_projector_with_other_names_is_refused_by_its_folder(tmp_path):
+    tiny.build().save_pretrained(tmp_path / "mgie")
+    path = tmp_path / "mgie" / "projector" / "model.safetensors"
+    save_file({"bias": load_file(path)["bias"], "": load_file(path)["weight"]}, path)
+    with pytest.raises(ValueError, match=r"mgie.projector.*1 weights missing"):
+        MGIEPipeline.from_pretrained(tmp_path / "mgie")
+
+
+@pytest.mark.parametrize("sizes", [{"num_attention_heads": 320}, {"rms_norm_eps": 320}])
+def test_sizes_that_no_model_has_are_refused_before_the_conversion(tmp_path, sizes):
+    official_files.write(official_files.pipeline(), tmp_path, ".bin")
+    path = tmp_path / "llava" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | sizes))
+    files = open_official(tmp_path / "llava", None, None, *(tmp_path / n for n in ("mllm.pt", "unet.pt",
+                                                                                   "instruct-pix2pix")))  # fmt: skip
+    with pytest.raises(ValueError, match="the config files give sizes that no model has"):
+        check_names(files)
 
 
 def test_half_a_surrogate_pair_in_an_instruction_is_refused(tmp_path):
