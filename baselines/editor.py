@@ -150,17 +150,17 @@ class Editor:
 
     @cached_property
     def defaults(self) -> EditSettings:
-        """What the folder's sampling.json says (small models are guided less), else the pipeline's own defaults."""
-        own = {
-            "guidance_scale": self.default_of(self.guidance_argument),
-            "image_guidance_scale": self.default_of("image_guidance_scale"),
-            "num_inference_steps": self.default_of("num_inference_steps"),
-        }
+        """What the folder's sampling.json says (small models are guided less), else the pipeline's own defaults.
+
+        The pipeline is asked for what is missing alone: a folder that says all of it is known without diffusers.
+        """
         path = Path(self.source.place) / "sampling.json"
         stored = json.loads(path.read_text()) if self.source.revision is None and path.is_file() else {}
-        return EditSettings(**{name: stored.get(name, value) for name, value in own.items()})
+        names = ("guidance_scale", "image_guidance_scale", "num_inference_steps")
+        return EditSettings(**{name: stored[name] if name in stored else self.default_of(name) for name in names})
 
-    def default_of(self, argument: str | None) -> float | int | None:
+    def default_of(self, name: str) -> float | int | None:
+        argument = self.guidance_argument if name == "guidance_scale" else name
         default = self.accepted[argument].default if argument in self.accepted else None
         return default if isinstance(default, int | float) else None
 

@@ -74,7 +74,7 @@ def stored_dtype(folder: Path) -> "dtype | None":
             with safe_open(path, "pt") as file:
                 for name in file.keys():  # noqa: SIM118  safe_open is no mapping
                     return file.get_tensor(name).dtype
-    except SafetensorError:  # the loader says so, with the path
+    except (SafetensorError, OSError):  # the loader says so, with the path
         return None
     return None
 

@@ -111,6 +111,15 @@ def test_a_projector_with_other_names_is_refused_by_its_folder(tmp_path):
         MGIEPipeline.from_pretrained(tmp_path / "mgie")
 
 
+def test_weights_that_are_a_folder_are_refused_by_name(tmp_path):
+    tiny.build().save_pretrained(tmp_path / "mgie")
+    path = next((tmp_path / "mgie" / "unet").glob("*.safetensors"))
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ValueError, match="mgie/unet"):
+        MGIEPipeline.from_pretrained(tmp_path / "mgie")
+
+
 @pytest.mark.parametrize("sizes", [{"num_attention_heads": 320}, {"rms_norm_eps": 320}])
 def test_sizes_that_no_model_has_are_refused_before_the_conversion(tmp_path, sizes):
     official_files.write(official_files.pipeline(), tmp_path, ".bin")
