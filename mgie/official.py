@@ -6,6 +6,7 @@ into its own layout.
 """
 
 import hashlib
+import io
 import pickle
 import re
 import struct
@@ -60,7 +61,8 @@ def open_pickle(path: Path) -> "dict[str, Tensor]":
         except RuntimeError as error:
             if "mmap" not in str(error):
                 raise
-            data = torch.load(path, map_location="cpu", weights_only=True)  # older torch's format cannot be mapped
+            with Whole(path) as file:  # older torch's format cannot be mapped
+                data = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not re.search(r"WeightsUnpickler error|GLOBAL|[Uu]nsupported", str(error)):
             raise ValueError(f"{path} is cut short or damaged ({first_line(error)}); get it again") from error
@@ -73,6 +75,19 @@ def open_pickle(path: Path) -> "dict[str, Tensor]":
     if not isinstance(data, dict):
         raise ValueError(f"{path} holds a {type(data).__name__}; expected a state dict, name -> tensor")
     return data
+
+
+class Whole(io.BufferedReader):
+    """A file that gives no more than it holds: Python makes room first for whatever number of bytes is asked for, and
+    a damaged pickle asks for gigabytes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.size = path.stat().st_size
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self.size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def refuse_foreign(path: Path) -> None:

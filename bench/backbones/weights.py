@@ -93,10 +93,11 @@ def read_state(file: Path) -> dict[str, "Tensor"]:
             raise ValueError(f"{file}: not a safetensors file: {error}") from error
     import torch
 
-    from mgie.official import DAMAGED
+    from mgie.official import DAMAGED, Whole
 
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        with Whole(file) as opened:
+            state = torch.load(opened, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, *DAMAGED) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(

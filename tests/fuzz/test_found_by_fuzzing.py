@@ -2,16 +2,19 @@
 
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 
 import official_files
 import pytest
 import tiny
+import torch
 from drawn import draw_evr, draw_gier, draw_ma5k, draw_magicbrush, draw_magicbrush_hub
 from safetensors.torch import load_file, save_file
 
 from baselines.precomputed import read_index
 from bench.audit import main as audit
+from bench.backbones.weights import read_state
 from bench.compare import stale_tables
 from bench.datasets.published import Published
 from bench.images import load_mask
@@ -24,7 +27,7 @@ from mgie import folder
 from mgie.checkpoint import load_tensors
 from mgie.convert import check_names, open_official
 from mgie.folder import read_preset
-from mgie.official import checkpoint_files
+from mgie.official import Whole, checkpoint_files, open_tensors
 from mgie.pipeline import MGIEPipeline
 from mgie.repack import RepackPairs
 from mgie.tokenizer import Tokenizer
@@ -175,3 +178,20 @@ def test_a_table_without_a_column_is_a_problem_of_the_gate_not_a_traceback(tmp_p
     (tmp_path / "table1.csv").write_text("table,model\n1,identity\n")
     (problem,) = stale_tables(tmp_path, "")
     assert "table1.csv" in problem and "no column dataset" in problem
+
+
+def test_a_file_gives_no_more_than_it_holds_and_makes_no_room_for_more(tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"0123456789")
+    tracemalloc.start()
+    with Whole(tmp_path / "a.pt") as file:
+        assert (file.read(3), file.read(2**33), file.read()) == (b"012", b"3456789", b"")
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_plain_checkpoint_of_either_format_of_torch_is_read(tmp_path, old):
+    state = {"a": torch.arange(6.0).reshape(2, 3)}
+    torch.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=not old)
+    for read in (open_tensors, read_state):
+        assert torch.equal(read(tmp_path / "a.pt")["a"], state["a"])
