@@ -22,11 +22,11 @@ help: ## this list
 	@grep -E '^[a-z0-9-]+:.* ## ' Makefile | sed -E 's/:.* ## /\t/' | expand -t 12
 	@echo "Variables: SUITE DATA WEIGHTS MODELS DATASETS SEEDS SPLIT FULL=1 STRICT=1 CLIP=folder SAMPLE=n ENGINE=ray WORKERS=n"
 
-setup: $(STAMP) ## the environment: .venv, pinned by requirements.lock (about 6 GB); other targets make it when it is missing
+setup: $(STAMP) ## the environment: .venv, pinned by requirements.lock (about 7 GB); other targets make it when it is missing
 
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make setup needs Python 3.11 or newer, this is %s; try: make setup PYTHON=python3.11" % sys.version.split()[0])'
-	@echo "making .venv from requirements.lock: about 6 GB, 2 to 4 minutes"
+	@echo "making .venv from requirements.lock: about 7 GB, 2 to 6 minutes"
 	@rm -f .venv/.stamp-*
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
