@@ -82,7 +82,8 @@ SECTIONS = {
         "Llama that reads over unknown words", "llama-body",
         "Goes on from stage places with instructions in which words are lost, swapped or put in (random syllables): a "
         "Llama of this size takes a word it never saw for anything at all.",
-        "right: as above, on instructions without slips. The benchmarks' own phrases are never trained on."),
+        "right: as above, on instructions without slips. Of the benchmarks' phrases mini-MA5k's are never trained on; "
+        "README.md says which of the others are."),
     "sd": Section(
         "Stable Diffusion of the miniature", "",
         "UNet and text encoder together: an eighth text to image on goal captions, the rest edits, told by instruction "

@@ -2,7 +2,8 @@
 
 The sentences are data: assets/phrases.json, by style and by the change's key ("brightness:up") or its family. Style
 plain is the training set's; crowd (MA5k), expert and amateur (GIER), terse (EVR) and request (MagicBrush) say the same
-in other words and another order, so that zero-shot and fine-tuned are different questions. An expressive instruction
+in other words and another order, so that zero-shot and fine-tuned are different questions; but half of the pairs that
+editors learn from are terse (mgie.mini.pairs). An expressive instruction
 says what a person who sees the picture would ask for; for an ambiguous family it names the right fault, object or side.
 """
 

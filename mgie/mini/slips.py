@@ -1,8 +1,8 @@
 """Instructions with slips: words lost, words nobody knows put in, neighbours changed places.
 
 A Llama of four layers that has read a few thousand sentences takes a word it has never seen for anything at all, where
-LLaMA-7B would read over it. Rows with slips teach it to go by the words it knows. The benchmarks' own phrases stay
-unseen: the words put in are syllables, drawn at random. Not covered: typos within words (mgie.mini.phrasing).
+LLaMA-7B would read over it. Rows with slips teach it to go by the words it knows. No benchmark's phrase is added: the
+words put in are syllables, drawn at random. Not covered: typos within words (mgie.mini.phrasing).
 """
 
 from random import Random
