@@ -136,6 +136,17 @@ def editor_of(name, root, train, test, parts):
     return Editor(name, loop, train, train, test, parts, sheets_at=())
 
 
+def test_whether_a_stage_is_made_is_known_without_the_checkpoints_of_those_before(chain, tmp_path):
+    """In a fresh clone there are none, and `make mini` finds every stage up to date."""
+    from mgie.mini.align import Align
+    from mgie.mini.stages import made_by
+
+    _, train, test, parts, trained, _ = chain
+    (tmp_path / f"tokenizer-{PRESET.vocab}").symlink_to(parts.work / f"tokenizer-{PRESET.vocab}")
+    fresh, recipe = replace(parts, work=tmp_path), trained["align"][0].recipe
+    assert made_by(Align(recipe, train, 16, test, fresh)) == made_by(trained["align"][0])
+
+
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
 @pytest.mark.parametrize("name", ["text", "llava", "places", "slips", "sd", "align"])
 def test_a_stage_of_words_trains_where_its_network_is(chain, name, tmp_path):

@@ -6,6 +6,7 @@ come without a picture: LGIE and MGIE start from the same head. Their joint trai
 """
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -40,10 +41,16 @@ class Align:
         self.preset, self.align, self.parts = preset, align, parts
         self.tokenizer, self.tower = parts.tokenizer, parts.load_tower()
         self.words = vocabulary(train, preset)
-        self.seeing = parts.restored(Seeing(new_llama(preset), preset.vision_hidden), LANGUAGE)
-        encoder = text_encoder(self.words, preset, DiffusionSettings())
-        self.encoder = parts.restored(encoder, "sd", "text_encoder.")
         self.rows = [MLLMRows(self.tokenizer, patches, preset.max_length) for patches in (0, preset.patches)]
+
+    @cached_property
+    def seeing(self) -> nn.Module:
+        return self.parts.restored(Seeing(new_llama(self.preset), self.preset.vision_hidden), LANGUAGE)
+
+    @cached_property
+    def encoder(self) -> nn.Module:
+        encoder = text_encoder(self.words, self.preset, DiffusionSettings())
+        return self.parts.restored(encoder, "sd", "text_encoder.")
 
     def settings(self) -> dict:
         return {"align": asdict(self.align), "head": self.preset.edit_head().config, "pairs": self.used,
