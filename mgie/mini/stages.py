@@ -20,13 +20,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mgie.mini.arithmetic import autocast
+from mgie.mini.arithmetic import autocast, precision
 
 EVERY_STEP = 60  # so many first losses are logged one by one, for checks
 LOG_EVERY = 20
-# Relative, for a check on another machine, whose products round otherwise; the same machine gives the same bits. On a
-# CPU that trains in float32, a larger change than other roundings, no loss of the first 40 steps of lpips moved by over
-# 0.9 %, and the sum by 1.8 % within 200 steps; its parts drift further apart, so that later only the sum is compared.
+# Relative, for a check on another machine, whose products round otherwise; the same machine gives the same bits. Where
+# the log was written in bfloat16 and this CPU trains in float32, no loss of the first 40 steps of lpips moved by over
+# 0.9 %, and the sum by 1.8 % within 200 steps; its parts drift further apart, so that there only the sum is compared.
 ALL_ALIKE = 40  # steps
 TOLERANCE, LATER = 0.02, 0.05
 SPEED = "samples/s"  # the one column that no seed fixes
@@ -254,19 +254,25 @@ def check(stage: Stage, stored: Path, steps: int, device: str = "cpu") -> list[s
     rows = {int(row["step"]): row for row in read_log(stored)}
     if max(rows, default=0) < steps:
         raise ValueError(f"{stored} ends at step {max(rows, default=0)}; {steps} steps cannot be compared with it")
-    training, faults = Training(stage, device), []
+    training, faults, alike = Training(stage, device), [], written_in(stored, device) == precision(device)
     while training.step < steps:
         fresh = training.one_step()
         if training.step not in rows:
             continue
-        early = training.step <= ALL_ALIKE
-        for name in fresh if early else ("loss", "lr"):
+        whole = alike or training.step <= ALL_ALIKE
+        for name in fresh if whole else ("loss", "lr"):
             value, kept = fresh[name], float(rows[training.step][name])
-            if abs(value - kept) > (TOLERANCE if early else LATER) * max(1e-3, abs(kept)):
+            if abs(value - kept) > (TOLERANCE if whole else LATER) * max(1e-3, abs(kept)):
                 faults.append(f"step {training.step}: {name} is {value:.6g}, stored {kept:.6g}")
     return faults
 
 
+
+
+def written_in(log: Path, device: str) -> str:
+    """The precision of a stored log, from the scores beside it; this device's own where there are none yet."""
+    scores = log.with_name("scores.json")
+    return json.loads(scores.read_text())["precision"] if scores.exists() else precision(device)
 
 
 def plot(log: Path, picture: Path, title: str) -> None:
