@@ -36,7 +36,7 @@ def test_an_answer_about_another_cause_is_wrong(family):
 
 def test_the_instruction_alone_names_no_cause():
     for family in grammar.QUESTIONS:
-        for style in ("plain", "terse"):
+        for style in ("plain", "terse", "loose"):
             for text in phrasing.templates(style, family):
                 assert grammar.said(family, text) == "", (family, text)
 
@@ -61,6 +61,15 @@ def test_half_of_the_instructions_are_terse(tmp_path):
     plain = sum(w.instruction in known or "{" in w.instruction for w in pairs.words if w.cause)
     asked = sum(bool(w.cause) for w in pairs.words)
     assert 0.2 < plain / asked < 0.8
+
+
+def test_wide_pairs_are_the_same_edits_worded_mostly_otherwise(tmp_path):
+    narrow, wide = (WorldPairs(tmp_path, "train", 40, 1, wording=name) for name in ("narrow", "wide"))
+    assert np.array_equal(narrow.pixels, wide.pixels)
+    assert narrow.content_hash() != wide.content_hash()
+    other = sum(a.instruction != b.instruction for a, b in zip(narrow.words, wide.words, strict=True))
+    assert other >= 20
+    assert [w.expressive for w in narrow.words] == [w.expressive for w in wide.words]
 
 
 def test_stage_base_is_told_every_second_pair_by_its_expressive_instruction(tmp_path):
@@ -186,7 +195,7 @@ def edited(chain, name):
     root, train, test, parts, _, device = chain
     editor = editor_of(name, root, train, test, parts)
     editor.run(root / "results" / name, device)
-    return editor, editor.ship(parts.weights, editor.facts())
+    return editor, editor.ship(parts.weights, {"stage": name, **editor.facts()})
 
 
 @pytest.mark.parametrize("name", ["inspix2pix", "lgie", "mgie"])
@@ -204,6 +213,25 @@ def test_an_editor_trains_through_mgie_train_ships_in_half_and_edits(chain, name
         assert {t.dtype for t in ship.read(path).values()} == {torch.float16}, path
     assert (folder / "vae").is_symlink() and (folder / "vae" / "config.json").exists()
     assert editor.facts()["recipe"] in str(metadata(folder / "unet" / "diffusion_pytorch_model.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["inspix2pix", "mgie"])
+def test_a_wide_stage_goes_on_from_what_its_editor_shipped_and_ships_in_its_place(chain, name):
+    from mgie.mini import ship
+
+    root, train, test, parts, _, device = chain
+    _, folder = edited(chain, name)
+    before = ship.read(folder / "unet" / "diffusion_pytorch_model.safetensors")
+    wide = editor_of(f"{name}-wide", root, replace(train, wording="wide"), test, parts)
+    wide.run(root / "results" / wide.name, device)
+    began = ship.read(wide.folder / ".start" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert all(began[key].equal(value) for key, value in before.items())
+    assert wide.ship(parts.weights, {"stage": wide.name, **wide.facts()}) == folder
+    after = ship.read(folder / "unet" / "diffusion_pytorch_model.safetensors")
+    assert any(not after[key].equal(value) for key, value in before.items())
+    assert ship.stage_of(folder) == wide.name
+    with pytest.raises(ValueError, match=f"holds what stage {name}-wide made"):
+        wide.write_start(root / "again")
 
 
 def test_a_finished_editor_is_not_trained_again(chain):

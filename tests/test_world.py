@@ -1,6 +1,7 @@
 """The miniature world's laws: the same everywhere, splits apart, edits visible and inside their masks, causes even."""
 
 import json
+import re
 from collections import Counter
 from fractions import Fraction
 from itertools import pairwise
@@ -178,6 +179,41 @@ def test_benchmarks_ask_in_other_words_and_for_other_amounts_than_the_training_s
     for key, trained in STRENGTHS["training"].items():
         if isinstance(trained, tuple):
             assert not set(trained) & set(STRENGTHS["benchmark"][key])
+
+
+def everything_said(template: str) -> list[str]:
+    """All sentences of a template, lower case and without stops; slots as they are."""
+    found = [template]
+    for pattern, ways in ((r"<(\w+)>", lambda name: phrasing.phrases()["parts"][name]),
+                          (r"\[([^\]]*)\]", lambda choices: choices.split("|"))):  # fmt: skip
+        while re.search(pattern, found[0]):
+            found = [text[: m.start()] + way + text[m.end() :] for text in found for m in (re.search(pattern, text),)
+                     for way in ways(m[1])]  # fmt: skip
+    return sorted({bare(text) for text in found})
+
+
+def bare(text: str) -> str:
+    return " ".join(re.sub(r"[.,?!]", "", text.lower()).split())
+
+
+def test_no_loose_sentence_is_a_benchmarks_though_all_the_benchmarks_words_are_in_training():
+    def sentences(style):
+        return {s for ways in phrasing.phrases()[style].values() for t in ways for s in everything_said(t)}
+
+    loose, theirs = sentences("loose"), set().union(*map(sentences, ("crowd", "expert", "request")))
+    assert len(loose) > 5000 and not loose & theirs
+    trained = set().union(loose, *map(sentences, ("plain", "terse", "expressive")))
+    words = {word for text in trained for word in text.split()}
+    assert not {word for text in theirs for word in text.split()} - words
+
+
+def test_a_loose_sentence_is_one_of_its_templates():
+    drawn = world.draw(3, family="sharpen", style="loose")
+    known = {s for t in phrasing.templates("loose", "sharpen") for s in everything_said(t)}
+    amounts = {a for level in phrasing.phrases()["amounts"]["loose"] for a in level}
+    for seed in range(40):
+        said = bare(phrasing.instruction(Dice(seed), drawn.change, "loose"))
+        assert said in {bare(text.format(amount=a)) for text in known for a in amounts}, said
 
 
 def test_a_removed_object_reveals_the_very_background():

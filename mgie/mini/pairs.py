@@ -1,8 +1,9 @@
 """Training pairs of the miniature's editors: edits of the world drawn once, kept as arrays, read like any dataset.
 
 Pair i of a split follows from (split, seed, i). Half of the instructions are worded plainly, half tersely (now and then
-with a typo), all with the training set's strengths; the benchmarks word and dose their requests otherwise. Not covered:
-the labelled pictures for codec and towers (pictures.py), datasets in official layouts (layouts.py).
+with a typo), or where words are wide mostly loosely; all with the training set's strengths. The benchmarks word and
+dose their requests otherwise. Not covered: the labelled pictures for codec and towers (pictures.py), datasets in
+official layouts (layouts.py).
 """
 
 import json
@@ -21,6 +22,7 @@ from mgie.mini.assets import ASSETS
 from mgie.mini.dice import Dice
 from mgie.training_data import Pair
 
+STYLES = {"narrow": ("terse", "plain"), "wide": ("plain", "loose", "loose", "loose", "terse")}
 TYPOS = 6  # one terse instruction in so many is mistyped
 SOURCES = ("assets", "change", "dice", "draw", "families_ambiguous", "families_global", "families_local",
            "families_which", "lettering", "pairs", "phrasing", "scene", "world")  # fmt: skip
@@ -49,6 +51,7 @@ class WorldPairs:
     seed: int
     size: int = 64
     families: tuple[str, ...] = tuple(world.FAMILIES)
+    wording: str = "narrow"  # of STYLES
 
     def __len__(self) -> int:
         return self.count
@@ -76,7 +79,7 @@ class WorldPairs:
     @cached_property
     def drawn(self) -> Path:
         """The folder with the arrays, which are drawn if they are not there."""
-        key = json.dumps([code_hash(), self.split, self.count, self.seed, self.size, self.families])
+        key = json.dumps([code_hash(), self.split, self.count, self.seed, self.size, self.families, self.wording])
         path = self.folder / f"{self.split}-{self.count}-{sha256(key.encode()).hexdigest()[:8]}"
         if not (path / "words.json").exists():
             path.mkdir(parents=True, exist_ok=True)
@@ -101,8 +104,8 @@ class WorldPairs:
             except world.Invisible:  # this photograph does not show such an edit: another one
                 continue
         pixels[index] = np.stack([drawn.change.input_image, drawn.change.goal_image])
-        return Words(worded(dice, drawn), drawn.expressive_instruction, drawn.goal_caption, drawn.input_caption,
-                     drawn.family, drawn.cause, drawn.answer, drawn.photograph)  # fmt: skip
+        return Words(worded(dice, drawn, STYLES[self.wording]), drawn.expressive_instruction, drawn.goal_caption,
+                     drawn.input_caption, drawn.family, drawn.cause, drawn.answer, drawn.photograph)  # fmt: skip
 
     def content_hash(self) -> str:
         """SHA-256 of words and of every 64th pair's pixels: what these pairs are, however they are drawn."""
@@ -111,11 +114,14 @@ class WorldPairs:
         return total.hexdigest()
 
 
-def worded(dice: Dice, drawn: world.Drawn) -> str:
-    """The instruction, plain or terse. The strengths stay the training set's."""
-    if dice.coin():
+def worded(dice: Dice, drawn: world.Drawn, styles: tuple[str, ...]) -> str:
+    """The instruction in one of the styles. The strengths stay the training set's."""
+    style = dice.choice(styles)
+    if style == "plain":
         return drawn.instruction
-    text = phrasing.instruction(dice, drawn.change, "terse")
+    text = phrasing.instruction(dice, drawn.change, style)
+    if style == "loose":
+        return phrasing.as_written(dice, text)
     return phrasing.with_typos(dice, text) if dice.below(TYPOS) == 0 else text
 
 

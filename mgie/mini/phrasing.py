@@ -3,7 +3,9 @@
 The sentences are data: assets/phrases.json, by style and by the change's key ("brightness:up") or its family. Style
 plain is the training set's; crowd (MA5k), expert and amateur (GIER), terse (EVR) and request (MagicBrush) say the same
 in other words and another order, so that zero-shot and fine-tuned are different questions; but half of the pairs that
-editors learn from are terse (mgie.mini.pairs). An expressive instruction
+editors learn from are terse (mgie.mini.pairs). Style loose is for training too: no sentence of it is a benchmark's, but
+its words are all of the benchmarks' and more, as a model that was trained on the web's captions has met them. In it
+"[a|b]" stands for one of the two and "<pic>" for one of the parts of that name. An expressive instruction
 says what a person who sees the picture would ask for; for an ambiguous family it names the right fault, object or side.
 """
 
@@ -15,7 +17,7 @@ from mgie.mini.assets import ASSETS
 from mgie.mini.change import Change
 from mgie.mini.dice import Dice
 
-STYLES = ("plain", "crowd", "expert", "amateur", "terse", "request")
+STYLES = ("plain", "loose", "crowd", "expert", "amateur", "terse", "request")
 
 
 @cache
@@ -58,6 +60,7 @@ def expressive(dice: Dice, change: Change) -> str:
 
 
 def fill(dice: Dice, way: str, change: Change, style: str) -> str:
+    way = spelled(dice, way)
     words = dict(change.words)
     words["amount"] = dice.choice(phrases()["amounts"][style][change.level])
     words["season_look"] = phrases()["season_looks"].get(words.get("season", ""), "")
@@ -66,6 +69,18 @@ def fill(dice: Dice, way: str, change: Change, style: str) -> str:
     words["a_colour"] = f"an {colour}" if colour == "orange" else f"a {colour}"
     text = re.sub(r"\s+", " ", way.format(**words)).strip()
     return text.replace(" ,", ",").replace("a orange", "an orange")
+
+
+def spelled(dice: Dice, way: str) -> str:
+    """The template with one of its alternatives each time; unchanged, and without a draw, where it has none."""
+    way = re.sub(r"<(\w+)>", lambda part: dice.choice(phrases()["parts"][part[1]]), way)
+    return re.sub(r"\[([^\]]*)\]", lambda choices: dice.choice(choices[1].split("|")), way)
+
+
+def as_written(dice: Dice, text: str) -> str:
+    """As people begin and end a sentence: in half of the cases with a capital, in a quarter with a full stop."""
+    text = text[0].upper() + text[1:] if dice.coin() else text
+    return text if dice.below(4) else f"{text}."
 
 
 def with_typos(dice: Dice, text: str) -> str:

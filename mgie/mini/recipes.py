@@ -22,7 +22,8 @@ OFTEN = {  # families that base and the editors see more often than the others: 
 }  # fmt: skip
 EDITS = 8000  # drawn for each seed: as many as a stage sees before it begins again
 SIZES = {"cpu": 1, "gpu": 4}  # times the steps; the weights in the repository are of size cpu
-EDITORS = ("base", "inspix2pix", "lgie", "mgie")  # trained by mgie.train
+WIDE = 12000  # of them, worded once more, in words of every kind
+EDITORS = ("base", "inspix2pix", "lgie", "mgie", "inspix2pix-wide", "lgie-wide", "mgie-wide")  # trained by mgie.train
 PLAYER, JUDGE = 1, 2  # seeds: what MGIE sees with and what it is judged with share no picture and no weight
 
 
@@ -133,24 +134,26 @@ def sd(cache: Path) -> "Stage":
     return Diffusion(recipe, pairs(cache, "train"), PAIRS, pairs(cache, "test"), parts)
 
 
-def pairs(cache: Path, split: str, count: int | None = None, families: tuple[str, ...] | None = None) -> "WorldPairs":
+def pairs(cache: Path, split: str, count: int | None = None, families: tuple[str, ...] | None = None,
+          wording: str = "narrow") -> "WorldPairs":  # fmt: skip
     """What all other stages learn from: 32,000 drawn edits, no family more often; 500 held-out ones to look at."""
     from mgie.mini.pairs import WorldPairs
 
     only = {"families": families} if families else {}
-    return WorldPairs(cache.parent / "pairs", split, count or {"train": PAIRS, "test": 500}[split], PLAYER, **only)
+    count = count or {"train": PAIRS, "test": 500}[split]
+    return WorldPairs(cache.parent / "pairs", split, count, PLAYER, wording=wording, **only)
 
 
-def edits(cache: Path) -> "WorldPairs":
-    """What base and the editors learn from: as many pairs, some families more often."""
+def edits(cache: Path, wording: str) -> "WorldPairs":
+    """What base and the editors learn from: some families more often."""
     from mgie.mini.world import FAMILIES
 
     families = tuple(name for name in FAMILIES for _ in range(OFTEN.get(name, 1)))
-    return pairs(cache, "train", PAIRS, families)
+    return pairs(cache, "train", WIDE if wording == "wide" else PAIRS, families, wording)
 
 
 def editor(name: str) -> "Callable[[Path], Editor]":
-    """Stage base, inspix2pix, lgie or mgie."""
+    """Stage base, inspix2pix, lgie or mgie, or one of these three on wide wording."""
 
     def entry(cache: Path) -> "Editor":
         from mgie.mini.editors import Editor
@@ -158,14 +161,17 @@ def editor(name: str) -> "Callable[[Path], Editor]":
         from mgie.presets import PRESETS
         from mgie.trainer import LoopSettings
 
-        first = name == "base"  # its rate stays: the editors' falls
         loop = LoopSettings(
-            steps=3500 if first else 1600, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4,
-            schedule="constant" if first else "hold-then-linear", warmup=150 / 3500 if first else 129 / 1600,
-            ema=0.999 if first else 0.995,
-            seed=PLAYER, precision="bf16", checkpoint_every=250, log_every=50)  # fmt: skip
+            steps=1600, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4, schedule="hold-then-linear", warmup=129 / 1600,
+            ema=0.995, seed=PLAYER, precision="bf16", checkpoint_every=250, log_every=50)  # fmt: skip
+        wording = "wide" if name.endswith("-wide") else "narrow"
+        if name == "base":  # its rate stays: the editors' falls
+            loop = replace(loop, steps=3500, schedule="constant", warmup=150 / 3500, ema=0.999)
+        elif wording == "wide":
+            loop = replace(loop, steps=600, lr_diffusion=5e-4, warmup=0.05, ema=0.99, checkpoint_every=100)
         parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-        return Editor(name, loop, edits(cache), pairs(cache, "train"), pairs(cache, "test"), parts)
+        test = pairs(cache, "test", wording=wording)
+        return Editor(name, loop, edits(cache, wording), pairs(cache, "train"), test, parts)
 
     return entry
 
@@ -199,6 +205,9 @@ STAGES = [
     Entry("inspix2pix", "InsPix2Pix and its text encoder", editor("inspix2pix")),
     Entry("lgie", "LGIE, end to end", editor("lgie")),
     Entry("mgie", "MGIE, end to end", editor("mgie")),
+    Entry("inspix2pix-wide", "InsPix2Pix again, on words of every kind", editor("inspix2pix-wide")),
+    Entry("lgie-wide", "LGIE again, on words of every kind", editor("lgie-wide")),
+    Entry("mgie-wide", "MGIE again, on words of every kind", editor("mgie-wide")),
 ]
 
 

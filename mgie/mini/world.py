@@ -68,7 +68,7 @@ def draw(
     photos = [p for p in of_split(split) if kind.suits(p)]
     if photograph and not kind.suits(photograph):
         raise ValueError(f"family '{kind.name}' cannot be drawn on photograph '{photograph.id}'")
-    course = "training" if style == "plain" else "benchmark"
+    course = "training" if style in ("plain", "loose") else "benchmark"
     for _ in range(TRIES):
         scene = kind.stage(dice, photograph or dice.choice(photos), size, cause)
         change = kind.change(dice, scene, cause, course)
