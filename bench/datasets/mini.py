@@ -1,8 +1,9 @@
 """Suite mini: the datasets of the built-in miniature, drawn at first use and read by their big sisters' own loaders.
 
 Splits: test (200 scored examples, default), quick (32 of them, each on another photograph), train, val, and fresh: 200
-of another draw on the same 40 test photographs, which nobody has seen when weights and settings were chosen. The group
-is always the photograph. With --turns multi a chosen session brings its earlier turns along, unscored.
+of another draw on the same 40 test photographs, which nobody had seen when weights and settings were chosen (drawn
+anew whenever these have changed since). The group is always the photograph. With --turns multi a chosen session brings
+its earlier turns along, unscored.
 """
 
 import json
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mgie.mini.layouts import Parameters
 
 SPLITS = ("test", "quick", "train", "val", "fresh")
-FRESH = {"draw": "fresh", "train": 5, "val": 5, "ipr2pr": 20}  # of its other splits as few as there can be
+FRESH = {"draw": "fresh 2", "train": 5, "val": 5, "ipr2pr": 20}  # of its other splits as few as there can be
 QUICK = 32
 
 
