@@ -264,7 +264,7 @@ def test_the_official_annotations_load_complete_and_fast(official):
         count[cls.name] = [len(d.examples()) for d in data]
         assert [d.note for d in data] == ["", "", ""]
     assert count == {"evr": [3061, 1149, 1485], "gier": [23898, 3004, 2969], "ma5k": [17325, 2475, 4950]}
-    assert time.process_time() - start < 4  # 0.8 s on an idle core; shared cores are slower
+    assert time.process_time() - start < 10  # .8 s on an idle core; 4.5 late in a long test process, beside others
 
 
 def test_the_official_expansions_and_subsets_have_the_known_sizes(official):
