@@ -55,21 +55,13 @@ def test_pairs_are_the_same_each_time_and_differ_by_seed(tmp_path):
     assert np.array_equal(np.asarray(pair.goal_image), first.pixels[2, 1])
 
 
-def test_half_of_the_instructions_are_terse(tmp_path):
-    pairs = WorldPairs(tmp_path, "train", 60, 1)
-    known = {text for key in phrasing.phrases()["plain"].values() for text in key}
-    plain = sum(w.instruction in known or "{" in w.instruction for w in pairs.words if w.cause)
-    asked = sum(bool(w.cause) for w in pairs.words)
-    assert 0.2 < plain / asked < 0.8
-
-
-def test_wide_pairs_are_the_same_edits_worded_mostly_otherwise(tmp_path):
-    narrow, wide = (WorldPairs(tmp_path, "train", 40, 1, wording=name) for name in ("narrow", "wide"))
-    assert np.array_equal(narrow.pixels, wide.pixels)
-    assert narrow.content_hash() != wide.content_hash()
-    other = sum(a.instruction != b.instruction for a, b in zip(narrow.words, wide.words, strict=True))
-    assert other >= 20
-    assert [w.expressive for w in narrow.words] == [w.expressive for w in wide.words]
+def test_most_instructions_are_worded_loosely_and_some_plainly(tmp_path):
+    pairs = WorldPairs(tmp_path, "train", 120, 1)
+    asked = [w for w in pairs.words if w.cause]
+    plain, terse = ({text for ways in phrasing.phrases()[style].values() for text in ways if "{" not in text}
+                    for style in ("plain", "terse"))  # fmt: skip
+    assert 0.05 < sum(w.instruction in plain for w in asked) / len(asked) < 0.5
+    assert sum(w.instruction not in plain | terse for w in asked) / len(asked) > 0.4
 
 
 def test_stage_base_is_told_every_second_pair_by_its_expressive_instruction(tmp_path):
@@ -142,7 +134,7 @@ def editor_of(name, root, train, test, parts):
 
     loop = LoopSettings(steps=2, batch_size=4, lr_mllm=1e-3, lr_diffusion=1e-3, ema=0.9, precision="bf16",
                         checkpoint_every=1)  # fmt: skip
-    return Editor(name, loop, train, train, test, parts, sheets_at=())
+    return Editor(name, loop, train, test, parts, sheets_at=())
 
 
 def test_whether_a_stage_is_made_is_known_without_the_checkpoints_of_those_before(chain, tmp_path):
@@ -213,25 +205,6 @@ def test_an_editor_trains_through_mgie_train_ships_in_half_and_edits(chain, name
         assert {t.dtype for t in ship.read(path).values()} == {torch.float16}, path
     assert (folder / "vae").is_symlink() and (folder / "vae" / "config.json").exists()
     assert editor.facts()["recipe"] in str(metadata(folder / "unet" / "diffusion_pytorch_model.safetensors"))
-
-
-@pytest.mark.parametrize("name", ["inspix2pix", "mgie"])
-def test_a_wide_stage_goes_on_from_what_its_editor_shipped_and_ships_in_its_place(chain, name):
-    from mgie.mini import ship
-
-    root, train, test, parts, _, device = chain
-    _, folder = edited(chain, name)
-    before = ship.read(folder / "unet" / "diffusion_pytorch_model.safetensors")
-    wide = editor_of(f"{name}-wide", root, replace(train, wording="wide"), test, parts)
-    wide.run(root / "results" / wide.name, device)
-    began = ship.read(wide.folder / ".start" / "unet" / "diffusion_pytorch_model.safetensors")
-    assert all(began[key].equal(value) for key, value in before.items())
-    assert wide.ship(parts.weights, {"stage": wide.name, **wide.facts()}) == folder
-    after = ship.read(folder / "unet" / "diffusion_pytorch_model.safetensors")
-    assert any(not after[key].equal(value) for key, value in before.items())
-    assert ship.stage_of(folder) == wide.name
-    with pytest.raises(ValueError, match=f"holds what stage {name}-wide made"):
-        wide.write_start(root / "again")
 
 
 def test_a_finished_editor_is_not_trained_again(chain):

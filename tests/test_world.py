@@ -216,6 +216,25 @@ def test_a_loose_sentence_is_one_of_its_templates():
         assert said in {bare(text.format(amount=a)) for text in known for a in amounts}, said
 
 
+def brought_in(family, anything=False):
+    for seed in range(30):
+        drawn = world.draw(seed, "train", family=family, anything=anything)
+        yield from set(drawn.goal_objects) - set(drawn.input_objects)
+
+
+@pytest.mark.parametrize("family", ["add", "replace", "make-a-pair", "healthy"])
+def test_edits_bring_in_a_few_objects_only_though_pictures_to_see_from_show_any(family):
+    from mgie.mini.families_local import NEW_OBJECTS
+    from mgie.mini.families_which import HEALTHY
+
+    few = HEALTHY.values() if family == "healthy" else NEW_OBJECTS
+    new = list(brought_in(family))
+    assert {s.name for s in new} <= set(few)
+    assert family == "make-a-pair" or not any(s.flip for s in new)
+    assert any(s.flip for s in brought_in(family, anything=True))
+    assert family == "healthy" or {s.name for s in brought_in(family, anything=True)} - set(few)
+
+
 def test_a_removed_object_reveals_the_very_background():
     drawn = world.draw(3, family="remove")
     scene = drawn.change.before

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mgie.mini.layouts import Parameters
 
 SPLITS = ("test", "quick", "train", "val", "fresh")
-FRESH = {"draw": "fresh 2", "train": 5, "val": 5, "ipr2pr": 20}  # of its other splits as few as there can be
+FRESH = {"draw": "fresh 3", "train": 5, "val": 5, "ipr2pr": 20}  # of its other splits as few as there can be
 QUICK = 32
 
 

@@ -32,9 +32,6 @@ class Section(NamedTuple):
 
 EDITOR = ("Trained by `mgie.train`'s loop from stage base's UNet (one start, as many steps for all three), rate held, "
           "then linear to 0, running mean of the weights.")  # fmt: skip
-FIRST = "What it shipped is where stage -wide goes on, and is replaced by it."
-WIDE = ("with 12,000 of the same edits, most of them worded in one of some 8,500 further ways: no sentence of the "
-        "benchmarks, but all of their words.")  # fmt: skip
 FIGURES = ("L1 on held-out pairs in the training world's words and strengths, at the preset's sampling; inside and "
            "outside what the goal image changes; ratio: to identity's. said: right causes of expressive instructions. "
            "New objects come out as coloured shapes; fine detail is the codec's limit.")  # fmt: skip
@@ -101,16 +98,12 @@ SECTIONS = {
         "The editors' first UNet", "",
         "Stage sd's UNet trained on by `mgie.train`'s loop, text encoder frozen, every second pair told by its "
         "expressive instruction; families that take longest two or three times as often; rate constant.", FIGURES),
-    "inspix2pix": Section(
-        "InsPix2Pix-mini, first", "", f"{EDITOR} It reads the instruction itself. {FIRST}", FIGURES),
+    "inspix2pix": Section("InsPix2Pix-mini", "inspix2pix", f"{EDITOR} It reads the instruction itself.", FIGURES),
     "lgie": Section(
-        "LGIE-mini, first", "", f"{EDITOR} Embeddings, head and edit head learn with it; no eyes. {FIRST}", FIGURES),
+        "LGIE-mini", "lgie-e2e", f"{EDITOR} Embeddings, head and edit head learn with it; no eyes.", FIGURES),
     "mgie": Section(
-        "MGIE-mini, first", "",
-        f"{EDITOR} Embeddings, head and edit head learn with it; it sees the input image. {FIRST}", FIGURES),
-    "inspix2pix-wide": Section("InsPix2Pix-mini", "inspix2pix", f"Goes on from stage inspix2pix {WIDE}", FIGURES),
-    "lgie-wide": Section("LGIE-mini", "lgie-e2e", f"Goes on from stage lgie {WIDE}", FIGURES),
-    "mgie-wide": Section("MGIE-mini", "mgie-e2e", f"Goes on from stage mgie {WIDE}", FIGURES),
+        "MGIE-mini", "mgie-e2e",
+        f"{EDITOR} Embeddings, head and edit head learn with it; it sees the input image.", FIGURES),
 }  # fmt: skip
 
 

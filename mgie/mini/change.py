@@ -5,6 +5,7 @@ Families make it (families_*.py), phrasing.py words it, world.py turns it into a
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,17 +32,24 @@ class Change:
     local_caption: str = ""
 
 
+class Course(NamedTuple):
+    """What edits are like where they are used."""
+
+    strengths: str  # "training" or "benchmark"
+    anything: bool = False  # any object may be brought in, mirrored or not; else a few, always the same way round
+
+
 @dataclass(frozen=True)
 class Family:
     """stage makes a picture that the edit fits; change edits it.
 
-    change(dice, scene, cause, course): cause is one of causes (or empty); course "training" or "benchmark" is which
-    strengths. fits: whether a given scene, as a session left it, can be edited so; None: only its own stage can.
+    change(dice, scene, cause, course): cause is one of causes (or empty). fits: whether a given scene, as a session
+    left it, can be edited so; None: only its own stage can.
     """
 
     name: str
     stage: Callable[[Dice, Photograph, int, str], Scene]
-    change: Callable[[Dice, Scene, str, str], Change]
+    change: Callable[[Dice, Scene, str, Course], Change]
     operators: tuple[str, ...]  # GIER's names for what is done
     is_global: bool
     causes: tuple[str, ...] = ()  # not empty: the instruction alone does not say what to do

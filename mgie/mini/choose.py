@@ -1,7 +1,6 @@
 """`python -m mgie.mini.choose`: the preset's sampling defaults, measured on the validation photographs.
 
-Each shipped editor edits the same widely worded pairs at every setting of the grid, a row each in
-results/mini/training/sampling.csv.
+Each shipped editor edits the same pairs at every setting of the grid, a row each in results/mini/training/sampling.csv.
 What is chosen is written into mgie/presets.py by hand, and into the shipped folders with --write. Of the settings that
 guide (both scales above 1; without, image_guidance_scale does nothing) the least mean over the editors of both ratios
 wins: L1 to identity's on global edits, and inside what changes on local ones.
@@ -54,7 +53,7 @@ def measured(name: str, folder: Path, cache: Path) -> list[dict]:
     from mgie.mini.measure import errors
     from mgie.mini.pairs import WorldPairs
 
-    pairs = WorldPairs(cache, "val", PAIRS, SEED, wording="wide")
+    pairs = WorldPairs(cache, "val", PAIRS, SEED)
     rows = []
     for text, image, steps in GRID:
         preset = replace(

@@ -1,11 +1,10 @@
-"""Stages base, inspix2pix, lgie, mgie and the last three again, -wide: the editors, trained by mgie.train's own loop.
+"""Stages base, inspix2pix, lgie and mgie: the editors, trained by mgie.train's own loop.
 
 base goes on from stage sd, its text encoder frozen, every second pair being told by its expressive instruction. The
 three editors start from its UNet and train for as many further steps (a deviation: the paper starts LGIE and MGIE from
 Stable Diffusion, and its InsPix2Pix is a model of others); InsPix2Pix then learns from instructions alone. LGIE and
 MGIE have the same Llama and the same first edit head (stage align), MGIE has eyes. What is shipped is the running mean
-in float16; parts that several models share lie once in the weights' root, linked from each model. The stages -wide go
-on from what was shipped so, on pairs whose words are of every kind, and their weights replace it.
+in float16; parts that several models share lie once in the weights' root, linked from each model.
 """
 
 import shutil
@@ -82,8 +81,7 @@ class Editor:
 
     name: str
     loop: LoopSettings
-    train: WorldPairs
-    first: WorldPairs  # stage sd's, whose words are the text encoder's vocabulary
+    train: WorldPairs  # stage sd's too, whose words are the text encoder's vocabulary
     test: WorldPairs
     parts: Parts
     preset: Preset = PRESETS["mini"]
@@ -91,7 +89,7 @@ class Editor:
 
     @property
     def model(self) -> str:
-        return "inspix2pix" if self.name == "base" else self.name.removesuffix("-wide")
+        return "inspix2pix" if self.name == "base" else self.name
 
     @property
     def kind(self) -> tuple[str, str]:
@@ -152,14 +150,6 @@ class Editor:
         return measure.editor(self.model, shipped, self.test, many)
 
     def write_start(self, folder: Path) -> None:
-        if self.name.endswith("-wide"):
-            shipped = self.parts.weights / FORMS[self.model]
-            made = ship.stage_of(shipped)
-            if made != self.model:
-                raise ValueError(f"{shipped} holds what stage {made} made, and stage {self.name} goes on from stage "
-                                 f"{self.model}: delete that one's scores.json and make it")
-            shutil.copytree(shipped, folder, dirs_exist_ok=True)
-            return
         painter = self.parts.restored(Painter(self.preset.unet(), self.text_encoder), "sd")
         if self.name != "base":
             painter.unet = self.parts.trained_unet("base")
@@ -184,7 +174,7 @@ class Editor:
 
     @cached_property
     def words(self) -> object:
-        return vocabulary(self.first, self.preset)
+        return vocabulary(self.train, self.preset)
 
     @property
     def text_encoder(self) -> nn.Module:

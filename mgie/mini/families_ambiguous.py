@@ -10,7 +10,7 @@ import numpy as np
 
 from mgie.mini import draw
 from mgie.mini.assets import Photograph
-from mgie.mini.change import Change, Family, local, overall, the
+from mgie.mini.change import Change, Course, Family, local, overall, the
 from mgie.mini.dice import Dice
 from mgie.mini.draw import Image
 from mgie.mini.families_local import night
@@ -51,20 +51,20 @@ def lit_stage(dice: Dice, photograph: Photograph, size: int, cause: str) -> Scen
     return replace(scene, background=well_lit(scene.background))
 
 
-def damage_light(dice: Dice, image: Image, cause: str, course: str) -> tuple[Image, str]:
+def damage_light(dice: Dice, image: Image, cause: str, course: Course) -> tuple[Image, str]:
     """The damaged picture, and the words for where or what is wrong with it."""
     if cause == "too dark":
-        return draw.gamma(*dice.choice(DARK[course]))[image], cause
+        return draw.gamma(*dice.choice(DARK[course.strengths]))[image], cause
     if cause == "too bright":
-        return 255 - draw.gamma(*dice.choice(DARK[course]))[255 - image], cause
+        return 255 - draw.gamma(*dice.choice(DARK[course.strengths]))[255 - image], cause
     if cause == "flat":
-        return draw.line(dice.choice(FLAT[course]), 140)[image], cause
+        return draw.line(dice.choice(FLAT[course.strengths]), 140)[image], cause
     left = dice.coin()
-    dark = draw.clip((image * draw.ramp(image.shape[1], left, dice.choice(SIDE[course]), 75) + 128) >> 8)
+    dark = draw.clip((image * draw.ramp(image.shape[1], left, dice.choice(SIDE[course.strengths]), 75) + 128) >> 8)
     return dark, "left" if left else "right"
 
 
-def fix_light(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
+def fix_light(dice: Dice, scene: Scene, cause: str, course: Course) -> Change:
     goal = render(scene)
     damaged, fault = damage_light(dice, goal, cause, course)
     key = {"too dark": "dark", "too bright": "bright", "flat": "flat"}.get(cause, "side")
@@ -72,9 +72,9 @@ def fix_light(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
                    answer=(fault,))  # fmt: skip
 
 
-def fix_colours(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
+def fix_colours(dice: Dice, scene: Scene, cause: str, course: Course) -> Change:
     goal = render(scene)
-    k = dice.choice(CAST[course])
+    k = dice.choice(CAST[course.strengths])
     if cause == "faded":
         damaged = draw.mix(goal, draw.line(176, 128, 44)[draw.saturate(goal, 40)], k)
     else:
@@ -123,7 +123,7 @@ def clean_up_stage(dice: Dice, photograph: Photograph, size: int, cause: str) ->
     return empty_or_one(dice, photograph, size)
 
 
-def clean_up(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
+def clean_up(dice: Dice, scene: Scene, cause: str, course: Course) -> Change:
     goal = render(scene)
     written, mask = write_on(dice, goal, cause)
     change = overall("clean-up", scene, written, goal, "a clean photo", {"mark": cause}, cause=cause,
@@ -137,7 +137,7 @@ def sky_stage(dice: Dice, photograph: Photograph, size: int, cause: str) -> Scen
     return with_sprites(scene, body)
 
 
-def twelve_hours(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
+def twelve_hours(dice: Dice, scene: Scene, cause: str, course: Course) -> Change:
     """The sun and the moon rise in the same place."""
     by_day, sun = replace(scene, setting="by day"), scene.sprites[0]
     moon = replace(sun, name="moon")
@@ -194,7 +194,7 @@ def season_stage(dice: Dice, photograph: Photograph, size: int, cause: str) -> S
     return with_sprites(scene, put(dice, SEASONS[cause], place, size, large(dice, size)))
 
 
-def match_season(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
+def match_season(dice: Dice, scene: Scene, cause: str, course: Course) -> Change:
     after = replace(scene, background=in_season(scene.background, cause), setting=f"in {cause}")
     words = {"season": cause, **the(scene.sprites[0])}
     return local("season", scene, after, words, f"the scene in {cause}", uncovered(scene), cause, (cause,))

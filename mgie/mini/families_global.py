@@ -7,12 +7,12 @@ from functools import partial
 
 from mgie.mini import draw
 from mgie.mini.assets import Photograph
-from mgie.mini.change import Change, Family, overall
+from mgie.mini.change import Change, Course, Family, overall
 from mgie.mini.dice import Dice
 from mgie.mini.draw import Image
 from mgie.mini.scene import Scene, empty_or_one, render
 
-# (little, plain, much) of each course; gamma exponents as fractions, the rest in 256ths.
+# (little, plain, much) of training and benchmarks; gamma exponents as fractions, the rest in 256ths.
 STRENGTHS = {
     "training": {
         "brightness:up": ((3, 4), (3, 5), (2, 5)), "brightness:down": ((4, 3), (5, 3), (5, 2)),
@@ -40,33 +40,33 @@ LOOKS = {
 }  # fmt: skip
 
 
-def treat(image: Image, key: str, course: str, level: int) -> Image:
+def treat(image: Image, key: str, strengths: str, level: int) -> Image:
     """The goal of a global edit, as a function of its input."""
-    strengths = STRENGTHS[course].get(key, (0, 0, 0))
+    strength = STRENGTHS[strengths].get(key, (0, 0, 0))[level]
     if key.startswith("brightness"):
-        return draw.gamma(*strengths[level])[image]
+        return draw.gamma(*strength)[image]
     if key.startswith("contrast"):
-        return draw.line(strengths[level])[image]
+        return draw.line(strength)[image]
     if key.startswith("saturation"):
-        return draw.saturate(image, strengths[level])
+        return draw.saturate(image, strength)
     if key in ("warm", "cool"):
-        return draw.scale(image, *strengths[level])
+        return draw.scale(image, *strength)
     if key == "sharpen":
-        return draw.sharpen(image, max(1, image.shape[0] // 64), strengths[level])
+        return draw.sharpen(image, max(1, image.shape[0] // 64), strength)
     return {"black-white": lambda i: draw.saturate(i, 0), "sepia": draw.sepia, "invert": lambda i: 255 - i}[key](image)
 
 
-def change(dice: Dice, scene: Scene, cause: str, course: str, variants: tuple[str, ...]) -> Change:
+def change(dice: Dice, scene: Scene, cause: str, course: Course, variants: tuple[str, ...]) -> Change:
     key, level = dice.choice(variants), dice.below(3)
     before = render(scene)
     if key == "sharpen":  # what is to be sharpened is soft
         before = draw.blur(before, max(1, scene.size // 64))
-    return retouched(scene, before, key, course, level)
+    return retouched(scene, before, key, course.strengths, level)
 
 
-def retouched(scene: Scene, before: Image, key: str, course: str, level: int) -> Change:
+def retouched(scene: Scene, before: Image, key: str, strengths: str, level: int) -> Change:
     """A picture of the scene, whatever was done to it, with one global edit."""
-    return overall(key, scene, before, treat(before, key, course, level), LOOKS[key], level=level)
+    return overall(key, scene, before, treat(before, key, strengths, level), LOOKS[key], level=level)
 
 
 def stage(dice: Dice, photograph: Photograph, size: int, cause: str) -> Scene:

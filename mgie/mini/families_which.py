@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from mgie.mini import draw
 from mgie.mini.assets import Photograph, things
-from mgie.mini.change import Change, Family, local, the
+from mgie.mini.change import Change, Course, Family, local, the
 from mgie.mini.dice import Dice
-from mgie.mini.families_local import exchange, swap
+from mgie.mini.families_local import NEW_OBJECTS, exchange, pick_new, swap
 from mgie.mini.scene import (
     CORNERS,
     PLACES,
@@ -57,11 +57,12 @@ def junk(scene: Scene) -> list[Sprite]:
     return [s for s in scene.sprites if s.name in HEALTHY and not s.colour]
 
 
-def make_healthy(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
+def make_healthy(dice: Dice, scene: Scene, cause: str, course: Course) -> Change:
     old = junk(scene)[0]
     name = HEALTHY[old.name]
     words = {"new": name, "a_new": a(name), **the(old)}
-    after = exchange(scene, old, swap(old, name, scene.size))
+    new = swap(old, name, scene.size)
+    after = exchange(scene, old, new if course.anything else replace(new, flip=False))
     return local("healthy", scene, after, words, f"{a(name)} {old.place}", None, old.name, (old.name, name))
 
 
@@ -76,7 +77,7 @@ def odd_stage(dice: Dice, photograph: Photograph, size: int, cause: str) -> Scen
     return with_sprites(scene, put(dice, odd, cause, size, half(size)), twin, second)
 
 
-def remove_odd(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
+def remove_odd(dice: Dice, scene: Scene, cause: str, course: Course) -> Change:
     odd, twin = scene.sprites[:2]
     words = {**the(odd), "others": f"the two {many(twin.name)}"}
     after = with_sprites(scene, *scene.sprites[1:])
@@ -102,11 +103,14 @@ def is_single(scene: Scene) -> bool:
         return False
     sprite = scene.sprites[0]
     fits = max(sprite.width, sprite.height) <= half(scene.size)
-    return sprite.place in SIDES and fits and sprite.name not in (*PLURAL, *UNCOUNTED)
+    return sprite.place in SIDES and fits and sprite.name in NEW_OBJECTS
 
 
-def make_pair(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
+def make_pair(dice: Dice, scene: Scene, cause: str, course: Course) -> Change:
     sprite = scene.sprites[0]
+    if not (course.anything or sprite.name in NEW_OBJECTS):  # of its own stage, then: a session's picture is_single
+        scene = exchange(scene, sprite, replace(swap(sprite, pick_new(dice, scene), scene.size), flip=False))
+        sprite = scene.sprites[0]
     friend = across(sprite, scene.size)
     words = {"object": named(sprite), "place": friend.place, "there": sprite.place}
     after = with_sprites(scene, sprite, friend)
@@ -119,9 +123,9 @@ def subject_stage(dice: Dice, photograph: Photograph, size: int, cause: str) -> 
     return with_sprites(scene, put(dice, pick(dice, scene), cause, size, large(dice, size)))
 
 
-def stand_out(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
+def stand_out(dice: Dice, scene: Scene, cause: str, course: Course) -> Change:
     sprite = scene.sprites[0]
-    dark = draw.line({"training": 84, "benchmark": 100}[course], 0)[draw.saturate(scene.background, 150)]
+    dark = draw.line({"training": 84, "benchmark": 100}[course.strengths], 0)[draw.saturate(scene.background, 150)]
     after = replace(scene, background=dark, setting="in the dark")
     return local("subject", scene, after, the(sprite), f"{a(named(sprite))} before a dark background", uncovered(scene),
                  cause, (sprite.name,))  # fmt: skip
@@ -138,7 +142,7 @@ def animal_stage(dice: Dice, photograph: Photograph, size: int, cause: str) -> S
     return scene
 
 
-def keep_animal(dice: Dice, scene: Scene, cause: str, course: str) -> Change:
+def keep_animal(dice: Dice, scene: Scene, cause: str, course: Course) -> Change:
     animal, *others = scene.sprites
     gone = " and ".join(f"the {s.name} {s.place}" for s in others)
     words = {**the(animal), "others": gone}

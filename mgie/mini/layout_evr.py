@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mgie.mini import phrasing
 from mgie.mini.dice import Dice
 from mgie.mini.layout_facts import draw_slot, facts_of, plan, post, shares
-from mgie.mini.world import FAMILIES, VERSION
+from mgie.mini.world import DICE, FAMILIES
 
 if TYPE_CHECKING:
     from mgie.mini.layouts import Parameters, Writer
@@ -22,7 +22,7 @@ OFFICIAL_NAME = {"train": "train", "val": "valid", "test": "test"}
 def write_evr(writer: "Writer", parameters: "Parameters") -> None:
     families, uid = tuple(f for f in FAMILIES if f in phrasing.families("terse")), 0
     for split, name in OFFICIAL_NAME.items():
-        dice = Dice(parameters.key("evr"), VERSION, split)
+        dice = Dice(parameters.key("evr"), DICE, split)
         counts = shares(parameters.count(split), SENTENCES[split])
         records = []
         for i, slot in enumerate(plan(dice, split, families, len(counts))):

@@ -16,7 +16,7 @@ from mgie.mini.dice import Dice
 from mgie.mini.families_global import LOOKS, retouched
 from mgie.mini.layout_facts import draw_slot, facts_of, plan, post, shares
 from mgie.mini.scene import silhouette
-from mgie.mini.world import FAMILIES, VERSION, Drawn, is_visible, worded
+from mgie.mini.world import DICE, FAMILIES, Drawn, is_visible, worded
 
 if TYPE_CHECKING:
     from mgie.mini.layouts import Parameters, Writer
@@ -40,7 +40,7 @@ def write_gier(writer: "Writer", parameters: "Parameters") -> None:
     urls: dict[str, str] = {}
     families = tuple(f for f in FAMILIES if f in phrasing.families("expert"))
     for split in ("train", "val", "test"):
-        dice = Dice(parameters.key("gier"), VERSION, split)
+        dice = Dice(parameters.key("gier"), DICE, split)
         total = parameters.count(split)
         counts = [SENTENCES[i % 2] for i in range(total)] if split == "train" else shares(total, SENTENCES)
         records: list[dict] = []

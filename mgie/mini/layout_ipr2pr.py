@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mgie.mini.dice import Dice
 from mgie.mini.layout_facts import draw_slot, facts_of, plan
-from mgie.mini.world import FAMILIES, VERSION
+from mgie.mini.world import DICE, FAMILIES
 
 if TYPE_CHECKING:
     from mgie.mini.layouts import Parameters, Writer
@@ -20,7 +20,7 @@ def write_ipr2pr(writer: "Writer", parameters: "Parameters") -> None:
     seeds, expressive = [], {}
     for split in ("train", "val", "test"):
         places = positions(split, parameters.ipr2pr)
-        dice = Dice(parameters.key("ipr2pr"), VERSION, split)
+        dice = Dice(parameters.key("ipr2pr"), DICE, split)
         for place, slot in zip(places, plan(dice, split, tuple(FAMILIES), len(places)), strict=True):
             drawn = draw_slot(f"{parameters.key('ipr2pr')}/{place}", split, parameters.size, "plain", slot)
             folder, seed = f"{place:07d}", str(dice.between(10**8, 2**31))

@@ -12,7 +12,7 @@ from mgie.mini.dice import Dice
 from mgie.mini.families_global import LOOKS, retouched
 from mgie.mini.layout_facts import Slot, draw_slot, facts_of, round_and_round
 from mgie.mini.phrasing import templates
-from mgie.mini.world import FAMILIES, TRIES, VERSION, Drawn, Invisible, is_visible, worded
+from mgie.mini.world import DICE, FAMILIES, TRIES, Drawn, Invisible, is_visible, worded
 
 if TYPE_CHECKING:
     from mgie.mini.layouts import Parameters, Writer
@@ -34,7 +34,7 @@ class Retouching(NamedTuple):
 def write_ma5k(writer: "Writer", parameters: "Parameters") -> None:
     everything, number = [], 0
     for split in ("train", "val", "test"):
-        dice = Dice(parameters.key("ma5k"), VERSION, split)
+        dice = Dice(parameters.key("ma5k"), DICE, split)
         photographs = round_and_round(dice, of_split(split))
         faults = round_and_round(dice, tuple((f, c) for f in ("fix-light", "fix-colours") for c in FAMILIES[f].causes))
         records: list[dict[str, str]] = []

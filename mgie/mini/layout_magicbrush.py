@@ -13,7 +13,7 @@ from mgie.mini import phrasing
 from mgie.mini.assets import photographs
 from mgie.mini.dice import Dice
 from mgie.mini.layout_facts import draw_slot, facts_of, plan, shares
-from mgie.mini.world import FAMILIES, TRIES, VERSION, Drawn, Invisible, follow
+from mgie.mini.world import DICE, FAMILIES, TRIES, Drawn, Invisible, follow
 
 if TYPE_CHECKING:
     from mgie.mini.layouts import Parameters, Writer
@@ -24,7 +24,7 @@ TURNS = (1, 3, 2, 1, 3)  # .4, .2 and .4 of the sessions have one, two and three
 def write_magicbrush(writer: "Writer", parameters: "Parameters") -> None:
     families = tuple(f for f in FAMILIES if f in phrasing.families("request"))
     for split, folder in (("train", "train"), ("val", "dev"), ("test", "test")):
-        dice = Dice(parameters.key("magicbrush"), VERSION, split)
+        dice = Dice(parameters.key("magicbrush"), DICE, split)
         lengths = shares(parameters.count(split), TURNS)
         turns: list[dict[str, str]] = []
         sessions: dict[str, list] = {}

@@ -2,11 +2,12 @@
 
 The sentences are data: assets/phrases.json, by style and by the change's key ("brightness:up") or its family. Style
 plain is the training set's; crowd (MA5k), expert and amateur (GIER), terse (EVR) and request (MagicBrush) say the same
-in other words and another order, so that zero-shot and fine-tuned are different questions; but half of the pairs that
-editors learn from are terse (mgie.mini.pairs). Style loose is for training too: no sentence of it is a benchmark's, but
-its words are all of the benchmarks' and more, as a model that was trained on the web's captions has met them. In it
-"[a|b]" stands for one of the two and "<pic>" for one of the parts of that name. An expressive instruction
-says what a person who sees the picture would ask for; for an ambiguous family it names the right fault, object or side.
+in other words and another order, so that zero-shot and fine-tuned are different questions; but a fifth of the pairs
+that editors learn from are terse (mgie.mini.pairs). Style loose is for training too: no sentence of it is a
+benchmark's, but its words are all of the benchmarks' and more, as a model that was trained on the web's captions has
+met them. In it "[a|b]" stands for one of the two and "<pic>" for one of the parts of that name. An expressive
+instruction says what a person who sees the picture would ask for; for an ambiguous family it names the right fault,
+object or side.
 """
 
 import json

@@ -142,7 +142,7 @@ def draw_chunk(source: Source, number: int) -> Chunk:
 def draw_edit(source: Source, number: int) -> tuple:
     """One row of a Chunk. Families, photographs and causes are uniform."""
     style = source.styles[number % len(source.styles)]
-    drawn = world.draw(f"pictures {source.seed} {number}", source.split, source.size, style=style)
+    drawn = world.draw(f"pictures {source.seed} {number}", source.split, source.size, style=style, anything=True)
     change = drawn.change
     pixels = np.stack([change.input_image, change.goal_image])
     objects = np.stack([object_map(change.before), object_map(change.after)])

@@ -14,16 +14,15 @@ if TYPE_CHECKING:
     from mgie.mini.stages import Recipe, Stage
 
 WEIGHTS = Path(__file__).parent / "weights"
-PAIRS = 32000  # drawn edits that the editors learn from
-OFTEN = {  # families that base and the editors see more often than the others: they take longest to learn
-    **dict.fromkeys(("add", "remove", "replace"), 3),
+PAIRS = 32000  # drawn edits that Llama and editors learn from, each in its own draw
+OFTEN = {  # families that UNets see more often than the others: they take longest to learn
+    **dict.fromkeys(("add", "replace"), 4), "remove": 3,
     **dict.fromkeys(("recolour", "background", "healthy", "make-a-pair", "odd-one-out", "keep-the-animal", "subject",
-                     "fix-light", "fix-colours"), 2),
+                     "fix-light", "fix-colours", "brightness", "contrast", "saturation"), 2),
 }  # fmt: skip
 EDITS = 8000  # drawn for each seed: as many as a stage sees before it begins again
 SIZES = {"cpu": 1, "gpu": 4}  # times the steps; the weights in the repository are of size cpu
-WIDE = 12000  # of them, worded once more, in words of every kind
-EDITORS = ("base", "inspix2pix", "lgie", "mgie", "inspix2pix-wide", "lgie-wide", "mgie-wide")  # trained by mgie.train
+EDITORS = ("base", "inspix2pix", "lgie", "mgie")  # trained by mgie.train
 PLAYER, JUDGE = 1, 2  # seeds: what MGIE sees with and what it is judged with share no picture and no weight
 
 
@@ -85,14 +84,14 @@ def text(cache: Path) -> "Stage":
     from mgie.mini.stages import Recipe
     from mgie.mini.text import Text
 
-    recipe = Recipe("text", steps=500, batch_size=24, lr=2e-3, seed=PLAYER, warmup=50, ema=0.99, save_every=100)
+    recipe = Recipe("text", steps=800, batch_size=24, lr=2e-3, seed=PLAYER, warmup=50, ema=0.99, save_every=100)
     return Text(recipe, pairs(cache, "train"), pairs(cache, "test"), cache.parent)
 
 
 def llava(cache: Path) -> "Stage":
     from mgie.mini.stages import Recipe
 
-    recipe = Recipe("llava", steps=1600, batch_size=24, lr=1.5e-3, seed=PLAYER, ema=0.995, save_every=100)
+    recipe = Recipe("llava", steps=2000, batch_size=24, lr=1.5e-3, seed=PLAYER, ema=0.995, save_every=100)
     return eyes(cache, recipe, "text")
 
 
@@ -131,29 +130,28 @@ def sd(cache: Path) -> "Stage":
 
     recipe = Recipe("sd", steps=2200, batch_size=32, lr=1e-3, seed=PLAYER, decay_from=1.0, ema=0.995, save_every=100)
     parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-    return Diffusion(recipe, pairs(cache, "train"), PAIRS, pairs(cache, "test"), parts)
+    return Diffusion(recipe, edits(cache), PAIRS, pairs(cache, "test"), parts)
 
 
-def pairs(cache: Path, split: str, count: int | None = None, families: tuple[str, ...] | None = None,
-          wording: str = "narrow") -> "WorldPairs":  # fmt: skip
-    """What all other stages learn from: 32,000 drawn edits, no family more often; 500 held-out ones to look at."""
+def pairs(cache: Path, split: str, count: int | None = None, families: tuple[str, ...] | None = None) -> "WorldPairs":
+    """What the Llama learns from: 32,000 drawn edits, no family more often; and 500 held-out ones to look at."""
     from mgie.mini.pairs import WorldPairs
 
     only = {"families": families} if families else {}
     count = count or {"train": PAIRS, "test": 500}[split]
-    return WorldPairs(cache.parent / "pairs", split, count, PLAYER, wording=wording, **only)
+    return WorldPairs(cache.parent / "pairs", split, count, PLAYER, **only)
 
 
-def edits(cache: Path, wording: str) -> "WorldPairs":
-    """What base and the editors learn from: some families more often."""
+def edits(cache: Path) -> "WorldPairs":
+    """What UNets, text encoder and edit heads learn from: as many, some families more often."""
     from mgie.mini.world import FAMILIES
 
     families = tuple(name for name in FAMILIES for _ in range(OFTEN.get(name, 1)))
-    return pairs(cache, "train", WIDE if wording == "wide" else PAIRS, families, wording)
+    return pairs(cache, "train", PAIRS, families)
 
 
 def editor(name: str) -> "Callable[[Path], Editor]":
-    """Stage base, inspix2pix, lgie or mgie, or one of these three on wide wording."""
+    """Stage base, inspix2pix, lgie or mgie."""
 
     def entry(cache: Path) -> "Editor":
         from mgie.mini.editors import Editor
@@ -162,16 +160,12 @@ def editor(name: str) -> "Callable[[Path], Editor]":
         from mgie.trainer import LoopSettings
 
         loop = LoopSettings(
-            steps=1600, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4, schedule="hold-then-linear", warmup=129 / 1600,
+            steps=2000, batch_size=32, lr_mllm=1e-3, lr_diffusion=8e-4, schedule="hold-then-linear", warmup=0.06,
             ema=0.995, seed=PLAYER, precision="bf16", checkpoint_every=250, log_every=50)  # fmt: skip
-        wording = "wide" if name.endswith("-wide") else "narrow"
         if name == "base":  # its rate stays: the editors' falls
-            loop = replace(loop, steps=3500, schedule="constant", warmup=150 / 3500, ema=0.999)
-        elif wording == "wide":
-            loop = replace(loop, steps=600, lr_diffusion=5e-4, warmup=0.05, ema=0.99, checkpoint_every=100)
+            loop = replace(loop, steps=5000, schedule="constant", warmup=0.025, ema=0.999)
         parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-        test = pairs(cache, "test", wording=wording)
-        return Editor(name, loop, edits(cache, wording), pairs(cache, "train"), test, parts)
+        return Editor(name, loop, edits(cache), pairs(cache, "test"), parts)
 
     return entry
 
@@ -184,7 +178,7 @@ def align(cache: Path) -> "Stage":
 
     recipe = Recipe("align", steps=500, batch_size=32, lr=1e-3, seed=PLAYER, warmup=20, ema=0.99, save_every=100)
     parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-    return Align(recipe, pairs(cache, "train"), PAIRS, pairs(cache, "test"), parts)
+    return Align(recipe, edits(cache), PAIRS, pairs(cache, "test"), parts)
 
 
 STAGES = [
@@ -205,9 +199,6 @@ STAGES = [
     Entry("inspix2pix", "InsPix2Pix and its text encoder", editor("inspix2pix")),
     Entry("lgie", "LGIE, end to end", editor("lgie")),
     Entry("mgie", "MGIE, end to end", editor("mgie")),
-    Entry("inspix2pix-wide", "InsPix2Pix again, on words of every kind", editor("inspix2pix-wide")),
-    Entry("lgie-wide", "LGIE again, on words of every kind", editor("lgie-wide")),
-    Entry("mgie-wide", "MGIE again, on words of every kind", editor("mgie-wide")),
 ]
 
 

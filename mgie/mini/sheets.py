@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mgie.mini.assets import things
+from mgie.mini.families_local import NEW_OBJECTS
 from mgie.mini.world import FAMILIES, Drawn, draw
 
 SIDE = 160  # px of one picture on a sheet
@@ -97,7 +99,9 @@ def readme(size: int) -> str:
         "# The miniature world", "",
         f"Drawn by `make world` at {size} px. Every example comes from a seed; a family is one kind of edit. Rows:",
         "input image, goal image, mask (difference where the whole picture changes), instruction in the training set's",
-        "style, expressive instruction, goal caption.", "", "![one example of every family](overview.png)", "",
+        "style, expressive instruction, goal caption.", "",
+        f"Of {len(things())} objects that pictures show, {len(NEW_OBJECTS)} may be brought in by add, replace and",
+        f"make-a-pair: {', '.join(NEW_OBJECTS)}.", "", "![one example of every family](overview.png)", "",
         "| family | changes | needs eyes for | example instruction |", "|---|---|---|---|",
     ]  # fmt: skip
     for name, family in FAMILIES.items():

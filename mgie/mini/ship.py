@@ -99,17 +99,6 @@ def ship(trained: Path, folder: Path, facts: dict[str, str]) -> None:
     os.replace(temporary, folder)
 
 
-def stage_of(shipped: Path) -> str:
-    """The stage that made a model's folder; empty where there is none. FileNotFoundError: there are no weights."""
-    from safetensors import safe_open
-
-    path = shipped / "unet" / "diffusion_pytorch_model.safetensors"
-    if not path.exists():
-        raise FileNotFoundError(f"no {path}: python -m mgie.mini.make makes it")
-    with safe_open(path, "pt") as file:
-        return (file.metadata() or {}).get("stage", "")
-
-
 def shown(folder: Path) -> Iterator[Path]:
     """Files, but hidden ones."""
     for path in sorted(folder.rglob("*")):
