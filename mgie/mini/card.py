@@ -34,7 +34,7 @@ EDITOR = ("Trained by `mgie.train`'s loop from stage base's UNet (one start, as 
           "then linear to 0, running mean of the weights.")  # fmt: skip
 FIGURES = ("L1 on held-out pairs in the training world's words and strengths, at the preset's sampling; inside and "
            "outside what the goal image changes; ratio: to identity's. said: right causes of expressive instructions. "
-           "New objects come out as coloured shapes; fine detail is the codec's limit.")  # fmt: skip
+           "Twelve objects can be brought in, and come out soft; what is removed leaves a smear.")  # fmt: skip
 SECTIONS = {
     "vae": Section(
         "Codec (`AutoencoderKL`)", "vae",
@@ -97,7 +97,7 @@ SECTIONS = {
     "base": Section(
         "The editors' first UNet", "",
         "Stage sd's UNet trained on by `mgie.train`'s loop, text encoder frozen, every second pair told by its "
-        "expressive instruction; families that take longest two or three times as often; rate constant.", FIGURES),
+        "expressive instruction; families that take longest two to four times as often; rate constant.", FIGURES),
     "inspix2pix": Section("InsPix2Pix-mini", "inspix2pix", f"{EDITOR} It reads the instruction itself.", FIGURES),
     "lgie": Section(
         "LGIE-mini", "lgie-e2e", f"{EDITOR} Embeddings, head and edit head learn with it; no eyes.", FIGURES),
