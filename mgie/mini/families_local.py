@@ -116,6 +116,11 @@ def swap(sprite: Sprite, name: str, size: int) -> Sprite:
     return Sprite(name, x, y, width, height, sprite.place, sprite.flip)
 
 
+def swap_for_new(dice: Dice, scene: Scene, sprite: Sprite) -> Sprite:
+    """One of NEW_OBJECTS in its place, as it comes."""
+    return replace(swap(sprite, pick_new(dice, scene), scene.size), flip=False)
+
+
 def exchange(scene: Scene, old: Sprite, new: Sprite) -> Scene:
     return with_sprites(scene, *(new if s is old else s for s in scene.sprites))
 
@@ -127,10 +132,9 @@ def replace_object(dice: Dice, scene: Scene, cause: str, course: Course) -> Chan
         name = pick(dice, scene, (things()[old.name].category,) if dice.coin() and len(kin) > 4 else ())
         new = swap(old, name, scene.size)
     else:
-        name = pick_new(dice, scene)
-        new = replace(swap(old, name, scene.size), flip=False)
-    words = {"new": name, "a_new": a(name), **the(old)}
-    return local("replace", scene, exchange(scene, old, new), words, f"{a(name)} {new.place}")
+        new = swap_for_new(dice, scene, old)
+    words = {"new": new.name, "a_new": a(new.name), **the(old)}
+    return local("replace", scene, exchange(scene, old, new), words, f"{a(new.name)} {new.place}")
 
 
 def recolour_stage(dice: Dice, photograph: Photograph, size: int, cause: str) -> Scene:

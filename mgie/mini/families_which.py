@@ -10,7 +10,7 @@ from mgie.mini import draw
 from mgie.mini.assets import Photograph, things
 from mgie.mini.change import Change, Course, Family, local, the
 from mgie.mini.dice import Dice
-from mgie.mini.families_local import NEW_OBJECTS, exchange, pick_new, swap
+from mgie.mini.families_local import NEW_OBJECTS, exchange, swap, swap_for_new
 from mgie.mini.scene import (
     CORNERS,
     PLACES,
@@ -109,7 +109,7 @@ def is_single(scene: Scene) -> bool:
 def make_pair(dice: Dice, scene: Scene, cause: str, course: Course) -> Change:
     sprite = scene.sprites[0]
     if not (course.anything or sprite.name in NEW_OBJECTS):  # of its own stage, then: a session's picture is_single
-        scene = exchange(scene, sprite, replace(swap(sprite, pick_new(dice, scene), scene.size), flip=False))
+        scene = exchange(scene, sprite, swap_for_new(dice, scene, sprite))
         sprite = scene.sprites[0]
     friend = across(sprite, scene.size)
     words = {"object": named(sprite), "place": friend.place, "there": sprite.place}
