@@ -68,8 +68,9 @@ def test_a_check_finds_a_changed_recipe_and_passes_the_same(cache, tmp_path):
         check(small_stage(cache), tmp_path / "train.csv", STEPS + 1)
 
 
-def test_a_check_in_another_precision_compares_all_losses_at_first_and_later_their_sum(cache, tmp_path, monkeypatch):
-    """There the parts of the sum drift apart with the steps; in the log's own precision every loss counts."""
+@pytest.mark.parametrize("other", ["device", "precision"])
+def test_a_check_elsewhere_compares_all_losses_at_first_and_later_their_sum(cache, tmp_path, monkeypatch, other):
+    """There the parts of the sum drift apart with the steps; on the log's own processor every loss counts."""
     run(small_stage(cache), tmp_path, tmp_path)
     rows = read_log(tmp_path / "train.csv")
     part = next(name for name in rows[0] if name not in ("step", "loss", "lr"))
@@ -83,7 +84,10 @@ def test_a_check_in_another_precision_compares_all_losses_at_first_and_later_the
     monkeypatch.setattr(stages, "ALL_ALIKE", 2)
     found = check(small_stage(cache), tmp_path / "changed.csv", 4)
     assert len(found) == 4 + 2  # the part in four rows, the sum in two
-    (tmp_path / "scores.json").write_text('{"precision": "another"}')
+    here = arithmetic.trained_on("cpu")
+    (tmp_path / "scores.json").write_text(json.dumps(here))
+    assert len(check(small_stage(cache), tmp_path / "changed.csv", 4)) == 4 + 2
+    (tmp_path / "scores.json").write_text(json.dumps(here | {other: "another"}))
     found = check(small_stage(cache), tmp_path / "changed.csv", 4)
     assert [fault.split(" is ")[0] for fault in found] == [f"step 1: {part}", f"step 2: {part}", "step 4: loss"]
 

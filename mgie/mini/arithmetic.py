@@ -22,5 +22,13 @@ def precision(device: str = "cpu") -> Literal["bf16", "float32"]:
     return "bf16" if any(known.get(name) for name in CALCULATES) else "float32"
 
 
+def trained_on(device: str = "cpu") -> dict[str, str]:
+    """Where the same seed gives the same losses: other processors round otherwise, also in the same numbers."""
+    from bench.sessions import device_name
+
+    name = device_name(device)
+    return {"device": f"{name}, 1 thread" if device == "cpu" else name, "precision": precision(device)}
+
+
 def autocast(device: str = "cpu") -> torch.autocast:
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision(device) == "bf16")

@@ -9,7 +9,6 @@ A stage whose weights were made by the same recipe and pictures is skipped; a ki
 import argparse
 import json
 import os
-import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,19 +126,9 @@ def made_on(device: str) -> dict[str, str]:
     import torch
 
     from mgie.mini import world
-    from mgie.mini.arithmetic import precision
+    from mgie.mini.arithmetic import trained_on
 
-    name = torch.cuda.get_device_name() if device == "cuda" else processor()
-    return {"device": f"{name}, 1 thread" if device == "cpu" else name, "precision": precision(device),
-            "world": str(world.VERSION), "torch": torch.__version__}  # fmt: skip
-
-
-def processor() -> str:
-    """The CPU's name where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return {**trained_on(device), "world": str(world.VERSION), "torch": torch.__version__}
 
 
 def is_made(scores: Path, facts: dict[str, str]) -> bool:
