@@ -271,7 +271,8 @@ $("stage").addEventListener("dragstart", (event) => event.preventDefault());
 $("back").addEventListener("click", () => step(-1));
 $("next").addEventListener("click", () => step(1));
 $("close").addEventListener("click", () => $("view").close());
-$("view").addEventListener("close", () => select(here));
+// the event comes after the closing: whoever has gone on to the bar by then keeps the focus
+$("view").addEventListener("close", () => select(here, !document.activeElement.closest("form.bar")));
 new IntersectionObserver((seen) => { if (seen.some((s) => s.isIntersecting) && made < order.length) grow(); }, { rootMargin: "1200px" }).observe($("more"));
 arrange();
 const asked = data.examples.findIndex((e) => e.id === decodeURIComponent(location.hash.slice(1)));

@@ -108,6 +108,18 @@ def test_a_keyboard_is_enough(page):
     assert page.get_by_label("Words", exact=True).evaluate("i => i === document.activeElement")
 
 
+def test_keys_quicker_than_the_closing_of_the_view_keep_the_focus_where_they_put_it(page):
+    page.locator("article button").first.click()
+    script = """() => new Promise((done) => {
+        const view = document.querySelector("dialog"), key = new KeyboardEvent("keydown", { key: "/", bubbles: true });
+        view.addEventListener("close", () => done(document.activeElement.id));
+        view.close();
+        document.body.dispatchEvent(key);
+    })"""
+    assert page.evaluate(script) == "words"
+    assert page.locator("article.here").get_attribute("data-id") == order(page)[0]
+
+
 def test_the_slider_moves_the_border_between_the_two_images(page):
     page.locator("article button").first.click()
     clip = "i => getComputedStyle(i).clipPath"
