@@ -16,9 +16,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.asked import Asked, asked_of, command, parser
 from bench.cells import WITH_FORMS, Cell, one_line, run_cells
 from bench.figure4 import IMAGES, SPELLED, TEXTS, Row, Test, latex, markdown, name_of, plot, reported
-from bench.figures import Asked, asked_of, command, parser, written
+from bench.figures import written
 from bench.images import ImageError
 from bench.layout import suite_line
 from bench.records import Example, Score

@@ -20,13 +20,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.asked import Asked, asked_of, chosen, command, parser
 from bench.cells import PAPER_MODELS, WITH_FORMS, Cell, run_cells
-from bench.figures import Asked, asked_of, command, parser
 from bench.gallery_data import Entry, Pictures, View, entries_of, metrics_in, output_of, view_of
 from bench.layout import BOUNDS, MODELS, column_name, dataset_name, suite_line
 from bench.paper import LOWER_IS_BETTER, PRINTED_X100, SPELLED
 from bench.runfolder import RunFolder, write_atomic
-from bench.tables import chosen
 
 HERE = Path(__file__).parent
 FLOOR = "identity"  # of the bounds its scores are shown, and no image: that is the input

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.asked import command
 from bench.cells import KNOWN_SPLITS, SPLITS, beside
-from bench.figures import command, markdown_table, written
+from bench.figures import markdown_table, written
 from bench.registry import SUITES
 from bench.report_page import html, slug
 from bench.report_runs import environments, failures, here, incomplete, settings

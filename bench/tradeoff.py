@@ -12,16 +12,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bench.asked import Asked, asked_of, chosen, command, parser
 from bench.cells import PAPER_MODELS, WITH_FORMS, Cell, is_own, one_line, read_run, run_cells
 from bench.figure3 import AXES, Point, Row, markdown, plot, text
-from bench.figures import Asked, asked_of, command, parser, written
+from bench.figures import written
 from bench.layout import MODELS, dataset_name, suite_line
 from bench.paper import Reported
 from bench.rows import compare, write_csv
 from bench.runfolder import RunFolder, write_atomic
 from bench.stats import Summary, summarise
 from bench.suites import metrics_of
-from bench.tables import chosen
 
 SCALES = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)
 GUIDANCE = {"paper": 7.5}  # alpha_X of the figure; other suites: the model's own default

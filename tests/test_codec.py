@@ -11,7 +11,7 @@ from baselines.codec import Codec
 from bench.layout import BOUNDS, model_name
 from bench.records import Example
 from bench.settings import EditSettings, ModelSettings
-from bench.tables import asked_of
+from bench.tables import table_of
 from tests.drawn import picture, save
 from tests.tiny_diffusers import instruct_pix2pix
 
@@ -76,7 +76,7 @@ def test_missing_weights_are_named_and_fine_tuning_is_not_asked_for(spec, tmp_pa
 
 @pytest.mark.parametrize("table", ["1", "2", "3"])
 def test_every_table_of_the_miniature_has_the_row_and_never_calls_it_best(table):
-    assert asked_of([table]).models[:2] == ("identity", "codec") and "codec" in BOUNDS
-    assert "codec" not in asked_of([table, "--suite", "paper"]).models
-    assert "codec" in asked_of([table, "--suite", "paper", "--models", "codec"]).models
+    assert table_of([table]).models[:2] == ("identity", "codec") and "codec" in BOUNDS
+    assert "codec" not in table_of([table, "--suite", "paper"]).models
+    assert "codec" in table_of([table, "--suite", "paper", "--models", "codec"]).models
     assert model_name("codec", "none", int(table)) == "Codec copy (VAE)"

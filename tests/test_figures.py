@@ -9,13 +9,13 @@ import pytest
 from drawn import draw_ma5k, draw_magicbrush, picture
 from tiny_networks import tiny_clip
 
+from bench.asked import asked_of, parser
 from bench.backbones.clip import clip_of
 from bench.clip_score import Texts, paired_tests, rows_of, score
 from bench.clip_score import main as clip_score
 from bench.features import FeatureCache
 from bench.figure3 import AXES, Point
 from bench.figure4 import IMAGES, TEXTS, latex, reported
-from bench.figures import asked_of, parser
 from bench.metrics.clip_direction import CLIPDirection
 from bench.metrics.clip_s import CLIPS
 from bench.metrics.image_similarity import ImageSimilarity

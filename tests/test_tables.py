@@ -19,7 +19,7 @@ from bench.rows import Measured, Row, rows_of, seconds_row, write_csv
 from bench.run import main as run
 from bench.stats import summarise
 from bench.stored import read_scores, write_scores
-from bench.tables import Asked, asked_of, main, table_rows, write
+from bench.tables import Table, main, table_of, table_rows, write
 
 COLUMNS = (
     "table,suite,setting,form,dataset,model,metric,mean,low,high,n,of,groups,seeds,paper,paper_confirmed,difference,"
@@ -56,8 +56,8 @@ def measured(suite="paper", setting="zero-shot", centres=None, **changes) -> lis
     return [Measured(c, finished(c.dataset, centres[c], **changes)) for c in cells]
 
 
-def asked(tmp_path: Path, *argv: str) -> Asked:
-    return asked_of(["1", "--suite", "paper", "--results", str(tmp_path / "results"), "--seeds", "1", *argv])
+def asked(tmp_path: Path, *argv: str) -> Table:
+    return table_of(["1", "--suite", "paper", "--results", str(tmp_path / "results"), "--seeds", "1", *argv])
 
 
 def find(rows: list[Row], model: str, dataset: str, metric: str) -> Row:
@@ -200,11 +200,11 @@ def test_stored_scores_read_back_equal_and_equal_scores_are_equal_files(tmp_path
 
 
 def test_a_split_that_is_not_the_default_stands_beside_it(tmp_path):
-    assert asked_of(["1"]).suffix == "" and asked_of(["1"]).options.split == "quick"
-    full = asked_of(["1", "--full"])
-    assert (full.suffix, full.options.seeds) == ("-test", 5)
-    published = asked_of(["1", "--suite", "published", "--split", "sample"])
-    assert published.suffix == "-sample" and published.options.seeds == 1
+    assert table_of(["1"]).file.name == "table1" and table_of(["1"]).options.split == "quick"
+    full = table_of(["1", "--full"])
+    assert (full.file.name, full.options.seeds) == ("table1-test", 5)
+    published = table_of(["1", "--suite", "published", "--split", "sample"])
+    assert published.file.name == "table1-sample" and published.options.seeds == 1
 
 
 # between models
@@ -315,6 +315,6 @@ def test_a_table_of_which_nothing_can_be_run_leaves_what_is_written_as_it_is(tmp
 
 def test_reading_the_flags_needs_no_heavy_import():
     heavy = "{'torch', 'pandas', 'scipy', 'matplotlib', 'rich'} & set(sys.modules)"
-    code = f"import sys, bench.tables, bench.check; bench.tables.parser().format_help(); print({heavy})"
+    code = f"import sys, bench.tables, bench.check; bench.tables.table_parser().format_help(); print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.figures import command, parser
+from bench.asked import asked_of, command, parser
 from bench.human.study import ANNOTATORS, FIGURES, Study, study_of
 from bench.web import add_server_flags, check_server, gradio_of_ours, serve
 
@@ -51,7 +51,6 @@ def figures_of(text: str) -> list[int]:
 
 def study(args: argparse.Namespace) -> Study:
     """Raises ValueError for a run that is not finished, with how much is missing."""
-    from bench.figures import asked_of
     from bench.gallery import from_cells, from_runs
 
     figures = figures_of(args.figures)

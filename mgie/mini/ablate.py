@@ -165,8 +165,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    from bench.figures import command, written
-    from bench.tables import chosen
+    from bench.asked import chosen, command
+    from bench.figures import written
 
     args = parser().parse_args(argv)
 

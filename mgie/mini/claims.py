@@ -88,7 +88,7 @@ def ambiguous_ids(runs: "Runs") -> set[str]:
 
 def clip_s(runs: "Runs") -> "list[Score]":
     from bench import clip_score
-    from bench.figures import Asked
+    from bench.asked import Asked
     from bench.suites import metric_settings
 
     asked = Asked("mini", (), runs.datasets, runs.options, Path("results"), False)
@@ -202,8 +202,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    from bench.figures import command, written
-    from bench.tables import chosen
+    from bench.asked import chosen, command
+    from bench.figures import written
 
     args = parser().parse_args(argv)
 
