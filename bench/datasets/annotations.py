@@ -8,6 +8,7 @@ import json
 import math
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -168,6 +169,25 @@ class Examples:
 
     def note(self) -> list[str]:
         return [f"{count:,} {what}" for what, count in self.left_out.items()]
+
+
+class Annotated:
+    """A dataset that reads its annotations once, when its examples or its note are first asked for."""
+
+    def read(self) -> tuple:
+        """The examples in official order, the notes, and whatever else the dataset keeps of them."""
+        raise NotImplementedError
+
+    @cached_property
+    def once(self) -> tuple:
+        return self.read()
+
+    def examples(self) -> list[Example]:
+        return list(self.once[0])
+
+    @property
+    def note(self) -> str:
+        return "; ".join(self.once[1])
 
 
 def check_count(source: Source, what: str, found: int, official: int | None) -> str:

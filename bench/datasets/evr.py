@@ -5,10 +5,9 @@ archive.org) and the JSON holds bare names: they are looked for in images/ (assu
 Repeated pairs and pairs shared by splits are the official files' own: kept here, counted by bench.audit.
 """
 
-from functools import cached_property
 from pathlib import Path
 
-from bench.datasets.annotations import Examples, Source, check_count, field, inside, read_json, sentences
+from bench.datasets.annotations import Annotated, Examples, Source, check_count, field, inside, read_json, sentences
 from bench.records import Example
 from bench.settings import DataSettings
 
@@ -46,7 +45,7 @@ def annotation_file(root: Path, split: str) -> Path:
     return root / "dataset" / "adobe" / f"{split}.json"
 
 
-class EVR:
+class EVR(Annotated):
     name = "evr"
 
     def __init__(self, root: Path, settings: DataSettings) -> None:
@@ -54,15 +53,7 @@ class EVR:
         self.split = split_name(settings.split)
         self.images = Path(settings.image_root) if settings.image_root else self.root / "images"
 
-    def examples(self) -> list[Example]:
-        return list(self._read[0])
-
-    @property
-    def note(self) -> str:
-        return "; ".join(self._read[1])
-
-    @cached_property
-    def _read(self) -> tuple[list[Example], list[str]]:
+    def read(self) -> tuple[list[Example], list[str]]:
         path = annotation_file(self.root, self.split)
         records = read_json(path, list, SOURCE, self.root)
         count_note = check_count(SOURCE, path.name, len(records), OFFICIAL[self.split][0])

@@ -7,11 +7,11 @@ test_global, test:global+shapeAlign (intersection). Not covered: the feature fil
 
 import json
 import re
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.datasets.annotations import (
+    Annotated,
     Examples,
     Source,
     check_count,
@@ -91,7 +91,7 @@ def mask_ids(operator: object, where: str) -> tuple[int, ...] | None:
     return tuple(ids) if confined else None
 
 
-class GIER:
+class GIER(Annotated):
     name = "gier"
 
     def __init__(self, root: Path, settings: DataSettings) -> None:
@@ -99,15 +99,7 @@ class GIER:
         self.root, self.settings = Path(root), settings
         self.split, self.subsets = split_name(settings.split)
 
-    def examples(self) -> list[Example]:
-        return list(self._read[0])
-
-    @property
-    def note(self) -> str:
-        return "; ".join(self._read[1])
-
-    @cached_property
-    def _read(self) -> tuple[list[Example], list[str]]:
+    def read(self) -> tuple[list[Example], list[str]]:
         path = annotation_file(self.root, self.split)
         records = read_json(path, list, SOURCE, self.root)
         notes = [check_count(SOURCE, path.name, len(records), OFFICIAL[self.split][0])]

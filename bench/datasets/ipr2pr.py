@@ -8,10 +8,10 @@ every seed of a folder is an example (the official loader draws one at random). 
 import math
 import os
 import re
-from functools import cached_property
 from pathlib import Path
 
 from bench.datasets.annotations import (
+    Annotated,
     Examples,
     Source,
     check_count,
@@ -50,27 +50,19 @@ def positions(split: str, folders: int) -> range:
     return range(math.floor(low * folders), math.floor(high * folders))
 
 
-class IPr2Pr:
+class IPr2Pr(Annotated):
     name = "ipr2pr"
 
     def __init__(self, root: Path, settings: DataSettings) -> None:
         refuse_image_root(settings, SOURCE)
         self.root, self.settings, self.split = Path(root), settings, split_name(settings.split)
 
-    def examples(self) -> list[Example]:
-        return list(self._read[0])
-
-    @property
-    def note(self) -> str:
-        return "; ".join(self._read[1])
-
     @property
     def missing_folders(self) -> list[str]:
         """Folders that seeds.json names for this split and that are not there."""
-        return list(self._read[2])
+        return list(self.once[2])
 
-    @cached_property
-    def _read(self) -> tuple[list[Example], list[str], list[str]]:
+    def read(self) -> tuple[list[Example], list[str], list[str]]:
         path = self.root / "seeds.json"
         listed = read_json(path, list, SOURCE, self.root)
         count_note = check_count(SOURCE, path.name, len(listed), OFFICIAL)

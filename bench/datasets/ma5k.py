@@ -5,10 +5,10 @@ Layout of jshi31/T2ONet data/FiveK: annotations/{train,val,test}_sess_1.json, im
 are the authors' JPEGs.
 """
 
-from functools import cached_property
 from pathlib import Path
 
 from bench.datasets.annotations import (
+    Annotated,
     Examples,
     Source,
     check_count,
@@ -44,22 +44,14 @@ def annotation_file(root: Path, split: str) -> Path:
     return root / "annotations" / f"{split}_sess_1.json"
 
 
-class MA5k:
+class MA5k(Annotated):
     name = "ma5k"
 
     def __init__(self, root: Path, settings: DataSettings) -> None:
         refuse_image_root(settings, SOURCE)
         self.root, self.settings, self.split = Path(root), settings, split_name(settings.split)
 
-    def examples(self) -> list[Example]:
-        return list(self._read[0])
-
-    @property
-    def note(self) -> str:
-        return "; ".join(self._read[1])
-
-    @cached_property
-    def _read(self) -> tuple[list[Example], list[str]]:
+    def read(self) -> tuple[list[Example], list[str]]:
         path = annotation_file(self.root, self.split)
         records = read_json(path, list, SOURCE, self.root)
         count_note = check_count(SOURCE, path.name, len(records), OFFICIAL[self.split][0])

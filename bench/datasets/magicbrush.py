@@ -6,11 +6,11 @@ is the paper's all_turn (each turn on the true input), multi its final_turn (a s
 """
 
 import re
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.datasets.annotations import (
+    Annotated,
     Examples,
     Source,
     check_count,
@@ -91,22 +91,14 @@ def read_turn(record: object, images: Path, where: str) -> Turn:
     )
 
 
-class MagicBrush:
+class MagicBrush(Annotated):
     name = "magicbrush"
 
     def __init__(self, root: Path, settings: DataSettings) -> None:
         refuse_image_root(settings, SOURCE)
         self.root, self.settings, self.split = Path(root), settings, split_name(settings.split)
 
-    def examples(self) -> list[Example]:
-        return list(self._read[0])
-
-    @property
-    def note(self) -> str:
-        return "; ".join(self._read[1])
-
-    @cached_property
-    def _read(self) -> tuple[list[Example], list[str]]:
+    def read(self) -> tuple[list[Example], list[str]]:
         folder = split_folder(self.root, self.split)
         captions = self._captions(folder)
         notes = [] if captions is not None else ["no goal captions: the Hub's files have none"]
