@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from bench.asked import Asked, asked_of, command, parser
 from bench.cells import WITH_FORMS, Cell, one_line, run_cells
-from bench.figure4 import IMAGES, SPELLED, TEXTS, Row, Test, latex, markdown, name_of, plot, reported
+from bench.figure4 import IMAGES, SPELLED, TEXTS, Row, Test, latex, markdown, name_of, plot, reported, shown
 from bench.figures import written
 from bench.images import ImageError
 from bench.layout import suite_line
@@ -252,8 +252,6 @@ def show(rows: Sequence[Row], head: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bench.figure4 import cell
-
     console = Console(highlight=False)
     console.width = max(console.width, 120) if not console.is_terminal else console.width
     for line in head[1:]:
@@ -264,7 +262,7 @@ def show(rows: Sequence[Row], head: Sequence[str]) -> None:
             table.add_column(name, justify="left" if name == "dataset" else "right")
         for dataset in dict.fromkeys(r.dataset for r in rows):
             found = {r.text: r for r in rows if (r.dataset, r.image) == (dataset, image)}
-            cells = [cell(found[text]).replace("<br>", "\n") for text in TEXTS]
+            cells = [shown(found[text]).replace("<br>", "\n") for text in TEXTS]
             table.add_row(name_of(dataset, rows[0].suite), *cells)
         console.print(table, markup=False)
     for reason in dict.fromkeys(r.reason for r in rows if r.reason):

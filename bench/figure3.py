@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.figures import drawing, markdown_table, save
+from bench.figures import cell, drawing, listed, markdown_table, save
 from bench.layout import MODELS
 from bench.paper import reported_cells
 from bench.plots import colours_of
@@ -63,13 +63,11 @@ class Point:
 
 
 def text(row: Row) -> str:
-    if row.mean is None:
-        return "not run" if row.of is None else "no value"
-    interval = "" if row.low is None else f"<br>[{100 * row.low:.2f}, {100 * row.high:.2f}]"
-    count = f"n {row.n}" if row.n == row.of else f"n {row.n} of {row.of}"
-    paper = "" if row.paper is None else f"<br>paper {100 * row.paper:.2f}"
-    verdict = f", {row.verdict}" if paper and row.suite == "paper" else ""
-    return f"{100 * row.mean:.2f}{interval}<br>{count}{paper}{verdict}"
+    return cell(row, x100, "" if row.paper is None else x100(row.paper))
+
+
+def x100(value: float) -> str:
+    return f"{100 * value:.2f}"
 
 
 def markdown(rows: Sequence[Row], head: Sequence[str]) -> str:
@@ -83,10 +81,7 @@ def markdown(rows: Sequence[Row], head: Sequence[str]) -> str:
         for scale in sorted({r.image_guidance_scale for r in rows})
     ]
     lines += markdown_table(header, table)
-    reasons = list(dict.fromkeys(r.reason for r in rows if r.reason))
-    lines += ["", "Remarks", "", *(f"- {reason}" for reason in reasons)] if reasons else []
-    protocols = list(dict.fromkeys(r.protocol for r in rows if r.protocol))
-    lines += ["", "Protocols", "", *(f"- {protocol}" for protocol in protocols)] if protocols else []
+    lines += listed("Remarks", (r.reason for r in rows)) + listed("Protocols", (r.protocol for r in rows))
     return "\n".join(lines) + "\n"
 
 

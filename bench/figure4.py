@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.figures import drawing, markdown_table, save
+from bench.figures import cell, drawing, listed, markdown_table, save
 from bench.latex import escaped
 from bench.layout import dataset_name
 from bench.paper import Reported, reported_cells
@@ -76,14 +76,8 @@ def number(value: float) -> str:
     return f"{value:.2f}"
 
 
-def cell(row: Row) -> str:
-    if row.mean is None:
-        return "not run" if row.of is None else "no value"
-    interval = "" if row.low is None else f"<br>[{number(row.low)}, {number(row.high)}]"
-    count = f"n {row.n}" if row.n == row.of else f"n {row.n} of {row.of}"
-    paper = "" if row.paper is None else f"<br>paper {row.paper:.1f}{_mark(row)}"
-    verdict = f", {row.verdict}" if paper and row.suite == "paper" else ""
-    return f"{number(row.mean)}{interval}<br>{count}{paper}{verdict}"
+def shown(row: Row) -> str:
+    return cell(row, number, "" if row.paper is None else f"{row.paper:.1f}{_mark(row)}")
 
 
 def _mark(row: Row) -> str:
@@ -97,16 +91,12 @@ def markdown(rows: Sequence[Row], tests: Sequence[Test], head: Sequence[str]) ->
     columns = [(image, text) for image in IMAGES for text in TEXTS]
     found = {(r.dataset, r.image, r.text): r for r in rows}
     table = [
-        [name_of(dataset, suite), *(cell(found[dataset, *column]) for column in columns)]
+        [name_of(dataset, suite), *(shown(found[dataset, *column]) for column in columns)]
         for dataset in dict.fromkeys(r.dataset for r in rows)
     ]
     header = ["Dataset", *(f"{image}<br>{SPELLED[text]}" for image, text in columns)]
     lines += markdown_table(header, table)
-    reasons = list(dict.fromkeys(r.reason for r in rows if r.reason))
-    if reasons:
-        lines += ["", "Remarks", ""] + [f"- {reason}" for reason in reasons]
-    protocols = list(dict.fromkeys(r.protocol for r in rows if r.protocol))
-    lines += ["", "Protocols", ""] + [f"- {protocol}" for protocol in protocols]
+    lines += listed("Remarks", (r.reason for r in rows)) + listed("Protocols", (r.protocol for r in rows))
     return "\n".join(lines + _tests(tests, suite)) + "\n"
 
 

@@ -1,12 +1,15 @@
-"""How a figure is written: matplotlib's settings, a plot's two files, a Markdown table."""
+"""How a figure is written: matplotlib's settings, a plot's two files, the parts of its Markdown."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from bench.figure3 import Row as Row3
+    from bench.figure4 import Row as Row4
 
 
 @contextmanager
@@ -32,6 +35,22 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: i
     align = ["---"] * left + ["---:"] * (len(header) - left)
     lines = [header, align, *rows]
     return ["| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines]
+
+
+def cell(row: "Row3 | Row4", number: Callable[[float], str], paper: str) -> str:
+    """Mean, interval, n and, where the paper prints one, its value. paper: that value as shown, empty without one."""
+    if row.mean is None:
+        return "not run" if row.of is None else "no value"
+    interval = "" if row.low is None else f"<br>[{number(row.low)}, {number(row.high)}]"
+    count = f"n {row.n}" if row.n == row.of else f"n {row.n} of {row.of}"
+    verdict = f", {row.verdict}" if paper and row.suite == "paper" else ""
+    return f"{number(row.mean)}{interval}<br>{count}{paper and f'<br>paper {paper}'}{verdict}"
+
+
+def listed(title: str, said: Iterable[str]) -> list[str]:
+    """Lines of a list below its title, each said once; nothing where nothing is said."""
+    found = list(dict.fromkeys(line for line in said if line))
+    return ["", title, "", *(f"- {line}" for line in found)] if found else []
 
 
 def written(paths: Sequence[Path]) -> str:
