@@ -37,6 +37,17 @@ class ImageError(ValueError):
     """An image that cannot be used; the message holds the path and the reason."""
 
 
+class Bounded(io.BufferedReader):
+    """An open file of which no more is asked than it holds: Python sets aside whatever a damaged length field says."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.bytes = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(-1 if size is None else min(size, self.bytes))
+
+
 def load(path: Path, settings: EditSettings | None = None) -> Image.Image:
     """The image at path as RGB, 8 bit.
 
@@ -45,7 +56,7 @@ def load(path: Path, settings: EditSettings | None = None) -> Image.Image:
     """
     settings = settings or EditSettings()
     try:
-        with Image.open(path) as file:
+        with Bounded(path) as held, Image.open(held) as file:
             refuse_bomb(file, path)
             file.load()
             image = ImageOps.exif_transpose(file) if settings.exif == "apply" else file.copy()
@@ -97,7 +108,7 @@ def load_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
     """
     if mask.ids is None:
         try:
-            with Image.open(mask.path) as file:
+            with Bounded(mask.path) as held, Image.open(held) as file:
                 refuse_bomb(file, mask.path)
                 edit = np.asarray(file.convert("RGBA"))[:, :, 3] != 255
         except ImageError:

@@ -10,6 +10,7 @@ import pytest
 import tiny
 import torch
 from drawn import draw_evr, draw_gier, draw_ma5k, draw_magicbrush, draw_magicbrush_hub
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from baselines.precomputed import read_index
@@ -17,7 +18,8 @@ from bench.audit import main as audit
 from bench.backbones.weights import read_state
 from bench.compare import stale_tables
 from bench.datasets.published import Published
-from bench.images import load_mask
+from bench.images import ImageError, load_mask
+from bench.images import load as load_image
 from bench.records import Mask
 from bench.registry import DATASETS, load
 from bench.runfolder import RunFolder, whole_lines
@@ -91,6 +93,24 @@ def test_it_is_refused_by_an_error_that_names_the_file(tmp_path, what):
     with pytest.raises(ValueError) as refused:
         read(tmp_path / "at")
     assert str(tmp_path / "at") in str(refused.value) and not isinstance(refused.value, UnicodeError)
+
+
+@pytest.mark.parametrize("read", [load_image, lambda path: load_mask(Mask(path), (4, 4))])
+def test_a_length_field_is_not_believed_further_than_the_file_goes(tmp_path, read):
+    path = tmp_path / "deep.png"
+    Image.new("I;16", (40, 30), 700).save(path)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"IDAT") - 4
+    data[at : at + 4] = (2**31 - 1).to_bytes(4, "big")
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        read(path)
+    except ImageError as error:
+        assert str(path) in str(error)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
 
 
 def test_parts_of_a_pipeline_that_do_not_fit_each_other_are_refused_by_its_folder(tmp_path, monkeypatch):
