@@ -68,8 +68,8 @@ human-report: $(STAMP) ## what they said: plots beside the paper's, intervals, a
 table4: $(STAMP) ## Table 4: seconds a call by stage; the true sizes on a GPU (no download), else the miniature
 	@$(PY) -m bench.timing $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(MODELS),--model $(MODELS))
 
-mini: $(STAMP) ## train the miniature's networks from scratch, all stages, resumable (hours on two cores)
-	@$(PY) -m mgie.mini.make
+mini: $(STAMP) ## train the miniature's networks, all stages, resumable (hours); AGAIN=1: also those that are up to date
+	@$(PY) -m mgie.mini.make $(if $(AGAIN),--again)
 
 claims: $(STAMP) ## the paper's three claims tested on the miniature, with pictures: results/mini/claims.md
 	@$(PY) -m mgie.mini.claims

@@ -35,8 +35,8 @@ def test_a_stage_of_pictures_trains_where_its_network_is(cache, name, monkeypatc
     monkeypatch.setattr(pictures, "CHUNK", EDITS)
     monkeypatch.setattr(recipes, "EDITS", EDITS)
     if name == "tower":
-        Training(recipes.clip(cache)).save(made(cache.parent / "clip") / "checkpoint.safetensors")
-    stage = getattr(recipes, name)(cache)
+        Training(recipes.clip(recipes.Place(cache.parent))).save(made(cache.parent / "clip") / "checkpoint.safetensors")
+    stage = getattr(recipes, name)(recipes.Place(cache.parent))
     with PretendedGPU():
         training = Training(stage, "cuda")
         assert training.one_step()["loss"] > 0

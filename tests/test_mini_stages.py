@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mgie.mini import arithmetic, make, metric_dino, pictures, recipes, stages
 from mgie.mini.pictures import GRID, Pictures, Source, draw_edit, object_names
@@ -157,7 +159,7 @@ def test_labels_lie_where_the_objects_are():
 
 
 def test_a_stage_that_is_made_is_not_made_again(cache, tmp_path, monkeypatch, capsys):
-    entry = make.Entry("dino", "", lambda folder: small_stage(cache))
+    entry = make.Entry("dino", "", lambda place: small_stage(cache))
     monkeypatch.setattr(make, "STAGES", [entry])
     flags = ["--out", str(tmp_path / "w"), "--results", str(tmp_path / "r"), "--work", str(tmp_path / "k")]
     assert make.main(flags) == 0 and make.main(flags) == 0
@@ -166,6 +168,28 @@ def test_a_stage_that_is_made_is_not_made_again(cache, tmp_path, monkeypatch, ca
     assert facts["steps"] == str(STEPS) and 0 <= facts["scores"]["object_accuracy"] <= 1
     assert "mini-DINO" in (tmp_path / "w" / "README.md").read_text()
     assert make.main([*flags, "--check", "--steps", "3"]) == 0
+
+
+def test_a_stage_that_is_made_is_made_again_where_that_is_asked_and_a_finished_checkpoint_serves(
+    cache, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(make, "STAGES", [make.Entry("dino", "", lambda place: small_stage(cache))])
+    flags = ["--out", str(tmp_path / "w"), "--results", str(tmp_path / "r"), "--work", str(tmp_path / "k")]
+    assert make.main(flags) == 0
+    shipped = tmp_path / "w" / "mini-dino" / "model.safetensors"
+    first = load_file(shipped)
+    for lost in ("w", "k"):  # the weights alone, then the checkpoint too
+        shutil.rmtree(tmp_path / lost)
+        assert make.main([*flags, "--again"]) == 0
+        again = load_file(shipped)
+        assert again.keys() == first.keys() and all(torch.equal(again[name], first[name]) for name in first)
+    assert "up to date" not in capsys.readouterr().out
+
+
+def test_stages_find_the_weights_that_earlier_ones_shipped_where_they_were_sent(tmp_path):
+    place = recipes.Place(tmp_path / "work", tmp_path / "weights")
+    with pytest.raises(FileNotFoundError, match=r"weights/vae: python -m mgie.mini.make --stage vae --again makes it"):
+        recipes.parts(place).load_vae()
 
 
 def test_stage_data_draws_the_pictures_of_player_and_judge(tmp_path, monkeypatch, capsys):

@@ -1,6 +1,6 @@
 """`make mini`: trains the miniature's networks, stage by stage, and ships them as fp16 safetensors with a model card.
 
-    python -m mgie.mini.make [--stage NAME ...] [--out mgie/mini/weights]
+    python -m mgie.mini.make [--stage NAME ...] [--again] [--out mgie/mini/weights]
     python -m mgie.mini.make --stage lpips --check --steps 20   # retrain the first steps, compare with train.csv
 
 A stage whose weights were made by the same recipe and pictures is skipped; a killed one goes on where it was.
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgie.mini.recipes import EDITORS, EDITS, JUDGE, PLAYER, SIZES, STAGES, WEIGHTS, Entry, sized
+from mgie.mini.recipes import EDITORS, EDITS, JUDGE, PLAYER, SIZES, STAGES, WEIGHTS, Entry, Place, sized
 
 if TYPE_CHECKING:
     from mgie.mini.editors import Editor
@@ -39,9 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
             if entry.name == "data":
                 draw_pictures(options.work / "data")
             elif entry.name in EDITORS:
-                make_editor(sized(entry.make(options.work / "data"), options.size), options)
+                make_editor(sized(entry.make(Place(options.work, options.out)), options.size), options)
             else:
-                make(sized(entry.make(options.work / "data"), options.size), options)
+                make(sized(entry.make(Place(options.work, options.out)), options.size), options)
     except (ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -64,6 +64,8 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m mgie.mini.make", description=__doc__.split("\n")[0])
     parser.add_argument("--stage", action="append", choices=[entry.name for entry in STAGES],
                         help="only this stage; may be given more than once")  # fmt: skip
+    parser.add_argument("--again", action="store_true",
+                        help="also what is up to date: on from its checkpoint in --work, without one from nothing")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="root of the weights")
     parser.add_argument("--results", type=Path, default=RESULTS, help="train.csv, plot, held-out results, scores")
     parser.add_argument("--work", type=Path, default=WORK, help="checkpoints and drawn pictures")
@@ -83,7 +85,7 @@ def make(stage: "Stage", options: argparse.Namespace) -> None:
     name = stage.recipe.stage
     results = options.results / name
     facts = made_by(stage)
-    if is_made(results / "scores.json", facts) and options.steps is None:
+    if is_made(results / "scores.json", facts) and not options.again and options.steps is None:
         print(f"{name}: up to date", flush=True)
         return
     training = run(stage, options.work / name, results, options.device, options.steps)
@@ -105,7 +107,7 @@ def make_editor(editor: "Editor", options: argparse.Namespace) -> None:
 
     results = options.results / editor.name
     facts = editor.facts()
-    if is_made(results / "scores.json", facts):
+    if is_made(results / "scores.json", facts) and not options.again:
         print(f"{editor.name}: up to date", flush=True)
         return
     editor.run(results, options.device)
@@ -144,7 +146,7 @@ def check(chosen: list[Entry], options: argparse.Namespace) -> int:
     faults = []
     for entry in chosen:
         if entry.make and entry.name not in EDITORS:
-            stage = entry.make(options.work / "data")
+            stage = entry.make(Place(options.work, options.out))
             found = retrain(stage, options.results / entry.name / "train.csv", options.steps or 20, options.device)
             print(f"{entry.name}: {len(found)} differences in the first {options.steps or 20} steps", flush=True)
             faults += found

@@ -24,7 +24,7 @@ class Parts:
     def tokenizer(self) -> Tokenizer:
         file = self.work / f"tokenizer-{self.vocab}" / TOKENIZERS
         if not file.exists():
-            raise FileNotFoundError(f"no {file}: python -m mgie.mini.make --stage text learns the vocabulary")
+            raise FileNotFoundError(f"no {file}: python -m mgie.mini.make --stage text --again learns the vocabulary")
         return Tokenizer.from_tokenizers(file)
 
     def load_tower(self) -> "nn.Module":
@@ -45,7 +45,7 @@ class Parts:
 
         folder = self.weights / part
         if not (folder / "config.json").exists():
-            raise FileNotFoundError(f"no {folder}: python -m mgie.mini.make --stage {stage} makes it")
+            raise FileNotFoundError(f"no {folder}: python -m mgie.mini.make --stage {stage} --again makes it")
         return load_library_model(cls, folder, torch.float32).requires_grad_(False)
 
     def stage_state(self, stage: str) -> "dict[str, Tensor]":
@@ -54,7 +54,7 @@ class Parts:
 
         path = self.work / stage / "checkpoint.safetensors"
         if not path.exists():
-            raise FileNotFoundError(f"no {path}: python -m mgie.mini.make --stage {stage} makes it")
+            raise FileNotFoundError(f"no {path}: python -m mgie.mini.make --stage {stage} --again makes it")
         return {k.removeprefix("mean."): v for k, v in load_file(path).items() if k.startswith("mean.")}
 
     def restored(self, module: "nn.Module", stage: str, prefix: str = "") -> "nn.Module":
@@ -74,7 +74,7 @@ class Parts:
 
         folder = self.work / stage
         if not (folder / "model_index.json").exists():
-            raise FileNotFoundError(f"no {folder}: python -m mgie.mini.make --stage {stage} makes it")
+            raise FileNotFoundError(f"no {folder}: python -m mgie.mini.make --stage {stage} --again makes it")
         return load_library_model(UNet2DConditionModel, folder / "unet", torch.float32)
 
     def hash_of(self, part: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from mgie.mini.editors import Editor
     from mgie.mini.pairs import WorldPairs
+    from mgie.mini.parts import Parts
     from mgie.mini.stages import Recipe, Stage
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -26,137 +27,147 @@ EDITORS = ("base", "inspix2pix", "lgie", "mgie")  # trained by mgie.train
 PLAYER, JUDGE = 1, 2  # seeds: what MGIE sees with and what it is judged with share no picture and no weight
 
 
+class Place(NamedTuple):
+    """Where stages leave what later ones go on with."""
+
+    work: Path  # their checkpoints, a folder each, and in data/ the drawn pictures
+    weights: Path = WEIGHTS  # what they ship
+
+    @property
+    def data(self) -> Path:
+        return self.work / "data"
+
+
 class Entry(NamedTuple):
     name: str
     what: str
-    make: Callable[[Path], "Stage | Editor"] | None  # from the folder of drawn pictures; None: nothing is trained
+    make: Callable[[Place], "Stage | Editor"] | None  # None: nothing is trained
 
 
-def vae(cache: Path) -> "Stage":
+def vae(at: Place) -> "Stage":
     from mgie.mini.codec import Codec
     from mgie.mini.stages import Recipe
 
-    return Codec(Recipe("vae", steps=3200, batch_size=8, lr=5e-4, seed=PLAYER), cache, EDITS)
+    return Codec(Recipe("vae", steps=3200, batch_size=8, lr=5e-4, seed=PLAYER), at.data, EDITS)
 
 
-def clip(cache: Path) -> "Stage":
+def clip(at: Place) -> "Stage":
     from mgie.mini.stages import Recipe
     from mgie.mini.tower import Tower
 
     recipe = Recipe("clip", steps=2000, batch_size=32, lr=1.2e-3, seed=PLAYER, weight_decay=0.05, decay_from=0.4)
-    return Tower(recipe, cache, EDITS)
+    return Tower(recipe, at.data, EDITS)
 
 
-def tower(cache: Path) -> "Stage":
+def tower(at: Place) -> "Stage":
     from mgie.mini.stages import Recipe
     from mgie.mini.tower_places import PlacedTower
 
     recipe = Recipe("tower", steps=500, batch_size=32, lr=1e-3, seed=PLAYER, warmup=30, weight_decay=0.05, ema=0.99,
                     decay_from=0.3, save_every=50, sheets_at=(1.0,))  # fmt: skip
-    return PlacedTower(recipe, clip(cache), cache.parent / "clip" / "checkpoint.safetensors")
+    return PlacedTower(recipe, clip(at), at.work / "clip" / "checkpoint.safetensors")
 
 
-def metric_clip(cache: Path) -> "Stage":
+def metric_clip(at: Place) -> "Stage":
     from mgie.mini.metric_clip import MetricClip
     from mgie.mini.stages import Recipe
 
     recipe = Recipe("metric_clip", steps=1100, batch_size=40, lr=1.2e-3, seed=JUDGE, weight_decay=0.05, decay_from=0.4)
-    return MetricClip(recipe, cache, EDITS)
+    return MetricClip(recipe, at.data, EDITS)
 
 
-def dino(cache: Path) -> "Stage":
+def dino(at: Place) -> "Stage":
     from mgie.mini.metric_dino import MetricDino
     from mgie.mini.stages import Recipe
 
     recipe = Recipe("dino", steps=1200, batch_size=32, lr=1.2e-3, seed=JUDGE, weight_decay=0.05, decay_from=0.4)
-    return MetricDino(recipe, cache, EDITS)
+    return MetricDino(recipe, at.data, EDITS)
 
 
-def lpips(cache: Path) -> "Stage":
+def lpips(at: Place) -> "Stage":
     from mgie.mini.metric_lpips import MetricLpips
     from mgie.mini.stages import Recipe
 
     recipe = Recipe("lpips", steps=2200, batch_size=32, lr=1e-3, seed=JUDGE, weight_decay=0.01)
-    return MetricLpips(recipe, cache, EDITS)
+    return MetricLpips(recipe, at.data, EDITS)
 
 
-def text(cache: Path) -> "Stage":
+def text(at: Place) -> "Stage":
     from mgie.mini.stages import Recipe
     from mgie.mini.text import Text
 
     recipe = Recipe("text", steps=800, batch_size=24, lr=2e-3, seed=PLAYER, warmup=50, ema=0.99, save_every=100)
-    return Text(recipe, pairs(cache, "train"), pairs(cache, "test"), cache.parent)
+    return Text(recipe, pairs(at, "train"), pairs(at, "test"), at.work)
 
 
-def llava(cache: Path) -> "Stage":
+def llava(at: Place) -> "Stage":
     from mgie.mini.stages import Recipe
 
     recipe = Recipe("llava", steps=2000, batch_size=24, lr=1.5e-3, seed=PLAYER, ema=0.995, save_every=100)
-    return eyes(cache, recipe, "text")
+    return eyes(at, recipe, "text")
 
 
-def places(cache: Path) -> "Stage":
+def places(at: Place) -> "Stage":
     from mgie.mini.stages import Recipe
 
     recipe = Recipe("places", steps=900, batch_size=24, lr=1.2e-3, seed=JUDGE, warmup=30, ema=0.995, save_every=100)
     where = ("odd-one-out", "make-a-pair", "subject", "keep-the-animal")
-    return eyes(cache, recipe, "llava", ambiguous=0.75, families=where, places=4.0, blind=4)
+    return eyes(at, recipe, "llava", ambiguous=0.75, families=where, places=4.0, blind=4)
 
 
-def slips(cache: Path) -> "Stage":
+def slips(at: Place) -> "Stage":
     from mgie.mini.stages import Recipe
 
     recipe = Recipe("slips", steps=500, batch_size=24, lr=1.2e-3, seed=PLAYER, warmup=30, ema=0.99, save_every=100)
-    return eyes(cache, recipe, "places", blind=10, ambiguous=0.5, places=2.0, slips=True)
+    return eyes(at, recipe, "places", blind=10, ambiguous=0.5, places=2.0, slips=True)
 
 
-def eyes(cache: Path, recipe: "Recipe", start: str, **settings: object) -> "Stage":
+def eyes(at: Place, recipe: "Recipe", start: str, **settings: object) -> "Stage":
     """A stage of the Llama with eyes. settings: of EyesSettings."""
     from mgie.mini import grammar
     from mgie.mini.eyes import Eyes, EyesSettings
-    from mgie.mini.parts import Parts
-    from mgie.presets import PRESETS
 
-    parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-    test = pairs(cache, "test", 300, tuple(grammar.QUESTIONS))
-    return Eyes(recipe, pairs(cache, "train"), test, parts, eyes=EyesSettings(**settings), start=start)
+    test = pairs(at, "test", 300, tuple(grammar.QUESTIONS))
+    return Eyes(recipe, pairs(at, "train"), test, parts(at), eyes=EyesSettings(**settings), start=start)
 
 
-def sd(cache: Path) -> "Stage":
+def sd(at: Place) -> "Stage":
     from mgie.mini.diffusion import Diffusion
-    from mgie.mini.parts import Parts
     from mgie.mini.stages import Recipe
-    from mgie.presets import PRESETS
 
     recipe = Recipe("sd", steps=2200, batch_size=32, lr=1e-3, seed=PLAYER, decay_from=1.0, ema=0.995, save_every=100)
-    parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-    return Diffusion(recipe, edits(cache), PAIRS, pairs(cache, "test"), parts)
+    return Diffusion(recipe, edits(at), PAIRS, pairs(at, "test"), parts(at))
 
 
-def pairs(cache: Path, split: str, count: int | None = None, families: tuple[str, ...] | None = None) -> "WorldPairs":
+def parts(at: Place) -> "Parts":
+    from mgie.mini.parts import Parts
+    from mgie.presets import PRESETS
+
+    return Parts(at.work, at.weights, PRESETS["mini"].vocab)
+
+
+def pairs(at: Place, split: str, count: int | None = None, families: tuple[str, ...] | None = None) -> "WorldPairs":
     """What the Llama learns from: 32,000 drawn edits, no family more often; and 500 held-out ones to look at."""
     from mgie.mini.pairs import WorldPairs
 
     only = {"families": families} if families else {}
     count = count or {"train": PAIRS, "test": 500}[split]
-    return WorldPairs(cache.parent / "pairs", split, count, PLAYER, **only)
+    return WorldPairs(at.work / "pairs", split, count, PLAYER, **only)
 
 
-def edits(cache: Path) -> "WorldPairs":
+def edits(at: Place) -> "WorldPairs":
     """What UNets, text encoder and edit heads learn from: as many, some families more often."""
     from mgie.mini.world import FAMILIES
 
     families = tuple(name for name in FAMILIES for _ in range(OFTEN.get(name, 1)))
-    return pairs(cache, "train", PAIRS, families)
+    return pairs(at, "train", PAIRS, families)
 
 
-def editor(name: str) -> "Callable[[Path], Editor]":
+def editor(name: str) -> "Callable[[Place], Editor]":
     """Stage base, inspix2pix, lgie or mgie."""
 
-    def entry(cache: Path) -> "Editor":
+    def entry(at: Place) -> "Editor":
         from mgie.mini.editors import Editor
-        from mgie.mini.parts import Parts
-        from mgie.presets import PRESETS
         from mgie.trainer import LoopSettings
 
         loop = LoopSettings(
@@ -164,21 +175,17 @@ def editor(name: str) -> "Callable[[Path], Editor]":
             ema=0.995, seed=PLAYER, precision="bf16", checkpoint_every=250, log_every=50)  # fmt: skip
         if name == "base":  # its rate stays: the editors' falls
             loop = replace(loop, steps=5000, schedule="constant", warmup=0.025, ema=0.999)
-        parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-        return Editor(name, loop, edits(cache), pairs(cache, "test"), parts)
+        return Editor(name, loop, edits(at), pairs(at, "test"), parts(at))
 
     return entry
 
 
-def align(cache: Path) -> "Stage":
+def align(at: Place) -> "Stage":
     from mgie.mini.align import Align
-    from mgie.mini.parts import Parts
     from mgie.mini.stages import Recipe
-    from mgie.presets import PRESETS
 
     recipe = Recipe("align", steps=500, batch_size=32, lr=1e-3, seed=PLAYER, warmup=20, ema=0.99, save_every=100)
-    parts = Parts(cache.parent, WEIGHTS, PRESETS["mini"].vocab)
-    return Align(recipe, edits(cache), PAIRS, pairs(cache, "test"), parts)
+    return Align(recipe, edits(at), PAIRS, pairs(at, "test"), parts(at))
 
 
 STAGES = [

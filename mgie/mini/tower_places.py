@@ -45,7 +45,7 @@ class PlacedTower:
         """FileNotFoundError: stage clip has not been trained here."""
         if not self.checkpoint.exists():
             raise FileNotFoundError(f"stage tower goes on from stage clip, which has no {self.checkpoint}; "
-                                    "first: python -m mgie.mini.make --stage clip")  # fmt: skip
+                                    "first: python -m mgie.mini.make --stage clip --again")  # fmt: skip
         start = {k.removeprefix("mean."): v for k, v in load_file(self.checkpoint).items() if k.startswith("mean.")}
         first = self.clip.network()
         load_exactly(first, start)
