@@ -95,7 +95,7 @@ def images(page: Page) -> list[tuple[str, str]]:
 def test_an_example_fills_the_form_and_a_long_edit_can_be_cancelled(page):
     page.get_by_text("make it healthy").click()
     page.locator("#photo img").wait_for()
-    assert page.get_by_label("2. Instruction").input_value() == "make it healthy"
+    expect(page.get_by_label("2. Instruction")).to_have_value("make it healthy")
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("number input for steps").fill("50")
     page.get_by_label("number input for steps").press("Tab")

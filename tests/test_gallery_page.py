@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from browser import NARROW, chromium, keep_screens
+from playwright.sync_api import expect
 from seen_runs import draw_runs
 
 from bench.gallery import main
@@ -103,7 +104,7 @@ def test_a_keyboard_is_enough(page):
     page.keyboard.press("]")
     assert int(page.get_by_label("Divider", exact=True).input_value()) == int(before) + 5
     page.keyboard.press("Escape")
-    assert not view.is_visible()
+    expect(view).to_be_hidden()
     page.keyboard.press("/")
     assert page.get_by_label("Words", exact=True).evaluate("i => i === document.activeElement")
 
@@ -146,10 +147,9 @@ def test_a_thousand_examples_are_drawn_as_they_are_reached(page):
     milliseconds = "(() => { const start = performance.now(); arrange(); return performance.now() - start; })()"
     page.get_by_label("Sort by", exact=True).select_option(label="disagreement in L1")
     assert page.evaluate(milliseconds) < 2000  # 40 ms on an idle core; this one may be shared
-    for _ in range(3):
-        page.mouse.wheel(0, 20_000)
-        page.wait_for_timeout(200)
-    assert 24 < len(order(page)) < 1000
+    page.mouse.wheel(0, 20_000)
+    page.wait_for_function("document.querySelectorAll('article').length > 24")
+    assert len(order(page)) < 1000
     page.evaluate("select(999)")
     assert len(order(page)) == 1000 and page.locator("article.here").is_visible()
 

@@ -9,8 +9,11 @@ from human_runs import make_runs
 from playwright.sync_api import BrowserContext, Page, expect
 
 pytestmark = pytest.mark.browser
-OPEN = """[...document.querySelectorAll('.question input')].some(i => i.offsetParent)
-  && !document.querySelector('.question input:checked')"""
+OPEN = """(() => {  // all questions of the item are there, and none is answered
+  const seen = [...document.querySelectorAll('.question')].filter(q => q.offsetParent && q.querySelector('input'));
+  const task = document.getElementById('task')?.innerText ?? '';
+  return seen.length === (task.includes('Two texts') ? 2 : 3) && !document.querySelector('.question input:checked');
+})()"""
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +46,19 @@ def sign_in(context: BrowserContext, server: Server, who: str) -> Page:
     return page
 
 
-def vote(page: Page, number: int) -> None:
-    """By keyboard alone; number: which vote of this annotator's it is."""
+def answer(page: Page) -> None:
+    """All questions of the item, by keyboard alone."""
     page.wait_for_function(OPEN)
     texts = "Two texts" in page.inner_text("#task")
     for key in ("13" if texts else "bacabc"):
         page.keyboard.press(key)
     expect(page.locator(".question input:checked")).to_have_count(2 if texts else 3)
     page.keyboard.press("Enter")
+
+
+def vote(page: Page, number: int) -> None:
+    """number: which vote of this annotator's it is."""
+    answer(page)
     page.locator("#task", has_text=f"{number} done").wait_for()
 
 
@@ -101,9 +109,7 @@ def test_bad_input_is_said_on_the_page_and_a_second_tab_takes_over(context, serv
 
     second = sign_in(context, server, "carl")
     page.bring_to_front()
-    page.keyboard.press("1")
-    page.keyboard.press("1")
-    page.keyboard.press("Enter")
+    answer(page)
     page.locator("#message", has_text="open in another tab").wait_for()
 
     with sqlite3.connect(votes) as db:
@@ -111,9 +117,7 @@ def test_bad_input_is_said_on_the_page_and_a_second_tab_takes_over(context, serv
         [removed] = db.execute("SELECT * FROM items WHERE id = ?", (shown,)).fetchall()
         db.execute("DELETE FROM items WHERE id = ?", (shown,))
     second.bring_to_front()
-    second.keyboard.press("1")
-    second.keyboard.press("1")
-    second.keyboard.press("Enter")
+    answer(second)
     second.locator("#message", has_text="There is no item").wait_for()
     with sqlite3.connect(votes) as db:
         db.execute("INSERT INTO items VALUES (?, ?, ?)", removed)
