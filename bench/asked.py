@@ -44,7 +44,7 @@ def parser(
     p.add_argument("--suite", choices=SUITES, help="default: mini, the built-in miniature")
     p.add_argument("--data-root", type=where, help="holds evr/ gier/ ma5k/ magicbrush/ published/; default: data")
     p.add_argument("--weights", type=Path, help="holds <model>[-<form>][-<dataset>]/")
-    p.add_argument("--datasets", help=f"comma-separated, of {', '.join(DATASETS)}; default: those of the paper's")
+    p.add_argument("--datasets", help=f"comma-separated, of {', '.join(DATASETS)}; default: the paper's")
     p.add_argument("--split", help="default: mini quick (32 a dataset), published all, paper the test split")
     p.add_argument("--full", action="store_true", help=f"mini: {full}")
     add_engine_flags(p)
