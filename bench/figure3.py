@@ -62,7 +62,7 @@ class Point:
         self.confirmed = cell.confirmed if exact else ""
 
 
-def text(row: Row) -> str:
+def shown(row: Row) -> str:
     return cell(row, x100, "" if row.paper is None else x100(row.paper))
 
 
@@ -77,7 +77,7 @@ def markdown(rows: Sequence[Row], head: Sequence[str]) -> str:
     header = ["image_guidance_scale", *(f"{MODELS.get(m, m)}<br>{AXES[a]}" for m in models for a in AXES)]
     found = {(r.image_guidance_scale, r.model, r.axis): r for r in rows}
     table = [
-        [f"{scale:.1f}", *(text(found[scale, m, a]) for m in models for a in AXES)]
+        [f"{scale:.1f}", *(shown(found[scale, m, a]) for m in models for a in AXES)]
         for scale in sorted({r.image_guidance_scale for r in rows})
     ]
     lines += markdown_table(header, table)

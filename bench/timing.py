@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.asked import command
 from bench.runfolder import write_atomic
 
 if TYPE_CHECKING:
@@ -216,28 +217,24 @@ def device_of(asked: str) -> str:
     return asked
 
 
+def make(args: argparse.Namespace) -> int:
+    device = device_of(args.device)
+    todo = rows_asked(args, device)
+    from bench.table4 import said, show, write
+
+    print(said(todo[0], device), flush=True)
+    rows = []
+    for asked in todo:
+        print(f"{asked.model}, batch {asked.batch} ...", file=sys.stderr, flush=True)
+        rows.append(row_of(asked, device, args.out, args.again))
+    show(rows, write(args.results / suite_of(todo[0].preset) / "table4", rows))
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     args = parser().parse_args(argv)
-    try:
-        device = device_of(args.device)
-        todo = rows_asked(args, device)
-        from bench.table4 import said, show, write
-
-        print(said(todo[0], device), flush=True)
-        rows = []
-        for asked in todo:
-            print(f"{asked.model}, batch {asked.batch} ...", file=sys.stderr, flush=True)
-            rows.append(row_of(asked, device, args.out, args.again))
-        files = write(args.results / suite_of(todo[0].preset) / "table4", rows)
-    except KeyboardInterrupt:
-        print("stopped; the same command continues from here", file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    show(rows, files)
-    return 0
+    return command(lambda: make(args))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from bench.asked import Asked, asked_of, chosen, command, parser
 from bench.cells import PAPER_MODELS, WITH_FORMS, Cell, is_own, one_line, read_run, run_cells
-from bench.figure3 import AXES, Point, Row, markdown, plot, text
+from bench.figure3 import AXES, Point, Row, markdown, plot, shown
 from bench.figures import written
 from bench.layout import MODELS, dataset_name, suite_line
 from bench.paper import Reported
@@ -150,7 +150,7 @@ def show(rows: Sequence[Row], head: Sequence[str]) -> None:
             table.add_column(name, justify="right")
         for scale in sorted({r.image_guidance_scale for r in rows}):
             cells = {r.axis: r for r in rows if (r.model, r.image_guidance_scale) == (model, scale)}
-            table.add_row(f"{scale:.1f}", *(text(cells[axis]).replace("<br>", " ") for axis in AXES))
+            table.add_row(f"{scale:.1f}", *(shown(cells[axis]).replace("<br>", " ") for axis in AXES))
         console.print(table)
     for reason in dict.fromkeys(r.reason for r in rows if r.reason):
         console.print(f"- {reason}", markup=False)

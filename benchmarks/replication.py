@@ -13,15 +13,19 @@ import argparse
 import csv
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-RESULTS = Path(__file__).parents[1] / "results" / "mini"
-EDITORS = ("inspix2pix", "lgie", "mgie")
+from bench.asked import command
+from bench.cells import PAPER_MODELS
+from bench.rows import write_csv
+
+RESULTS, TABLE = Path(__file__).parents[1] / "results" / "mini", "table1-fresh.csv"
 SAME = ("data", "steps", "seed", "precision")  # the recipe's hash names the weights of earlier stages: other ones here
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     where: str  # a stage, or a dataset
     what: str
     shipped: float
@@ -36,8 +40,9 @@ def of_stages(shipped: Path, again: Path) -> list[Row]:
     rows = []
     for path in sorted(again.glob("*/scores.json")):
         new, old = json.loads(path.read_text()), json.loads((shipped / path.parent.name / "scores.json").read_text())
-        if any(new[key] != old[key] for key in SAME):
-            raise ValueError(f"{path}: not the pictures, steps, seed and precision of {shipped / path.parent.name}")
+        if any(new[key] != old[key] for key in SAME) or new["scores"].keys() != old["scores"].keys():
+            kept = shipped / path.parent.name
+            raise ValueError(f"{path}: not the pictures, steps, seed, precision and scores of {kept}")
         rows += [Row(new["stage"], name, old["scores"][name], value, None, old["device"], new["device"])
                  for name, value in new["scores"].items()]  # fmt: skip
     if not rows:
@@ -46,20 +51,25 @@ def of_stages(shipped: Path, again: Path) -> list[Row]:
 
 
 def of_tables(shipped: Path, again: Path) -> list[Row]:
-    cells = {(r["dataset"], r["model"], r["metric"]): r for r in read(shipped)}
+    """ValueError: not the same cells, or one without a number."""
+    first, second = cells_of(shipped), cells_of(again)
+    if first.keys() != second.keys():
+        raise ValueError(f"{again}: not the cells of {shipped}; make the whole table")
     rows = []
-    for new in read(again):
-        old = cells[new["dataset"], new["model"], new["metric"]]
-        if new["model"] in EDITORS and new["metric"] != "seconds":
-            mean, inside = float(new["mean"]), float(old["low"]) <= float(new["mean"]) <= float(old["high"])
-            what = f"{new['model']} {new['metric']}"
-            rows.append(Row(f"mini-{new['dataset']}", what, float(old["mean"]), mean, inside, "", ""))
+    for (dataset, what), old in first.items():
+        mean = float(second[dataset, what]["mean"])
+        inside = float(old["low"]) <= mean <= float(old["high"])
+        rows.append(Row(f"mini-{dataset}", what, float(old["mean"]), mean, inside, "", ""))
     return rows
 
 
-def read(path: Path) -> list[dict[str, str]]:
+def cells_of(path: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """Of the trained editors, but their seconds. ValueError: one was not run."""
     with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        rows = [r for r in csv.DictReader(file) if r["model"] in PAPER_MODELS and r["metric"] != "seconds"]
+    if lost := [r for r in rows if not r["mean"]]:
+        raise ValueError(f"{path}: {lost[0]['model']} on {lost[0]['dataset']} was not run")
+    return {(r["dataset"], f"{r['model']} {r['metric']}"): r for r in rows}
 
 
 def main() -> int:
@@ -67,17 +77,13 @@ def main() -> int:
     parser.add_argument("results", type=Path, help="--results of mgie.mini.make")
     parser.add_argument("tables", type=Path, help="--results of bench.tables")
     options = parser.parse_args()
-    try:
-        rows = of_stages(RESULTS / "training", options.results)
-        name = "table1-fresh.csv"
-        cells = of_tables(RESULTS / name, options.tables / "mini" / name)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    with open(Path(__file__).with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(Row._fields)
-        writer.writerows(rows + cells)
+    return command(lambda: compare(options.results, options.tables))
+
+
+def compare(results: Path, tables: Path) -> int:
+    rows = of_stages(RESULTS / "training", results)
+    cells = of_tables(RESULTS / TABLE, tables / "mini" / TABLE)
+    write_csv(Path(__file__).with_suffix(".csv"), Row, rows + cells)
     for row in cells:
         print(f"{row.where:16}{row.what:18}{row.shipped:8.4f}{row.again:8.4f}  {'within' if row.within else 'OUTSIDE'}")
     print(f"{sum(bool(r.within) for r in cells)} of {len(cells)} cells of Table 1 (fresh) lie within the shipped "

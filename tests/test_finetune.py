@@ -123,7 +123,7 @@ def test_pairs_on_the_same_images_are_encoded_once_and_get_the_same_latents(data
     [
         (["--model", "mgie"], "give --dataset"),
         (["--model", "inspix2pix", "--form", "ft"], "--form ft is for lgie and mgie"),
-        (["--model", "lgie", "--dataset", "evr"], "make mini trains them"),
+        (["--model", "lgie", "--dataset", "evr"], "make mini AGAIN=1 trains them"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(arguments, says, capsys):

@@ -38,7 +38,8 @@ class Eye:
 
         heads = weights / "eye" / "objects.safetensors"
         if not heads.is_file():
-            raise FileNotFoundError(f"no eye for objects at {heads}; train it: python -m mgie.mini.make --stage dino")
+            raise FileNotFoundError(f"no eye for objects at {heads}; "
+                                    "train it: python -m mgie.mini.make --stage dino --again")  # fmt: skip
         dino = dino_of(MetricSettings(dino=str(weights / "mini-dino"), metric_device="cpu"))
         self.network, self.size = dino.network, dino.source.size
         self.mean, self.std = (torch.tensor(v)[:, None, None] for v in dino.source.norm)

@@ -20,6 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from bench import weights
+from bench.asked import command
 from bench.settings import ModelSettings
 from bench.weights import folder_name, weights_hash
 
@@ -139,28 +140,25 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
-    try:
-        if bool(args.dataset) == bool(args.form):
-            raise ValueError("give --dataset (Table 2) or --form ft (Table 3), one of them")
-        if args.form and args.model == "inspix2pix":
-            raise ValueError("--form ft is for lgie and mgie: it is InsPix2Pix, tuned on what they write")
-        setting = "zero-shot" if args.form else "fine-tuned"
-        spec = ModelSettings(args.model, "mini", args.dataset or "ipr2pr", setting, args.form or "e2e")
-        folder = place(spec)
-        if folder is None:
-            lacking = [str(f) for f in starts_of(spec).values() if not f.is_dir()]
-            raise FileNotFoundError(f"no shipped weights at {' and '.join(lacking)}; make mini trains them")
-        make([spec], args.data_root)
-    except KeyboardInterrupt:
-        print("stopped; the same command continues from here", file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def make_asked(args: argparse.Namespace) -> int:
+    if bool(args.dataset) == bool(args.form):
+        raise ValueError("give --dataset (Table 2) or --form ft (Table 3), one of them")
+    if args.form and args.model == "inspix2pix":
+        raise ValueError("--form ft is for lgie and mgie: it is InsPix2Pix, tuned on what they write")
+    setting = "zero-shot" if args.form else "fine-tuned"
+    spec = ModelSettings(args.model, "mini", args.dataset or "ipr2pr", setting, args.form or "e2e")
+    folder = place(spec)
+    if folder is None:
+        lacking = [str(f) for f in starts_of(spec).values() if not f.is_dir()]
+        raise FileNotFoundError(f"no shipped weights at {' and '.join(lacking)}; make mini AGAIN=1 trains them")
+    make([spec], args.data_root)
     print(shown(folder))
     return 0 if (folder / MADE).is_file() else 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return command(lambda: make_asked(args))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.asked import command
 from mgie.mini.recipes import EDITORS, EDITS, JUDGE, PLAYER, SIZES, STAGES, WEIGHTS, Entry, Place, sized
 
 if TYPE_CHECKING:
@@ -27,24 +28,25 @@ WORK = ROOT / "runs" / "mini-training"
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     chosen = [entry for entry in STAGES if not options.stage or entry.name in options.stage]
+    return command(lambda: make_all(chosen, options))
+
+
+def make_all(chosen: list[Entry], options: argparse.Namespace) -> int:
     import torch
 
     torch.set_num_threads(1)
-    try:
-        if options.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("--device cuda: PyTorch finds no GPU here; --device cpu trains on one thread")
-        if options.check:
-            return check(chosen, options)
-        for entry in chosen:
-            if entry.name == "data":
-                draw_pictures(options.work / "data")
-            elif entry.name in EDITORS:
-                make_editor(sized(entry.make(Place(options.work, options.out)), options.size), options)
-            else:
-                make(sized(entry.make(Place(options.work, options.out)), options.size), options)
-    except (ValueError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: PyTorch finds no GPU here; --device cpu trains on one thread")
+    place = Place(options.work, options.out)
+    if options.check:
+        return check(chosen, place, options)
+    for entry in chosen:
+        if entry.name == "data":
+            draw_pictures(place.data)
+        elif entry.name in EDITORS:
+            make_editor(sized(entry.make(place), options.size), options)
+        else:
+            make(sized(entry.make(place), options.size), options)
     return 0
 
 
@@ -140,13 +142,13 @@ def is_made(scores: Path, facts: dict[str, str]) -> bool:
     return all(stored.get(key) == value for key, value in facts.items())
 
 
-def check(chosen: list[Entry], options: argparse.Namespace) -> int:
+def check(chosen: list[Entry], place: Place, options: argparse.Namespace) -> int:
     from mgie.mini.stages import check as retrain
 
     faults = []
     for entry in chosen:
         if entry.make and entry.name not in EDITORS:
-            stage = entry.make(Place(options.work, options.out))
+            stage = entry.make(place)
             found = retrain(stage, options.results / entry.name / "train.csv", options.steps or 20, options.device)
             print(f"{entry.name}: {len(found)} differences in the first {options.steps or 20} steps", flush=True)
             faults += found
