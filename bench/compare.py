@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bench.cells import WITH_FORMS, Cell
 from bench.records import Score
 from bench.stats import summarise
-from bench.stored import file_name, read_scores
+from bench.stored import file_name, folder_of, read_scores
 from bench.suites import metrics_of
 
 
@@ -224,8 +224,9 @@ def stale_tables(folder: Path, suffix: str) -> list[str]:
         for r in rows:
             name = file_name(r["dataset"], r["model"], r["setting"], r["form"])
             try:
-                stored[name] = stored.get(name) or read_scores(folder / f"scores{suffix}" / name)
-                mean = summarise(s for s in stored[name] if s.metric == r["metric"]).mean
+                place = folder_of(folder / f"scores{suffix}", int(path.name[len("table")]), r["form"]) / name
+                stored[place] = stored.get(place) or read_scores(place)
+                mean = summarise(s for s in stored[place] if s.metric == r["metric"]).mean
             except (ValueError, OSError) as error:
                 problems.append(f"{path.name}: {error}")
                 continue

@@ -109,13 +109,14 @@ def notes_of(measured: Sequence[Measured]) -> list[str]:
 
 def write_stored(asked: Table, measured: Sequence[Measured]) -> None:
     """The scores behind the table, as they are in the runs; a cell that was not run leaves what is stored as it is."""
-    from bench.stored import file_name, write_scores
+    from bench.stored import file_name, folder_of, write_scores
 
     for cell, run, _ in measured:
         if run:
             wanted = asked.metrics(cell.dataset)
             name = file_name(cell.dataset, cell.model, cell.setting, cell.form)
-            write_scores(asked.stem("scores") / name, [s for s in run.scores if s.metric in wanted])
+            folder = folder_of(asked.stem("scores"), asked.number, cell.form)
+            write_scores(folder / name, [s for s in run.scores if s.metric in wanted])
 
 
 def make(asked: Table) -> int:

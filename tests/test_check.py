@@ -13,7 +13,7 @@ from bench.check import main
 from bench.compare import Check, Report, Tolerance, compare, read_check, stale_tables
 from bench.records import Score
 from bench.run import main as run
-from bench.stored import file_name, read_scores, write_scores
+from bench.stored import file_name, folder_of, read_scores, write_scores
 
 CELL = Cell("mini", "ma5k", "identity")
 NAME = file_name("ma5k", "identity", "zero-shot", "none")
@@ -165,6 +165,22 @@ def test_a_table_that_is_not_of_the_stored_scores_is_red(tmp_path):
     assert "the stored scores give 0.155" in stale_tables(tmp_path, "")[0]
     (tmp_path / "table1.csv").write_text(head + "1,zero-shot,none,ma5k,oracle,l1,0.1\n")
     assert "no stored scores" in stale_tables(tmp_path, "")[0]
+
+
+def test_table_1_made_again_on_another_machine_leaves_table_3_a_table_of_its_own_scores(tmp_path):
+    """Both have the cells of the input copy and of the forms end to end."""
+    head = "table,setting,form,dataset,model,metric,mean\n"
+    for table in (1, 3):
+        write_scores(folder_of(tmp_path / "scores", table, "none") / NAME, scores())
+        (tmp_path / f"table{table}.csv").write_text(head + f"{table},zero-shot,none,ma5k,identity,l1,0.155\n")
+    assert stale_tables(tmp_path, "") == []
+    again = [replace(s, value=s.value + 1e-6) for s in scores()]
+    write_scores(folder_of(tmp_path / "scores", 1, "none") / NAME, again)
+    assert [p.partition(":")[0] for p in stale_tables(tmp_path, "")] == ["table1.csv"]
+    (tmp_path / "table1.csv").write_text(head + "1,zero-shot,none,ma5k,identity,l1,0.155001\n")
+    assert stale_tables(tmp_path, "") == []
+    (tmp_path / "table3.csv").write_text(head + "3,zero-shot,none,ma5k,identity,l1,0.156\n")
+    assert "table3.csv: l1" in stale_tables(tmp_path, "")[0]
 
 
 # the command, on a drawn MA5k: the slice's runs are made beforehand, so that the gate only has to find them
