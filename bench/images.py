@@ -10,13 +10,12 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from bench.records import Mask
-from bench.settings import EditSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,13 +47,23 @@ class Bounded(io.BufferedReader):
         return super().read(-1 if size is None else min(size, self.bytes))
 
 
-def load(path: Path, settings: EditSettings | None = None) -> Image.Image:
+class Reading(NamedTuple):
+    """How a file becomes pixels. A run's EditSettings serve too: they have these three."""
+
+    max_side: int | None = None  # px; a larger image is shrunk to it, PIL bicubic; None: its own size
+    exif: str = "apply"  # EXIF orientation: apply or ignore
+    alpha: str = "white"  # transparent pixels: laid on white, or drop, the alpha channel dropped
+
+
+AS_IT_IS = Reading()
+
+
+def load(path: Path, settings: Reading = AS_IT_IS) -> Image.Image:
     """The image at path as RGB, 8 bit.
 
     First frame of an animation; 16-bit values keep their high byte; CMYK and palettes are converted by PIL; alpha and
     EXIF orientation by `settings`; shrunk so that its longer side is at most settings.max_side. Raises ImageError.
     """
-    settings = settings or EditSettings()
     try:
         with Bounded(path) as held, Image.open(held) as file:
             refuse_bomb(file, path)

@@ -8,8 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.images import ImageError, load, png
-from bench.settings import EditSettings
+from bench.images import ImageError, Reading, load, png
 from bench.web import message, picture
 from mgie.demo_systems import NAMES, Settings, Systems
 
@@ -114,7 +113,7 @@ def read(path: str | None, max_side: int) -> "Image":
     if width * height > MAX_PIXELS:
         raise ValueError(f"The photo has {width} x {height} px; the limit is {MAX_PIXELS // 10**6} megapixels.")
     try:
-        return load(Path(path), EditSettings(max_side=max_side))
+        return load(Path(path), Reading(max_side))
     except ImageError as error:
         raise ValueError(f"The photo cannot be decoded: {str(error).partition(': ')[2]}.") from None
 

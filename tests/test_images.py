@@ -32,6 +32,11 @@ def pixels(image: Image.Image) -> np.ndarray:
 # ---- what can be read
 
 
+def test_a_file_is_read_alike_with_no_settings_and_with_those_of_a_run():
+    usual, bare = EditSettings(), images.AS_IT_IS
+    assert {name: getattr(usual, name) for name in bare._fields} == bare._asdict()
+
+
 def test_rgb_png_comes_back_as_it_was(tmp_path):
     np.testing.assert_array_equal(pixels(load(stored(scene(), tmp_path / "a.png"))), np.asarray(scene()))
 
