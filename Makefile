@@ -1,6 +1,6 @@
 # Two commands are all a newcomer needs: `make table1` and `make test`. Each makes the environment first.
 PYTHON ?= python3
-STAMP := .venv/.stamp-$(shell sha256sum requirements.lock | cut -c1-16)
+STAMP := .venv/.stamp-$(shell cat requirements.lock pyproject.toml | sha256sum | cut -c1-16)
 PY := .venv/bin/python
 # Two OpenMP threads on shared cores are slower than one: one thread a process, more cores by more processes.
 export OMP_NUM_THREADS ?= 1

@@ -227,9 +227,9 @@ MINI_SAID = ("CLIP here is mini-clip, the miniature's own small network, trained
 
 
 def is_mini(networks: MetricSettings) -> bool:
-    from bench.weights import MINI_ROOT
+    from mgie.folder import MINI
 
-    return Path(networks.clip).resolve() == (MINI_ROOT / "mini-clip").resolve()
+    return Path(networks.clip).resolve() == (MINI / "mini-clip").resolve()
 
 
 def write(

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+from bench.records import Example
 from bench.registry import DATASETS, SUITES, Dataset, Model, load
 from bench.settings import DataSettings, MetricSettings, ModelSettings, fill
-from bench.weights import MINI_ROOT
+from mgie.folder import MINI
 
 # Table 1's metrics.
 METRICS_OF = {
@@ -33,8 +34,8 @@ def metric_settings(suite: str, given: MetricSettings) -> MetricSettings:
     if suite != "mini":
         return fill(given, usual)
     own = MetricSettings(
-        clip=str(MINI_ROOT / "mini-clip"), dino=str(MINI_ROOT / "mini-dino"), lpips="squeeze",
-        lpips_weights=MINI_ROOT / "mini-lpips" / "squeeze.safetensors", lpips_heads="none",
+        clip=str(MINI / "mini-clip"), dino=str(MINI / "mini-dino"), lpips="squeeze",
+        lpips_weights=MINI / "mini-lpips" / "squeeze.safetensors", lpips_heads="none",
     )  # fmt: skip
     if given.lpips or given.lpips_heads or given.lpips_weights:  # another LPIPS was asked for: no part of ours fits it
         own = replace(own, lpips=usual.lpips, lpips_weights=None, lpips_heads=usual.lpips_heads)
@@ -62,6 +63,14 @@ def open_dataset(suite: str, dataset: str, data_root: Path, settings: DataSettin
     if suite == "published":
         return load(SUITES, "published", "suite")(dataset, data_root / "published", settings)
     return cls(data_root / dataset, settings)
+
+
+def examples_of(dataset: str, root: Path, split: str) -> list[Example]:
+    """The entry point mgie.examples: what --data of mgie.train and mgie.expressive holds. root: the dataset's folder.
+
+    Raises ValueError for an unknown name or split, FileNotFoundError where the files are not.
+    """
+    return load(DATASETS, dataset, "dataset")(root, DataSettings(split=split)).examples()
 
 
 def open_model(spec: ModelSettings, dataset: Dataset) -> Model:

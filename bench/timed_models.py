@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
 
-from bench.weights import MINI_ROOT
+from mgie.folder import MINI
 from mgie.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ TIMED = {"inspix2pix": TimedInsPix2Pix, "lgie": TimedMGIE, "mgie": TimedMGIE}
 def folder_of(asked: Asked) -> Path:
     """Where a row's trained weights lie. Raises FileNotFoundError."""
     name = asked.model if asked.model == "inspix2pix" else f"{asked.model}-e2e"
-    folder = (Path(asked.weights) if asked.weights else MINI_ROOT) / name
+    folder = (Path(asked.weights) if asked.weights else MINI) / name
     if not folder.is_dir():
         raise FileNotFoundError(f"no weights in {folder}; name their parent with --weights, or give --random-weights")
     return folder

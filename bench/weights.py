@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.registry import maker_of
 from bench.settings import ModelSettings
+from mgie import folder as pipelines
 
 if TYPE_CHECKING:
     import torch
 
-MINI_ROOT = Path(__file__).parent.parent / "mgie" / "mini" / "weights"
 DEFAULT_ROOT = Path("weights")
 FORMLESS = ("inspix2pix",)  # --form means nothing to it
 NOT_WEIGHTS = (".csv", ".log", ".md", ".png", ".svg")  # what a trainer or the Hub leaves beside them
@@ -26,7 +26,7 @@ CACHED_FROM = 16 * 2**20  # bytes: the digest of a smaller file costs less than 
 def weights_root(spec: ModelSettings) -> Path:
     if spec.weights is not None:
         return spec.weights
-    return MINI_ROOT if spec.suite == "mini" else DEFAULT_ROOT
+    return pipelines.MINI if spec.suite == "mini" else DEFAULT_ROOT
 
 
 def folder_name(spec: ModelSettings) -> str:
@@ -52,7 +52,7 @@ def weights_folder(spec: ModelSettings) -> Path:
 
 def missing(spec: ModelSettings, folder: Path) -> FileNotFoundError:
     state = "is empty" if folder.is_dir() else "does not exist"
-    if folder.parent == MINI_ROOT:
+    if folder.parent == pipelines.MINI:
         reason = f"no trained mini weights in this version for {folder.name}: {folder} {state}"
     else:
         reason = f"no weights for {folder.name}: {folder} {state}"
@@ -82,12 +82,20 @@ def how_to_get(spec: ModelSettings, folder: Path) -> str:
     return "\n".join([*ways, "or name the folder that holds it with --weights ROOT"])
 
 
+class Wanted(NamedTuple):
+    """Where a model is asked to run. A run's ModelSettings serve too: they have these three."""
+
+    device: str = "auto"  # auto: cuda where there is one, else cpu
+    dtype: str = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
+    elsewhere: bool = False  # it runs on another machine's GPU: this one need not have one
+
+
 class Placement(NamedTuple):
     device: str
     dtype: "torch.dtype"
 
 
-def placement(spec: ModelSettings) -> Placement:
+def placement(spec: Wanted) -> Placement:
     """Where the model runs: device cuda, mps, cpu ... and a torch dtype. ValueError for a device that is not there."""
     import torch
 
@@ -97,7 +105,7 @@ def placement(spec: ModelSettings) -> Placement:
     return Placement(device, getattr(torch, dtype_name(spec, device)))
 
 
-def dtype_name(spec: ModelSettings, device: str) -> str:
+def dtype_name(spec: Wanted, device: str) -> str:
     """auto: bfloat16 on a GPU, float32 on a CPU."""
     if spec.dtype != "auto":
         return spec.dtype

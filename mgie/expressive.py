@@ -19,10 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.images import ImageError, load
-from bench.records import Example, to_line
-from bench.registry import DATASETS
-from bench.registry import load as load_class
-from bench.settings import DataSettings, ModelSettings
+from mgie.training_data import LAYOUTS, Example, is_plain_ipr2pr, plain_folders, split_of
 
 if TYPE_CHECKING:
     from mgie.summary import Summarizer
@@ -63,8 +60,9 @@ class Lines:
     def append(self, records: list[Derived]) -> None:
         """On the disk when this returns."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps(asdict(record), ensure_ascii=False, allow_nan=False) + "\n" for record in records]
         with open(self.path, "ab") as file:
-            file.write("".join(to_line(asdict(record)) for record in records).encode())
+            file.write("".join(lines).encode())
             file.flush()
             os.fsync(file.fileno())
         self.done |= {record.id: record for record in records}
@@ -88,13 +86,11 @@ class Lines:
 
 def examples_of(root: Path, dataset: str, split: str) -> list[Example]:
     """root: the dataset's own folder, or the parent that holds it under the dataset's name."""
-    from mgie.training_data import is_plain_ipr2pr, plain_folders
-
     root = root / dataset if (root / dataset).is_dir() else root
     if split == "train" and is_plain_ipr2pr(root, dataset):
         examples = plain_folders(root)
     else:
-        examples = load_class(DATASETS, dataset, "dataset")(root, DataSettings(split=split)).examples()
+        examples = split_of(dataset, root, split)
     if not examples:
         raise FileNotFoundError(f"{root} holds no example of {dataset}, split {split}")
     return examples
@@ -184,7 +180,7 @@ def write_official(records: list[Derived], path: Path) -> None:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m mgie.expressive", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the dataset's folder, or the parent of several")
-    parser.add_argument("--dataset", choices=list(DATASETS), required=True)
+    parser.add_argument("--dataset", choices=list(LAYOUTS), required=True)
     parser.add_argument("--split", default="train")
     parser.add_argument("--llava", type=Path, help="LLaVA-7B-v1 as published, or as transformers has it")
     parser.add_argument("--llama-base", type=Path, help="LLaMA's folder, where --llava is a delta")
@@ -200,7 +196,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def open_models(options: argparse.Namespace, lines: Lines) -> "tuple[Writer, Summarizer]":
-    from bench.weights import placement, weights_hash
+    from bench.weights import Wanted, placement, weights_hash
     from mgie.summary import Summarizer
     from mgie.writer import open_writer
 
@@ -209,8 +205,7 @@ def open_models(options: argparse.Namespace, lines: Lines) -> "tuple[Writer, Sum
         if folder is None or not folder.is_dir():
             state = "is not given" if folder is None else f"{folder} does not exist"
             raise FileNotFoundError(f"--{flag} {state}; examples are left to derive and need it (see --help)")
-    spec = ModelSettings("expressive", "paper", options.dataset, device=options.device, dtype=options.dtype)
-    where = placement(spec)
+    where = placement(Wanted(options.device, options.dtype))
     dtype = str(where.dtype).removeprefix("torch.")
     origin = {"llava": weights_hash(options.llava), "summarizer": weights_hash(options.summarizer), "dtype": dtype}
     if options.llama_base:

@@ -2,18 +2,17 @@
 
 Convention: apple/ml-mgie process_data.ipynb and mgie_train.py at 835af37: each seed of an IPr2Pr folder is a pair, no
 flip, no random crop. Its .pkl index is never opened. Expressive instructions: mgie.expressive's JSONL, or the official
-ipr2pr_expressive.json. Not covered: preprocessing (mgie.batches).
+ipr2pr_expressive.json. Plain IPr2Pr folders and the repack are read here, a benchmark by who is installed for it
+(READERS). Not covered: preprocessing (mgie.batches).
 """
 
 import json
 import sys
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from bench.records import Example
-from bench.registry import DATASETS, load
-from bench.settings import DataSettings
 from mgie.jsonfile import read_json
 
 if TYPE_CHECKING:
@@ -29,6 +28,26 @@ LAYOUTS = {
 }
 MAX_LACKING = 0.01  # of the examples; what has no expressive instruction is left out, up to this share
 INSTRUCTION = "instruction"  # --expressive instruction: the instruction itself is the target text
+READERS = "mgie.examples"  # group of entry points: (dataset, its own folder, split) -> the examples of that split
+
+
+class Example(Protocol):
+    """What training and mgie.expressive ask of an example of any dataset."""
+
+    id: str
+    input_image: Path  # may not exist
+    goal_image: Path | None  # None: the dataset has no ground truth here
+    instruction: str
+
+
+@dataclass(frozen=True)
+class PlainExample:
+    """A pair of a plain IPr2Pr folder."""
+
+    id: str
+    input_image: Path
+    goal_image: Path
+    instruction: str
 
 
 class Pair(NamedTuple):
@@ -110,7 +129,7 @@ def read_pairs(root: Path, dataset: str, expressive: str | None, needs_expressiv
         if needs_expressive and expressive not in (None, INSTRUCTION):
             raise ValueError(f"--expressive {expressive}: the repack in {root} holds its own in ipr2pr_expressive.json")
         return pairs if needs_expressive and expressive != INSTRUCTION else pairs.plain()
-    examples = plain_folders(root) if is_plain_ipr2pr(root, dataset) else train_split(root, dataset)
+    examples = plain_folders(root) if is_plain_ipr2pr(root, dataset) else split_of(dataset, root, "train")
     usable = [e for e in examples if e.goal_image and e.input_image.exists() and e.goal_image.exists()]
     if not usable:
         missing = f", none with both images on disk (first: {examples[0].input_image})" if examples else ""
@@ -133,7 +152,7 @@ def is_plain_ipr2pr(root: Path, dataset: str) -> bool:
     return dataset == "ipr2pr" and not (root / "seeds.json").exists()
 
 
-def plain_folders(root: Path) -> list[Example]:
+def plain_folders(root: Path) -> list[PlainExample]:
     """Every pair under root/<folder>/<seed>_{0,1}.jpg with its prompt.json; no seeds.json, so no splits: all train."""
     examples = []
     for prompt in sorted(root.glob("*/prompt.json")):
@@ -144,7 +163,7 @@ def plain_folders(root: Path) -> list[Example]:
             seed = image.name.removesuffix("_0.jpg")
             name = f"ipr2pr/train/{prompt.parent.name}_{seed}"
             goal = image.with_name(f"{seed}_1.jpg")
-            examples.append(Example(name, prompt.parent.name, image, instruction, goal))
+            examples.append(PlainExample(name, image, goal, instruction))
     return examples
 
 
@@ -153,8 +172,21 @@ def is_text(value: object) -> bool:
     return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
-def train_split(root: Path, dataset: str) -> list[Example]:
-    return load(DATASETS, dataset, "dataset")(root, DataSettings(split="train")).examples()
+def split_of(dataset: str, root: Path, split: str) -> list[Example]:
+    """The examples of a benchmark's split, by whoever is installed to read it. root: the dataset's own folder.
+
+    Raises ValueError where nobody is, and what the reader raises: ValueError for an unknown name or split,
+    FileNotFoundError where the files are not.
+    """
+    reader = next(iter(entry_points(group=READERS)), None)
+    if reader is None:
+        raise ValueError(f"{root}: nobody who reads {dataset} is installed; in the repository run: pip install -e .")
+    try:
+        examples_of = reader.load()
+    except (ImportError, AttributeError) as error:  # as after an update that moved it
+        raise ValueError(f"{root}: who reads {dataset} is installed as {reader.value}, which cannot be imported "
+                         f"({error}); in the repository run: pip install -e .") from error
+    return examples_of(dataset, root, split)
 
 
 def expressive_for(examples: list[Example], root: Path, dataset: str, file: str | None) -> dict[str, str]:

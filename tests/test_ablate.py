@@ -7,7 +7,7 @@ import tiny
 import torch
 from PIL import Image
 
-from bench import weights
+from mgie import folder as pipelines
 from mgie.batches import MLLMRows
 from mgie.mini import ablate, ablate_report
 from mgie.mini.ablate import FULL, VARIANTS, Variant
@@ -29,7 +29,7 @@ def shipped(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
 def test_a_start_with_fewer_visual_tokens_trains_and_edits_with_just_those(shipped, tmp_path, count, monkeypatch):
-    monkeypatch.setattr(weights, "MINI_ROOT", shipped)
+    monkeypatch.setattr(pipelines, "MINI", shipped)
     ablate.write_start(count, tmp_path / "start")
     pipe = MGIEPipeline.from_pretrained(tmp_path / "start", dtype=torch.float32)
     assert len(pipe.tokenizer.visual) == len(pipe.visual_embeddings) == count
@@ -41,7 +41,7 @@ def test_a_start_with_fewer_visual_tokens_trains_and_edits_with_just_those(shipp
 
 
 def test_starts_differ_in_the_tokens_alone(shipped, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "MINI_ROOT", shipped)
+    monkeypatch.setattr(pipelines, "MINI", shipped)
     for count in (8, 1):
         ablate.write_start(count, tmp_path / str(count))
     eight, one = (MGIEPipeline.from_pretrained(tmp_path / n, dtype=torch.float32) for n in ("8", "1"))
@@ -94,7 +94,7 @@ def test_the_table_shows_missing_variants_with_their_reason_and_the_start(tmp_pa
 
 
 def test_missing_shipped_weights_end_with_2(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(weights, "MINI_ROOT", tmp_path)
+    monkeypatch.setattr(pipelines, "MINI", tmp_path)
     assert ablate.main([]) == 2
     assert "make mini trains them" in capsys.readouterr().err
     assert FULL.name == "full"

@@ -14,9 +14,9 @@ import torch
 
 from baselines.inspix2pix import InsPix2Pix
 from baselines.lgie import LGIE
-from bench import weights
 from bench.records import Example
 from bench.settings import EditSettings, ModelSettings, fill
+from mgie import folder as pipelines
 from mgie import writer
 from mgie.convert import convert
 from mgie.model import MGIE
@@ -162,7 +162,7 @@ def test_missing_weights_are_named_in_the_first_line_with_the_way_out_after_it(t
 
 @pytest.mark.parametrize(("name", "form"), CASES)
 def test_without_mini_weights_the_mini_suite_says_so(tmp_path, monkeypatch, name, form):
-    monkeypatch.setattr(weights, "MINI_ROOT", tmp_path)
+    monkeypatch.setattr(pipelines, "MINI", tmp_path)
     with pytest.raises(FileNotFoundError, match="^no trained mini weights in this version"):
         MODELS[name](ModelSettings(name, "mini", "ma5k", form=form, device="cpu"))
 

@@ -10,10 +10,10 @@ import tiny
 from tiny_diffusers import instruct_pix2pix
 
 from baselines.two_step import places
-from bench import weights
 from bench.cells import Cell, Options, make_weights
 from bench.settings import ModelSettings
 from bench.weights import weights_folder
+from mgie import folder as pipelines
 from mgie.mini import finetune, finetune_loop, layouts
 from mgie.mini.finetune import MADE, Recipe, found, main, place, train
 from mgie.training_data import FilePairs
@@ -41,7 +41,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_world(shipped, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "MINI_ROOT", shipped)
+    monkeypatch.setattr(pipelines, "MINI", shipped)
     monkeypatch.setattr(layouts, "Parameters", lambda: SMALL)
     monkeypatch.setattr(finetune, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(finetune.place, "__defaults__", (tmp_path / "cache", RECIPE))
@@ -93,7 +93,7 @@ def test_form_ft_is_trained_on_what_the_model_itself_writes_and_its_parts_are_fo
 def test_other_weights_recipe_or_dataset_are_other_folders(tmp_path, shipped, monkeypatch):
     here = {place(spec()), place(spec(dataset="ma5k")), place(spec(), tmp_path / "cache", replace(RECIPE, steps=4))}
     instruct_pix2pix(tmp_path / "other" / "inspix2pix", seed=1)
-    monkeypatch.setattr(weights, "MINI_ROOT", tmp_path / "other")
+    monkeypatch.setattr(pipelines, "MINI", tmp_path / "other")
     assert len(here | {place(spec())}) == 4
 
 

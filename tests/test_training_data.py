@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import shutil
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,12 @@ import torch
 from training_runs import draw_pairs
 
 from bench.images import ImageError
-from mgie import losses
+from mgie import losses, training_data
 from mgie.batches import MLLMRows, Sizes, TrainingSet
 from mgie.preprocess import training_pixels
 from mgie.repack import RepackPairs
 from mgie.trainer import LoopSettings, Order, micro_batches
-from mgie.training_data import dataset_folder, read_expressive, read_pairs, recognise
+from mgie.training_data import READERS, dataset_folder, read_expressive, read_pairs, recognise, split_of
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "ipr2pr"
 
@@ -72,6 +74,42 @@ def test_the_train_split_of_seeds_json_is_read_and_absent_images_are_left_out(da
     pairs = read_pairs(data, "ipr2pr", None, needs_expressive=False)
     assert [pair.id for pair in pairs] == [f"ipr2pr/train/{name}" for name in (
         "0000000_100", "0000001_102", "0000001_103")]  # floor(.9 * 3) = 2 folders train
+
+
+READER = """from mgie.training_data import PlainExample
+
+def examples_of(dataset, root, split):
+    return [PlainExample(f"{dataset}/{split}/1", root / "a.png", root / "b.png", "make it blue")]
+"""
+
+
+def installed(folder: Path, reader: str, monkeypatch) -> None:
+    """A package that offers a reader, found before the one of the .venv."""
+    about = folder / "a_reader-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: a-reader\nVersion: 1\n")
+    (about / "entry_points.txt").write_text(f"[{READERS}]\nmine = {reader}\n")
+    (folder / "a_reader.py").write_text(READER)
+    monkeypatch.syspath_prepend(folder)
+
+
+def test_a_benchmark_s_split_is_read_by_who_is_installed_for_it(tmp_path, monkeypatch):
+    installed(tmp_path, "a_reader:examples_of", monkeypatch)
+    for name in "ab":
+        tiny.picture(1).save(tmp_path / f"{name}.png")
+    assert [example.id for example in split_of("evr", tmp_path, "val")] == ["evr/val/1"]
+    pairs = read_pairs(tmp_path, "evr", "instruction", needs_expressive=True)
+    assert [pair.id for pair in pairs] == ["evr/train/1"] and pairs.texts() == [("make it blue",) * 2]
+
+
+def test_the_reader_that_pyproject_names_reads_a_train_split(data):
+    (data / "seeds.json").write_text(json.dumps([["0000000", ["100", "101"]], ["0000001", ["102"]]]))
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    (name, value), = project["project"]["entry-points"][READERS].items()
+    read = EntryPoint(name, value, READERS).load()
+    assert [example.id for example in read("ipr2pr", data, "train")] == [f"ipr2pr/train/0000000_10{i}" for i in (0, 1)]
+    with pytest.raises(ValueError, match="unknown dataset 'ipr3pr'; known: evr, "):
+        read("ipr3pr", data, "train")
 
 
 def test_with_its_name_a_dataset_is_found_below_the_parent_of_several(data):
@@ -178,6 +216,19 @@ def test_a_folder_without_training_data_lists_what_was_expected(tmp_path):
     (tmp_path / "evr").mkdir()
     with pytest.raises(FileNotFoundError, match=r"it holds evr.*ipr2pr: seeds.json or .*too high"):
         recognise(tmp_path)
+
+
+def test_without_a_reader_a_benchmark_is_refused_in_a_line_that_says_how_to_install_one(data, monkeypatch):
+    monkeypatch.setattr(training_data, "entry_points", lambda group: ())
+    with pytest.raises(ValueError, match=r"^.*: nobody who reads evr is installed; .*: pip install -e \.$"):
+        read_pairs(data, "evr", None, needs_expressive=False)
+    assert len(read_pairs(data, "ipr2pr", None, needs_expressive=False)) == 6  # plain folders need nobody
+
+
+def test_a_reader_that_moved_since_it_was_installed_is_named_with_the_command_that_mends_it(tmp_path, monkeypatch):
+    installed(tmp_path, "a_reader.moved:examples_of", monkeypatch)
+    with pytest.raises(ValueError, match=r"as a_reader.moved:examples_of, which cannot.*pip install -e \."):
+        split_of("evr", tmp_path, "train")
 
 
 def test_missing_expressive_instructions_name_the_command_that_makes_them(data):

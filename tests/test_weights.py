@@ -6,7 +6,8 @@ import pytest
 
 from bench import weights
 from bench.settings import ModelSettings
-from bench.weights import dtype_name, folder_name, placement, weights_folder, weights_hash
+from bench.weights import Wanted, dtype_name, folder_name, placement, weights_folder, weights_hash
+from mgie import folder as pipelines
 
 
 def spec(name="mgie", suite="paper", dataset="ma5k", **more) -> ModelSettings:
@@ -53,12 +54,12 @@ def test_a_fine_tuned_folder_is_made_from_the_zero_shot_one(tmp_path):
 
 
 def test_the_mini_suite_looks_into_the_package_unless_told_otherwise(tmp_path):
-    assert weights.weights_root(spec(suite="mini")) == weights.MINI_ROOT
+    assert weights.weights_root(spec(suite="mini")) == pipelines.MINI
     assert weights.weights_root(spec(suite="mini", weights=tmp_path)) == tmp_path
 
 
 def test_missing_mini_weights_are_said_to_be_missing_in_this_version(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "MINI_ROOT", tmp_path / "weights")
+    monkeypatch.setattr(pipelines, "MINI", tmp_path / "weights")
     with pytest.raises(FileNotFoundError, match="^no trained mini weights in this version"):
         weights_folder(spec(suite="mini"))
 
@@ -128,6 +129,11 @@ def test_dtype_is_float32_on_a_cpu_and_bfloat16_on_a_gpu_unless_named():
     assert dtype_name(spec(), "cpu") == "float32"
     assert dtype_name(spec(), "cuda:1") == "bfloat16"
     assert dtype_name(spec(dtype="float16"), "cuda") == "float16"
+
+
+def test_a_model_of_no_run_is_placed_as_one_of_a_run():
+    for asked in ({"device": "cpu"}, {"device": "cpu", "dtype": "float16"}, {"device": "cuda:1", "elsewhere": True}):
+        assert placement(Wanted(**asked)) == placement(spec(**asked))
 
 
 def test_a_gpu_that_is_not_there_is_refused():

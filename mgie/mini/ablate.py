@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from bench import weights
 from bench.cells import BENCHMARKS, KNOWN_SPLITS, Cell, Options, run_cells
 from bench.settings import ModelSettings
+from mgie import folder as pipelines
 from mgie.mini.finetune import MADE, Recipe, shown
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def root(recipe: Recipe = RECIPE, cache: Path = CACHE) -> Path:
     """Keyed by the start's weights, the recipe and the data. FileNotFoundError: the shipped weights are not there."""
     from mgie.mini.layouts import Parameters
 
-    parts = [weights.MINI_ROOT / name for name in ("mgie-e2e", "inspix2pix")]
+    parts = [pipelines.MINI / name for name in ("mgie-e2e", "inspix2pix")]
     for part in parts:
         if not part.is_dir():
             raise FileNotFoundError(f"no shipped weights at {part}; make mini trains them")
@@ -70,8 +71,8 @@ def write_start(tokens: int, folder: Path) -> None:
     from mgie.pipeline import MGIEPipeline
     from mgie.weights import load_library_model
 
-    pipe = MGIEPipeline.from_pretrained(weights.MINI_ROOT / "mgie-e2e", dtype=torch.float32)
-    unet = load_library_model(UNet2DConditionModel, weights.MINI_ROOT / "inspix2pix" / "unet", torch.float32)
+    pipe = MGIEPipeline.from_pretrained(pipelines.MINI / "mgie-e2e", dtype=torch.float32)
+    unet = load_library_model(UNet2DConditionModel, pipelines.MINI / "inspix2pix" / "unet", torch.float32)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(HEAD_SEED)
         head = pipe.preset.edit_head()

@@ -19,10 +19,10 @@ from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 
-from bench import weights
 from bench.asked import command
 from bench.settings import ModelSettings
 from bench.weights import folder_name, weights_hash
+from mgie import folder as pipelines
 
 CACHE = Path(__file__).parents[2] / "runs" / "mini-training" / "finetune"
 MADE = ".made.json"  # in a model's folder, written last: it is whole
@@ -58,8 +58,8 @@ def made_for(spec: ModelSettings) -> bool:
 def starts_of(spec: ModelSettings) -> dict[str, Path]:
     """The shipped folders that it is made from: the model, or for form ft the editor and who writes its texts."""
     if spec.form == "ft":
-        return {"start": weights.MINI_ROOT / "inspix2pix", "writer": weights.MINI_ROOT / f"{spec.name}-e2e"}
-    return {"start": weights.MINI_ROOT / (spec.name if spec.name == "inspix2pix" else f"{spec.name}-e2e")}
+        return {"start": pipelines.MINI / "inspix2pix", "writer": pipelines.MINI / f"{spec.name}-e2e"}
+    return {"start": pipelines.MINI / (spec.name if spec.name == "inspix2pix" else f"{spec.name}-e2e")}
 
 
 def place(spec: ModelSettings, cache: Path = CACHE, recipe: Recipe = RECIPE) -> Path | None:
