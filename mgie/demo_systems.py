@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mgie.folder import INDEX, MINI, find, read_preset
+from mgie.jsonfile import read_json
 
 if TYPE_CHECKING:
+    from diffusers import StableDiffusionInstructPix2PixPipeline
     from PIL.Image import Image
 
     from mgie.presets import Preset
@@ -63,10 +65,10 @@ class Systems:
         return read_preset(self.folders["mgie"], None)
 
     def loaded(self, name: str) -> object:
-        """An MGIEPipeline, or InsPix2Pix's Editor."""
+        """An MGIEPipeline, or diffusers' pipeline of InsPix2Pix."""
         with self._lock:
             if name not in self._loaded:
-                self._loaded[name] = self._editor() if name == "inspix2pix" else self._pipeline(name)
+                self._loaded[name] = self._inspix2pix() if name == "inspix2pix" else self._pipeline(name)
             return self._loaded[name]
 
     def _pipeline(self, name: str) -> object:
@@ -77,16 +79,19 @@ class Systems:
         pipe.progress = False
         return pipe
 
-    def _editor(self) -> object:
-        from baselines.editor import Editor
-        from baselines.editor import find as find_pipeline
-        from bench.settings import ModelSettings
-        from bench.weights import placement
+    def _inspix2pix(self) -> "StableDiffusionInstructPix2PixPipeline":
+        from diffusers import StableDiffusionInstructPix2PixPipeline as InsPix2Pix
 
-        where = placement(ModelSettings("inspix2pix", "", "", device=self.device))
-        editor = Editor(find_pipeline(str(self.folders["inspix2pix"])), where)
-        editor.pipeline  # noqa: B018  loaded here
-        return editor
+        from bench.weights import Wanted, placement
+
+        folder, where = self.folders["inspix2pix"], placement(Wanted(self.device))
+        name = read_json(folder / INDEX).get("_class_name")
+        if name != InsPix2Pix.__name__:
+            raise ValueError(f"{folder} is a {name}, not a {InsPix2Pix.__name__}")
+        # no safety checker: it paints images black that it dislikes
+        pipe = InsPix2Pix.from_pretrained(folder, dtype=where.dtype, safety_checker=None, requires_safety_checker=False)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe.to(where.device)
 
     def express(self, photo: "Image", instruction: str) -> str:
         """What MGIE makes of the instruction, having seen the photo."""
@@ -102,7 +107,7 @@ class Systems:
         system, start = self.loaded(name), time.perf_counter()
         try:
             if name == "inspix2pix":
-                image, text = self._by_editor(system, photo, instruction, settings, on_step), None
+                image, text = self._by_inspix2pix(system, photo, instruction, settings, on_step), None
             else:
                 output = system(
                     photo, instruction, settings.guidance_scale, settings.image_guidance_scale,
@@ -115,13 +120,25 @@ class Systems:
             raise ValueError(f"not enough GPU memory for {size} px; use --offload or a smaller photo") from error
         return Drawn(image, text, time.perf_counter() - start)
 
-    def _by_editor(
-        self, editor: object, photo: "Image", instruction: str, settings: Settings, on_step: OnStep
+    def _by_inspix2pix(
+        self, pipe: "StableDiffusionInstructPix2PixPipeline", photo: "Image", instruction: str, settings: Settings,
+        on_step: OnStep,
     ) -> "Image":
-        from bench.settings import EditSettings
+        """At the photo's size, rounded down to what the VAE takes, as MGIE edits it."""
+        import numpy as np
+        import torch
+        from PIL import Image
 
-        asked = EditSettings(settings.guidance_scale, settings.image_guidance_scale, settings.num_inference_steps)
+        from mgie.preprocess import LANCZOS, edit_size
+
         steps = settings.num_inference_steps
-        edited = editor.edit([photo], [instruction], asked, [settings.seed], ["this photo"],
-                             lambda done: on_step(min(done, steps), steps))  # fmt: skip
-        return edited[0][0]
+        sized = photo.resize(edit_size(photo, pipe.vae_scale_factor, self.preset.max_side), LANCZOS)
+        pixels = pipe(
+            prompt=[instruction], image=[sized], num_inference_steps=steps, guidance_scale=settings.guidance_scale,
+            image_guidance_scale=settings.image_guidance_scale, output_type="np",
+            generator=[torch.Generator("cpu").manual_seed(settings.seed)],
+            callback_on_step_end=lambda _, step, __, values: on_step(min(step + 1, steps), steps) or values,
+        ).images[0]  # (H, W, 3) in [0, 1]
+        if not np.isfinite(pixels).all():  # it would become a black image
+            raise ValueError("the edit is not a number: the model overflowed or its weights are damaged")
+        return Image.fromarray((pixels * 255).round().astype(np.uint8))

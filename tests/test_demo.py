@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from baselines.inspix2pix import InsPix2Pix
 from bench.images import png
+from bench.records import Example
+from bench.settings import EditSettings, ModelSettings
 from bench.web import picture
 from mgie import MGIEPipeline, demo
 from mgie.demo_page import MAX_PIXELS, Desk, Stopped, read, settings_of, wanted
 from mgie.demo_systems import Settings, Systems
+from mgie.folder import MINI
 from mgie.mini import world
 
 
@@ -70,6 +74,24 @@ def test_every_step_is_told_and_what_the_listener_raises_ends_the_edit(systems, 
             systems.edit(name, photo, "make it healthy", Settings(1.3, 1.2, 3, 0), stop)
 
 
+def test_inspix2pix_s_edit_is_the_one_that_the_benchmark_scores(systems, photo, tmp_path):
+    photo = photo.crop((0, 0, 61, 50))  # its sides are no multiples of what the VAE takes
+    photo.save(tmp_path / "photo.png")
+    model = InsPix2Pix(ModelSettings("inspix2pix", "mini", "ma5k", device="cpu"))
+    example = Example("a/b", "a", tmp_path / "photo.png", "make it healthy")
+    scored = model.edit([example], EditSettings(1.3, 1.2, 2), [7])[0].image
+    drawn = systems.edit("inspix2pix", photo, "make it healthy", Settings(1.3, 1.2, 2, 7), lambda *_: None)
+    assert same(drawn.image, scored) and drawn.expressive_instruction is None
+
+
+def test_another_pipeline_in_inspix2pix_s_folder_is_refused_by_name(tmp_path):
+    (tmp_path / "mgie-e2e").symlink_to(MINI / "mgie-e2e", target_is_directory=True)
+    (tmp_path / "inspix2pix").mkdir()
+    (tmp_path / "inspix2pix" / "model_index.json").write_text('{"_class_name": "FluxKontextPipeline"}')
+    with pytest.raises(ValueError, match="inspix2pix is a FluxKontextPipeline, not a StableDiffusionInstructPix2Pix"):
+        Systems(str(tmp_path), device="cpu").loaded("inspix2pix")
+
+
 def test_cancel_ends_a_session_s_edit_and_no_other_one_s(systems, path):
     desk = Desk(systems)
 
@@ -123,8 +145,6 @@ def test_a_file_that_is_no_image_and_one_of_too_many_pixels_are_refused(tmp_path
 
 
 def test_systems_whose_weights_are_not_there_are_named(tmp_path):
-    from mgie.folder import MINI
-
     (tmp_path / "mgie-e2e").symlink_to(MINI / "mgie-e2e", target_is_directory=True)
     for name in (tmp_path, tmp_path / "mgie-e2e"):  # a root, or MGIE's own folder
         assert set(Systems(str(name)).missing) == {"lgie", "inspix2pix"}
