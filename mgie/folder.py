@@ -14,13 +14,12 @@ from mgie.presets import PRESETS, SAMPLING, Preset
 if TYPE_CHECKING:
     import torch
 
-    from mgie.pipeline import MGIEPipeline
-
 INDEX, PRESET, EMBEDDINGS = "model_index.json", "preset.json", "visual_embeddings.safetensors"
 MINI = Path(__file__).parent / "mini" / "weights"  # <model>[-<form>]/ each
 
 
-def save(pipe: "MGIEPipeline", path: Path) -> None:
+def save(pipe: object, path: Path) -> None:
+    """pipe: an MGIEPipeline, or what has its parts by the same names."""
     from safetensors.torch import save_file
 
     path.mkdir(parents=True, exist_ok=True)

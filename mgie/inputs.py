@@ -1,5 +1,6 @@
 """What a call of the pipeline is given, checked: an error with the value and what to do for each kind of bad input."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
@@ -10,7 +11,7 @@ from mgie.prompts import ADDED_TOKENS, SENTENCE_TOKENS, Rule, build_prompt
 if TYPE_CHECKING:
     import torch
 
-    from mgie.pipeline import MGIEPipeline
+    from mgie.presets import Preset
     from mgie.tokenizer import Tokenizer
 
 
@@ -25,8 +26,10 @@ class Inputs(NamedTuple):
 
     @classmethod
     def check(
-        cls, pipe: "MGIEPipeline", image: object, instruction: object, expressive: object, generator: object
+        cls, preset: "Preset", notice: Callable[[str], None], image: object, instruction: object, expressive: object,
+        generator: object,
     ) -> "Inputs":
+        """notice: told what is changed about them. Raises ValueError."""
         images, instructions = _listed(image), _listed(instruction)
         count = max(len(images), len(instructions))
         images, instructions = _spread(images, count, "images"), _spread(instructions, count, "instructions")
@@ -35,9 +38,9 @@ class Inputs(NamedTuple):
         if expressive is not None:
             given = _spread(_listed(expressive), count, "expressive instructions")
             expressive = [_text(i, one, "expressive instruction") for i, one in enumerate(given)]
-        factor, limit = pipe.preset.factor, pipe.preset.max_side
+        factor, limit = preset.factor, preset.max_side
         if any(max(one.size) > limit for one in images):
-            pipe.notice(f"images with a side over {limit} px are shrunk to it (preset {pipe.preset.name})")
+            notice(f"images with a side over {limit} px are shrunk to it (preset {preset.name})")
         sizes = [edit_size(one, factor, limit) for one in images]
         return cls(images, sizes, texts, expressive, _generators(generator, count))
 

@@ -155,7 +155,7 @@ class MGIEPipeline:
         Images are edited at their own size, down to multiples of the VAE's factor; above preset.max_side they are
         shrunk. Raises ValueError for bad input.
         """
-        given = Inputs.check(self, image, instruction, expressive_instruction, generator)
+        given = Inputs.check(self.preset, self.notice, image, instruction, expressive_instruction, generator)
         guidance = self._guidance(guidance_scale, image_guidance_scale)
         steps = self._count("num_inference_steps", num_inference_steps)
         new_tokens = self._count("max_new_tokens", max_new_tokens)
@@ -175,7 +175,7 @@ class MGIEPipeline:
         self, image: Image.Image | list[Image.Image], instruction: str | list[str], max_new_tokens: int | None = None
     ) -> list[str]:
         """The expressive instructions that a call would write for these; nothing is drawn. Raises ValueError."""
-        given = Inputs.check(self, image, instruction, None, None)
+        given = Inputs.check(self.preset, self.notice, image, instruction, None, None)
         return [self._text(answer)[0] for answer in self._answer(given, self._count("max_new_tokens", max_new_tokens))]
 
     def _count(self, name: str, given: int | None) -> int:
