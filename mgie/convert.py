@@ -107,11 +107,11 @@ def open_clip(llava: Path, config: dict, shards: Shards, clip: Path | None) -> t
     if inside and (clip is not None or "vision_config" in config):
         return shards, config if clip is None else read_json(Path(clip) / "config.json")
     if clip is None:
-        clip = from_hub(str(name))
+        clip = folder_from_hub(str(name))
     return shards if inside else Shards(Path(clip)), read_json(Path(clip) / "config.json")
 
 
-def from_hub(name: str) -> Path:
+def folder_from_hub(name: str) -> Path:
     """The folder of a Hub model in the cache, downloaded where there is a network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

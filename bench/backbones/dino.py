@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bench.backbones.compute import device_of, in_batches, who
-from bench.backbones.weights import digest, from_hub, load_exactly, read_state
+from bench.backbones.weights import digest, from_hub, load_file_exactly, read_state
 from bench.features import FeatureCache
 from bench.settings import MetricSettings
 
@@ -68,7 +68,7 @@ class DINONetwork:
         network = timm.create_model(self.source.name, pretrained=False, num_classes=0)
         if getattr(network, "cls_token", None) is None or not hasattr(network, "forward_features"):
             raise ValueError(f"--dino {self.source.shown}: {self.source.name} has no class token; DINO is a ViT")
-        load_exactly(network, read_state(self.source.weights), self.source.weights, HEADS)
+        load_file_exactly(network, read_state(self.source.weights), self.source.weights, HEADS)
         return network.float().eval().requires_grad_(False).to(self.device)
 
     @cached_property

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.backbones.compute import device_of, exactly
-from bench.backbones.weights import digest, load_exactly, missing, reachable, read_state
+from bench.backbones.weights import digest, load_file_exactly, missing, reachable, read_state
 from bench.settings import MetricSettings
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def shared(net: str, weights: Path, sha256: str, heads: str, device: str) -> Per
     state = read_state(weights)
     if not any(key.startswith("slice") for key in state):  # torchvision's names: features.0.weight, classifier.1.weight
         state = {sliced(key, network.net): value for key, value in state.items() if key.startswith("features.")}
-    load_exactly(network.net, state, weights)
+    load_file_exactly(network.net, state, weights)
     if heads == "linear":
         load_heads(network, Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth")
     return Perceptual(network.eval().requires_grad_(False).to(device), device)
@@ -100,4 +100,4 @@ def sliced(key: str, net: "nn.Module") -> str:
 def load_heads(network: "nn.Module", file: Path) -> None:
     """The package loads them with strict=False, so that a missing file of layers would pass unseen."""
     state = read_state(file)
-    load_exactly(network.lins, {key.removeprefix("lin"): value for key, value in state.items()}, file)
+    load_file_exactly(network.lins, {key.removeprefix("lin"): value for key, value in state.items()}, file)

@@ -112,7 +112,9 @@ def read_state(file: Path) -> dict[str, "Tensor"]:
     return state
 
 
-def load_exactly(network: "nn.Module", state: dict[str, "Tensor"], file: Path, unused: tuple[str, ...] = ()) -> None:
+def load_file_exactly(
+    network: "nn.Module", state: dict[str, "Tensor"], file: Path, unused: tuple[str, ...] = ()
+) -> None:
     """Every key is loaded, but those that begin with `unused` (a classifier we have no use for)."""
     state = {key: value for key, value in state.items() if not any(key.startswith(start) for start in unused)}
     own = network.state_dict()
