@@ -12,15 +12,23 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from bench.metrics.pairs import Picture
+from PIL.Image import Image
 
 MEMORY = 64 * 2**20  # bytes of features held in memory; the oldest go first
 DIGEST = hashlib.sha256().digest_size
+
+
+class Seen(Protocol):
+    """An image as the networks are given it."""
+
+    @property
+    def image(self) -> Image: ...
+
+    @property
+    def sha256(self) -> str: ...
 
 
 class FeatureCache:
@@ -33,8 +41,8 @@ class FeatureCache:
     def features(
         self,
         protocol: str,
-        pictures: list["Picture"],
-        encode: Callable[[list["Picture"]], np.ndarray],
+        pictures: list[Seen],
+        encode: Callable[[list[Seen]], np.ndarray],
         on_disk: bool = True,
     ) -> np.ndarray:
         """(len(pictures), D), rows in the order of `pictures`; equal pictures are encoded once.
@@ -64,7 +72,7 @@ class FeatureCache:
             self.units.popitem(last=False)
 
 
-def encoded(pictures: list["Picture"], encode: Callable[[list["Picture"]], np.ndarray]) -> np.ndarray:
+def encoded(pictures: list[Seen], encode: Callable[[list[Seen]], np.ndarray]) -> np.ndarray:
     unit = np.ascontiguousarray(encode(pictures))
     if unit.ndim != 2 or len(unit) != len(pictures):
         raise ValueError(f"the encoder returned {unit.shape} for {len(pictures)} images, expected ({len(pictures)}, D)")

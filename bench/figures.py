@@ -3,13 +3,22 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.figure3 import Row as Row3
-    from bench.figure4 import Row as Row4
+
+class Printed(Protocol):
+    """What a cell of a figure's table needs of its row."""
+
+    suite: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    of: int | None
+    verdict: str
 
 
 @contextmanager
@@ -37,7 +46,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: i
     return ["| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines]
 
 
-def cell(row: "Row3 | Row4", number: Callable[[float], str], paper: str) -> str:
+def cell(row: Printed, number: Callable[[float], str], paper: str) -> str:
     """Mean, interval, n and, where the paper prints one, its value. paper: that value as shown, empty without one."""
     if row.mean is None:
         return "not run" if row.of is None else "no value"

@@ -23,8 +23,8 @@ from pathlib import Path
 from bench.asked import Asked, asked_of, chosen, command, parser
 from bench.cells import PAPER_MODELS, WITH_FORMS, Cell, run_cells
 from bench.gallery_data import Entry, Pictures, View, entries_of, metrics_in, output_of, view_of
-from bench.layout import BOUNDS, MODELS, column_name, dataset_name, suite_line
-from bench.paper import LOWER_IS_BETTER, PRINTED_X100, SPELLED
+from bench.layout import BOUNDS, MODEL_NAMES, column_name, dataset_name, suite_line
+from bench.paper import LOWER_IS_BETTER, METRIC_NAMES, PRINTED_X100
 from bench.runfolder import RunFolder, write_atomic
 
 HERE = Path(__file__).parent
@@ -44,8 +44,8 @@ def from_cells(asked: Asked, limit: int | None) -> Gallery:
     cells = [Cell(asked.suite, dataset, model, "zero-shot", "e2e" if model in WITH_FORMS else "none")
              for model in asked.models for dataset in asked.datasets]  # fmt: skip
     results = run_cells(cells, asked.options)
-    notices = [f"{MODELS.get(r.cell.model, r.cell.model)} on {dataset_name(r.cell.dataset, asked.suite)}: not run: "
-               f"{r.reason}" for r in results if r.reason]  # fmt: skip
+    notices = [f"{MODEL_NAMES.get(r.cell.model, r.cell.model)} on {dataset_name(r.cell.dataset, asked.suite)}: "
+               f"not run: {r.reason}" for r in results if r.reason]  # fmt: skip
     views = [view_of(r.folder) for r in results if not r.reason]
     views.sort(key=lambda v: asked.datasets.index(v.run["dataset"]))
     entries = entries_of(views, asked.data_root, limit)
@@ -77,7 +77,7 @@ def data_of(gallery: Gallery, pictures: Pictures) -> dict:
         "suite": gallery.suite,
         "datasets": {d: dataset_name(d, gallery.suite) for d in dict.fromkeys(e.dataset for e in entries)},
         "models": [{"id": c, "name": name_of(c), "shown": c in shown} for c in columns],
-        "metrics": [{"id": m, "name": column_name(m), "short": SPELLED.get(m, m), "lower": m in LOWER_IS_BETTER,
+        "metrics": [{"id": m, "name": column_name(m), "short": METRIC_NAMES.get(m, m), "lower": m in LOWER_IS_BETTER,
                      "x100": m in PRINTED_X100} for m in metrics],
         "examples": [example_of(entry, columns, shown, pictures) for entry in entries],
     }
@@ -85,7 +85,7 @@ def data_of(gallery: Gallery, pictures: Pictures) -> dict:
 
 def name_of(column: str) -> str:
     model, _, form = column.partition(" ")
-    return f"{MODELS.get(model, model).partition(' (')[0]} {form.upper()}".strip()
+    return f"{MODEL_NAMES.get(model, model).partition(' (')[0]} {form.upper()}".strip()
 
 
 def example_of(entry: Entry, columns: Sequence[str], shown: Sequence[str], pictures: Pictures) -> dict:

@@ -4,13 +4,10 @@ leaves it. A slice's line is on disk before its edits are, so that a kill cannot
 """
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from bench.records import Halving
 from bench.runfolder import RunFolder
-
-if TYPE_CHECKING:
-    from bench.runner import Slice
 
 NAME = "halvings.jsonl"
 
@@ -20,9 +17,9 @@ class Halvings:
         self.folder = folder
         self.known = {(h.seed, h.first): h for h in folder.halvings()}
 
-    def settle(self, part: "Slice", halving: Halving | None) -> None:
+    def settle(self, seed: int, ids: Iterable[str], halving: Halving | None) -> None:
         """What is known of a slice that is about to be written; says so where it was halved."""
-        stale = self.known.keys() & {(part.seed, e.id) for e in part.examples}
+        stale = self.known.keys() & {(seed, example_id) for example_id in ids}
         if stale:
             self.known = {key: h for key, h in self.known.items() if key not in stale}
             self.write()

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bench.comparisons import Comparison
-from bench.paper import LOWER_IS_BETTER, MARK, SPELLED, as_printed, reported
+from bench.paper import LOWER_IS_BETTER, MARK, METRIC_NAMES, as_printed, reported
 from bench.rows import Row
-from bench.suites import SPELLED as DATASETS
+from bench.suites import DATASET_NAMES
 
 TITLES = {1: "zero-shot editing", 2: "fine-tuned on each dataset", 3: "the architecture of LGIE and MGIE, zero-shot"}
-MODELS = {
+MODEL_NAMES = {
     "identity": "Input copy (identity)", "codec": "Codec copy (VAE)", "oracle": "Goal image (oracle)",
     "inspix2pix": "InsPix2Pix", "lgie": "LGIE", "mgie": "MGIE",
 }  # fmt: skip
@@ -67,17 +67,17 @@ def _best(column: tuple[str, str], rows: Sequence[Row]) -> str:
 
 
 def model_name(model: str, form: str, table: int) -> str:
-    name = MODELS.get(model, model)
+    name = MODEL_NAMES.get(model, model)
     return f"{name} {form.upper()}" if table == 3 and form != "none" else name
 
 
 def column_name(metric: str) -> str:
-    return f"{SPELLED.get(metric, metric)} {'↓' if metric in LOWER_IS_BETTER else '↑'}"
+    return f"{METRIC_NAMES.get(metric, metric)} {'↓' if metric in LOWER_IS_BETTER else '↑'}"
 
 
 def dataset_name(dataset: str, suite: str) -> str:
-    name = DATASETS.get(dataset, "all datasets")
-    return f"mini-{name}" if suite == "mini" and dataset in DATASETS else name
+    name = DATASET_NAMES.get(dataset, "all datasets")
+    return f"mini-{name}" if suite == "mini" and dataset in DATASET_NAMES else name
 
 
 def title(g: Grid) -> str:
@@ -86,7 +86,7 @@ def title(g: Grid) -> str:
 
 def suite_line(suite: str, datasets: Sequence[str]) -> str:
     """What the numbers are of, and what they are not: the first line of everything."""
-    names = ", ".join(DATASETS[d] for d in datasets if d in DATASETS)
+    names = ", ".join(DATASET_NAMES[d] for d in datasets if d in DATASET_NAMES)
     if suite == "mini":
         return f"suite mini: the built-in miniatures of {names}, not these datasets themselves; those: --suite paper"
     if suite == "published":
@@ -135,8 +135,8 @@ def _datasets(g: Grid) -> list[str]:
 def protocols(g: Grid) -> list[str]:
     """What exactly each metric computed: one line a metric and protocol."""
     found = {(r.metric, r.protocol) for r in g.rows if r.protocol}
-    order = list(SPELLED)
-    return [f"{SPELLED.get(m, m)}: {p}" for m, p in sorted(found, key=lambda f: (order.index(f[0]), f[1]))]
+    order = list(METRIC_NAMES)
+    return [f"{METRIC_NAMES.get(m, m)}: {p}" for m, p in sorted(found, key=lambda f: (order.index(f[0]), f[1]))]
 
 
 def remarks(g: Grid) -> list[str]:
@@ -147,7 +147,7 @@ def remarks(g: Grid) -> list[str]:
             where.setdefault(r.reason, []).append(r)
     lines = []
     for reason, rows in where.items():
-        parts = [[SPELLED.get(r.metric, r.metric) for r in rows], [dataset_name(r.dataset, g.suite) for r in rows],
+        parts = [[METRIC_NAMES.get(r.metric, r.metric) for r in rows], [dataset_name(r.dataset, g.suite) for r in rows],
                  [model_name(r.model, r.form, g.table) for r in rows]]  # fmt: skip
         names = "; ".join(", ".join(dict.fromkeys(part)) for part in parts)
         lines.append(f"{len(rows)} cell{'s' if len(rows) > 1 else ''} ({names}): {reason}")
@@ -209,7 +209,7 @@ def _tests(g: Grid, tests: Sequence[Comparison]) -> list[str]:
 
 def _test_name(name: str) -> str:
     model, _, form = name.partition(" ")
-    return f"{MODELS.get(model, model).partition(' (')[0]} {form.upper()}".strip()
+    return f"{MODEL_NAMES.get(model, model).partition(' (')[0]} {form.upper()}".strip()
 
 
 def signed(difference: float, metric: str) -> str:

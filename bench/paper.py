@@ -12,7 +12,7 @@ from typing import NamedTuple
 REPORTED = Path(__file__).resolve().parent.parent / "results" / "paper" / "reported.csv"
 PRINTED_X100 = frozenset({"ssim", "dino", "cvs", "cts"})
 LOWER_IS_BETTER = frozenset({"l1", "lpips", "seconds"})
-SPELLED = {"l1": "L1", "ssim": "SSIM", "lpips": "LPIPS", "dino": "DINO", "cvs": "CVS", "cts": "CTS",
+METRIC_NAMES = {"l1": "L1", "ssim": "SSIM", "lpips": "LPIPS", "dino": "DINO", "cvs": "CVS", "cts": "CTS",
            "clip_s": "CLIP-S", "clip_direction": "CLIP direction",
            "image_similarity": "input image similarity", "seconds": "s/edit"}  # fmt: skip
 MARK = "†"  # behind every unconfirmed number, in every output

@@ -45,6 +45,8 @@ MODELS = {
     "lgie": "baselines.lgie:LGIE",
     "mgie": "mgie.model:MGIE",
 }
+# --model diffusers:<Hub id or folder>: no name of its own, whatever pipeline it is.
+ANY_PIPELINE = {"diffusers": "baselines.diffusers_pipeline:DiffusersPipeline"}
 # Suites that make some of their weights on demand: a module with found, how and make (see Maker).
 MAKERS = {"mini": "mgie.mini.finetune"}
 

@@ -189,7 +189,7 @@ def edit_all(
         return on_outputs(part, folder, edits)
 
     for part, encoded, failed, halving in (engine or here(model, run.edit))(todo, prepare):
-        halvings.settle(part, halving)
+        halvings.settle(part.seed, (e.id for e in part.examples), halving)
         new = [write(part.seed, output, folder) for output in encoded]
         folder.append("edits.jsonl", new)
         edits |= {(part.seed, e.example_id): e for e in new}

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.records import Example
-from bench.registry import DATASETS, SUITES, Dataset, Model, load
+from bench.registry import ANY_PIPELINE, DATASETS, MODELS, SUITES, Dataset, Model, load
 from bench.settings import DataSettings, MetricSettings, ModelSettings, fill
 from mgie.folder import MINI
 
@@ -16,7 +16,7 @@ METRICS_OF = {
     "magicbrush": ("l1", "dino", "cvs", "cts"),
     "ipr2pr": ("l1", "ssim"),
 }
-SPELLED = {"evr": "EVR", "gier": "GIER", "ma5k": "MA5k", "magicbrush": "MagicBrush", "ipr2pr": "IPr2Pr"}
+DATASET_NAMES = {"evr": "EVR", "gier": "GIER", "ma5k": "MA5k", "magicbrush": "MagicBrush", "ipr2pr": "IPr2Pr"}
 
 
 def metrics_of(suite: str, dataset: str) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ def metric_settings(suite: str, given: MetricSettings) -> MetricSettings:
 
 def banner(suite: str, dataset: str) -> str:
     """The first line a run prints: what is being run, and what it is not."""
-    name = SPELLED[dataset]
+    name = DATASET_NAMES[dataset]
     if suite == "mini":
         real = "the real one: --suite paper --data-root ..."
         return f"suite mini: the built-in miniature of {name}, not {name} itself; {real}"
@@ -75,16 +75,11 @@ def examples_of(dataset: str, root: Path, split: str) -> list[Example]:
 
 def open_model(spec: ModelSettings, dataset: Dataset) -> Model:
     """The model behind a name; in suite published the three systems are the authors' output images."""
-    from bench.registry import MODELS
-
     if spec.images is not None or (spec.suite == "published" and spec.name in dataset.models):
-        from baselines.precomputed import Precomputed
-
+        given = load(MODELS, "precomputed", "model")
         if spec.images is not None:
-            return Precomputed(spec)
-        return Precomputed(spec, dataset.outputs(spec.name), dataset.expressive_instructions(spec.name))
+            return given(spec)
+        return given(spec, dataset.outputs(spec.name), dataset.expressive_instructions(spec.name))
     if spec.name.startswith("diffusers:"):
-        from baselines.diffusers_pipeline import DiffusersPipeline
-
-        return DiffusersPipeline(spec)
+        return load(ANY_PIPELINE, "diffusers", "model")(spec)
     return load(MODELS, spec.name, "model")(spec)

@@ -1,7 +1,7 @@
 """Table 4 as CSV, Markdown, LaTeX and on a terminal. The paper's column is of an A100 and compared only with one."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,56 @@ from bench.runfolder import write_atomic
 
 if TYPE_CHECKING:
     from bench.timed_models import Asked
-    from bench.timing import Row
 
+
+STAGES = ("text_encoder", "tower", "decode", "edit_head", "vae_encode", "unet", "vae_decode", "other")
+TOKENS = 32  # of the expressive instruction, with random weights: the paper's summaries are at most this long
 NAMES = {"inspix2pix": "InsPix2Pix", "lgie": "LGIE", "mgie": "MGIE"}
 STAGE_NAMES = {"text_encoder": "text encoder", "tower": "vision tower", "decode": "decode", "edit_head": "edit head",
                "vae_encode": "VAE encode", "unet": "UNet", "vae_decode": "VAE decode", "other": "other"}  # fmt: skip
 HEAD = ("model", "batch", "s a call", "spread", "s an edit", "peak MB", "tokens", "at best s", "reached", "UNet rate",
         "paper, A100")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model at one batch size. Seconds are of one call with the whole batch."""
+
+    model: str
+    preset: str
+    weights: str  # trained or random
+    batch: int
+    side_px: int
+    steps: int
+    dtype: str
+    compiled: bool
+    device: str
+    on_gpu: bool
+    clock: str
+    threads: int
+    runs: int
+    seconds: float  # median
+    fastest: float
+    slowest: float
+    peak_mb: int
+    text_encoder: float  # medians by stage; 0 where the model has none
+    tower: float
+    decode: float
+    edit_head: float
+    vae_encode: float
+    unet: float
+    vae_decode: float
+    other: float
+    tokens: float | None  # median of the expressive instructions; None: the model writes none
+    under_32: float | None  # share of them with fewer tokens
+    fixed: bool  # the number of tokens was given, not the model's choice
+    tflop: float  # counted in one call
+    gbytes: float  # of weights, once a pass
+    limit: float  # seconds: the sum over stages of what operations or bytes take at the measured rates
+    fraction: float  # limit / seconds
+    unet_fraction: float  # the UNet's operations a second over the measured matrix products'
+    matmul_tflops: float
+    copy_gbs: float
 
 
 def said(asked: "Asked", device: str) -> str:
@@ -29,12 +72,12 @@ def said(asked: "Asked", device: str) -> str:
     return f"Table 4 at the true sizes (preset {asked.preset}), {weights}, on {device}"
 
 
-def paper_of(row: "Row") -> Reported:
+def paper_of(row: Row) -> Reported:
     key = ("table4", f"A100, batch {row.batch}", "-", row.model, "seconds")
     return reported_cells().get(key, Reported())
 
 
-def compared(row: "Row") -> str:
+def compared(row: Row) -> str:
     """How far from the paper's cell, where that can be said: the true sizes on an A100."""
     paper = paper_of(row).value
     if row.preset == "mini" or "A100" not in row.device or paper is None:
@@ -42,7 +85,7 @@ def compared(row: "Row") -> str:
     return f" ({row.seconds / paper:.2f} of it)"
 
 
-def cells(row: "Row") -> list[str]:
+def cells(row: Row) -> list[str]:
     paper = paper_of(row)
     share = "fixed" if row.fixed else f"{100 * (row.under_32 or 0):.0f} % under 32"
     tokens = "" if row.tokens is None else f"{row.tokens:g} ({share})"
@@ -53,12 +96,12 @@ def cells(row: "Row") -> list[str]:
     ]  # fmt: skip
 
 
-def stage_cells(row: "Row") -> list[str]:
+def stage_cells(row: Row) -> list[str]:
     values = asdict(row)
     return [NAMES[row.model], str(row.batch), *(f"{values[s]:.3g}" if values[s] else "" for s in STAGE_NAMES)]
 
 
-def notes(rows: Sequence["Row"]) -> list[str]:
+def notes(rows: Sequence[Row]) -> list[str]:
     first = rows[0]
     size = "the built-in miniature, not MGIE-7B" if first.preset == "mini" else f"the true sizes, preset {first.preset}"
     fixed = (
@@ -85,10 +128,8 @@ def notes(rows: Sequence["Row"]) -> list[str]:
     return lines
 
 
-def write(stem: Path, rows: Sequence["Row"]) -> list[Path]:
+def write(stem: Path, rows: Sequence[Row]) -> list[Path]:
     """stem.csv, .md and .tex; returns them."""
-    from bench.timing import Row
-
     stem.parent.mkdir(parents=True, exist_ok=True)
     write_csv(stem.with_suffix(".csv"), Row, rows)
     write_atomic(stem.with_suffix(".md"), markdown(rows))
@@ -96,7 +137,7 @@ def write(stem: Path, rows: Sequence["Row"]) -> list[Path]:
     return [stem.with_suffix(end) for end in (".csv", ".md", ".tex")]
 
 
-def markdown(rows: Sequence["Row"]) -> str:
+def markdown(rows: Sequence[Row]) -> str:
     def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
         rule = "|---|" + "---:|" * (len(head) - 1)
         return [f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(line)} |" for line in body)]
@@ -108,7 +149,7 @@ def markdown(rows: Sequence["Row"]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def latex(rows: Sequence["Row"]) -> str:
+def latex(rows: Sequence[Row]) -> str:
     lines = [f"% {line}" for line in notes(rows)] + [r"\begin{table}", r"\centering", r"\resizebox{\textwidth}{!}{%"]
     lines += [rf"\begin{{tabular}}{{l{'r' * (len(HEAD) - 1)}}}", r"\toprule"]
     lines += [" & ".join(map(escaped, HEAD)) + r" \\", r"\midrule"]
@@ -118,7 +159,7 @@ def latex(rows: Sequence["Row"]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def show(rows: Sequence["Row"], files: Sequence[Path]) -> None:
+def show(rows: Sequence[Row], files: Sequence[Path]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -16,62 +16,20 @@ import os
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.asked import command
 from bench.runfolder import write_atomic
+from bench.table4 import STAGES, TOKENS, Row
 
 if TYPE_CHECKING:
     from bench.stopwatch import Rates
     from bench.timed_models import Asked
 
 MODELS = ("inspix2pix", "lgie", "mgie")
-STAGES = ("text_encoder", "tower", "decode", "edit_head", "vae_encode", "unet", "vae_decode", "other")
-TOKENS = 32  # of the expressive instruction, with random weights: the paper's summaries are at most this long
 LEAST_RUNS = 5
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model at one batch size. Seconds are of one call with the whole batch."""
-
-    model: str
-    preset: str
-    weights: str  # trained or random
-    batch: int
-    side_px: int
-    steps: int
-    dtype: str
-    compiled: bool
-    device: str
-    on_gpu: bool
-    clock: str
-    threads: int
-    runs: int
-    seconds: float  # median
-    fastest: float
-    slowest: float
-    peak_mb: int
-    text_encoder: float  # medians by stage; 0 where the model has none
-    tower: float
-    decode: float
-    edit_head: float
-    vae_encode: float
-    unet: float
-    vae_decode: float
-    other: float
-    tokens: float | None  # median of the expressive instructions; None: the model writes none
-    under_32: float | None  # share of them with fewer tokens
-    fixed: bool  # the number of tokens was given, not the model's choice
-    tflop: float  # counted in one call
-    gbytes: float  # of weights, once a pass
-    limit: float  # seconds: the sum over stages of what operations or bytes take at the measured rates
-    fraction: float  # limit / seconds
-    unet_fraction: float  # the UNet's operations a second over the measured matrix products'
-    matmul_tflops: float
-    copy_gbs: float
 
 
 def parser() -> argparse.ArgumentParser:
@@ -207,21 +165,12 @@ def by_stage(hooked: dict[str, float], own: dict[str, float], total: float) -> d
     return found | {"other": max(0.0, total - sum(found.values()))}
 
 
-def device_of(asked: str) -> str:
-    import torch
-
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device {asked}: torch {torch.__version__} sees no GPU; use --device cpu or auto")
-    return asked
-
-
 def make(args: argparse.Namespace) -> int:
-    device = device_of(args.device)
-    todo = rows_asked(args, device)
+    from bench.backbones.compute import device_of
     from bench.table4 import said, show, write
 
+    device = device_of(args.device, "--device")
+    todo = rows_asked(args, device)
     print(said(todo[0], device), flush=True)
     rows = []
     for asked in todo:

@@ -16,7 +16,7 @@ from bench.asked import Asked, asked_of, chosen, command, parser
 from bench.cells import PAPER_MODELS, WITH_FORMS, Cell, is_own, one_line, read_run, run_cells
 from bench.figure3 import AXES, Point, Row, markdown, plot, shown
 from bench.figures import written
-from bench.layout import MODELS, dataset_name, suite_line
+from bench.layout import MODEL_NAMES, dataset_name, suite_line
 from bench.paper import Reported
 from bench.rows import compare, write_csv
 from bench.runfolder import RunFolder, write_atomic
@@ -119,7 +119,7 @@ def head_of(asked: Asked, rows: Sequence[Row]) -> list[str]:
     lines = [suite_line(asked.suite, asked.datasets)]
     lines += [f"Data{split}: {'; '.join(counts)}, {seeds}."] if counts else []
     if used:
-        said = ", ".join(f"{MODELS.get(m, m)} {g:g}" for m, g in used.items() if g is not None)
+        said = ", ".join(f"{MODEL_NAMES.get(m, m)} {g:g}" for m, g in used.items() if g is not None)
         own = "" if asked.suite == "paper" else " (each model's own default; the paper's figure has 7.5)"
         lines.append(f"guidance_scale is fixed at {said}{own}; only image_guidance_scale moves.")
     lines += [
@@ -145,7 +145,7 @@ def show(rows: Sequence[Row], head: Sequence[str]) -> None:
     for line in head[1:]:
         console.print(line, markup=False)
     for model in dict.fromkeys(r.model for r in rows):
-        table = Table(title=MODELS.get(model, model), title_justify="left")
+        table = Table(title=MODEL_NAMES.get(model, model), title_justify="left")
         for name in ("image_guidance_scale", *AXES.values()):
             table.add_column(name, justify="right")
         for scale in sorted({r.image_guidance_scale for r in rows}):

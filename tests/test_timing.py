@@ -12,8 +12,8 @@ import torch
 
 import bench.timing
 from bench.stopwatch import Rates, Stages, Work, count_work
-from bench.table4 import cells, notes
-from bench.timing import Row, main
+from bench.table4 import Row, cells, notes
+from bench.timing import main
 from mgie.presets import PRESETS
 
 

@@ -16,13 +16,12 @@ import numpy as np
 
 from bench.backbones.compute import device_of, in_batches, who
 from bench.backbones.weights import digest, from_hub
-from bench.features import FeatureCache
+from bench.features import FeatureCache, Seen
 from bench.settings import MetricSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.metrics.pairs import Picture
 
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
@@ -106,12 +105,12 @@ class CLIP:
 
         return image_transform_v2(self.preprocess, is_train=False)
 
-    def images(self, pictures: list["Picture"], cache: FeatureCache, on_disk: bool = True) -> np.ndarray:
+    def images(self, pictures: list[Seen], cache: FeatureCache, on_disk: bool = True) -> np.ndarray:
         """(n, D), not normalised."""
         key = who(self.protocol, self.sha256, self.device, self.batch_size)
         return cache.features(key, pictures, self.encode_images, on_disk)
 
-    def encode_images(self, pictures: list["Picture"]) -> np.ndarray:
+    def encode_images(self, pictures: list[Seen]) -> np.ndarray:
         return self.encode_tensors([self.transform(picture.image) for picture in pictures])
 
     def encode_tensors(self, rows: list["Tensor"]) -> np.ndarray:

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def device_of(name: str) -> str:
-    """auto: cuda where there is one, else cpu."""
+def device_of(name: str, flag: str = "--metric-device") -> str:
+    """auto: cuda where there is one, else cpu. ValueError that names the flag for a device that is not there."""
     import torch
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--metric-device {name}: torch {torch.__version__} sees no GPU; use cpu or auto")
+        raise ValueError(f"{flag} {name}: torch {torch.__version__} sees no GPU; use {flag} cpu or auto")
     return name
 
 

@@ -14,13 +14,12 @@ import numpy as np
 
 from bench.backbones.compute import device_of, in_batches, who
 from bench.backbones.weights import digest, from_hub, load_file_exactly, read_state
-from bench.features import FeatureCache
+from bench.features import FeatureCache, Seen
 from bench.settings import MetricSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.metrics.pairs import Picture
 
 ARCHITECTURE = "vit_small_patch16_224"  # of a bare weights file
 HEADS = ("head.", "fc.")  # a classifier in the file is of no use here
@@ -82,12 +81,12 @@ class DINONetwork:
             transforms.Normalize(*self.source.norm),
         ])
 
-    def images(self, pictures: list["Picture"], cache: FeatureCache, on_disk: bool = True) -> np.ndarray:
+    def images(self, pictures: list[Seen], cache: FeatureCache, on_disk: bool = True) -> np.ndarray:
         """(n, D), not normalised."""
         key = who(self.protocol, self.sha256, self.device, self.batch_size)
         return cache.features(key, pictures, self.encode_images, on_disk)
 
-    def encode_images(self, pictures: list["Picture"]) -> np.ndarray:
+    def encode_images(self, pictures: list[Seen]) -> np.ndarray:
         rows = [self.transform(picture.image) for picture in pictures]
         return in_batches(rows, self.batch_size, self.device, lambda batch: class_token(self.network, batch))
 

@@ -11,7 +11,7 @@ from bench.figures import drawing, markdown_table, save
 from bench.human.count import PROTOCOL, Agreement, Row, agreement_of, numbered, rows_of
 from bench.human.study import ANNOTATORS, FIGURES, QUESTIONS, TIE
 from bench.human.votes import Vote, Votes
-from bench.layout import MODELS, dataset_name
+from bench.layout import MODEL_NAMES, dataset_name
 from bench.plots import COLOURS, PAPER_INK
 from bench.rows import write_csv
 from bench.runfolder import write_atomic
@@ -113,7 +113,7 @@ def figure_table(rows: Sequence[Row], suite: str) -> list[str]:
         name = "all" if dataset == "all" else dataset_name(dataset, suite)
         table.append([criterion, name, f"{first.n} ({first.votes} votes)",
                       *(cell(found[criterion, dataset, choice]) for choice in choices)])  # fmt: skip
-    return markdown_table(["criterion", "dataset", "n items", *(MODELS.get(c, c) for c in choices)], table, left=2)
+    return markdown_table(["criterion", "dataset", "n items", *(MODEL_NAMES.get(c, c) for c in choices)], table, left=2)
 
 
 def agreement_table(rows: Sequence[Agreement]) -> list[str]:
@@ -158,7 +158,7 @@ def panel(axes: "Axes", rows: Sequence[Row]) -> None:
         if r.paper is not None:
             axes.plot(place + 0.25, r.paper * scale, marker="D", markersize=6, color=PAPER_INK, linestyle="none",
                       zorder=5)  # fmt: skip
-    axes.set_xticks(range(len(rows)), [f"{MODELS.get(r.choice, r.choice)}\n{shown(r, r.mean)}" for r in rows])
+    axes.set_xticks(range(len(rows)), [f"{MODEL_NAMES.get(r.choice, r.choice)}\n{shown(r, r.mean)}" for r in rows])
     axes.set_title(f"{first.criterion}, n {first.n} items, {first.votes} votes", fontsize=9.5)
     axes.set_ylabel(UNITS[first.figure])
     axes.set_ylim(*((0, 100) if first.figure == 5 else (1, 3)))

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bench.images import load
 from bench.records import Example
-from bench.suites import SPELLED as DATASETS
+from bench.suites import DATASET_NAMES as DATASETS
 from mgie.mini.evidence import EDITORS, Runs
 
 SCALE, GAP, HEAD = 3, 8, 22
