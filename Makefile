@@ -87,13 +87,13 @@ test: $(STAMP) ## all tests: CPU, offline, one process a core
 	@$(PY) -m pytest -q -n auto --dist loadfile
 
 test-faults: $(STAMP) ## kills at every write, full disk, read-only folder: also the slow ones
-	@$(PY) -m pytest -q -n auto --dist loadfile -m "slow or not slow" tests/faults tests/test_resume.py tests/test_damaged_runs.py tests/test_training_resume.py
+	@$(PY) -m pytest -q -n auto --dist loadfile -m "slow or not slow" tests/faults tests/bench/runs/test_resume.py tests/bench/runs/test_damaged_runs.py tests/mgie/train/test_training_resume.py
 
 fuzz: $(STAMP) ## damaged inputs of every format: COUNT=10000 SEED=0
 	@$(PY) tests/fuzz/fuzz.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0)
 
-determinism: $(STAMP) ## what is bit-equal and what within which tolerance: benchmarks/determinism.csv
-	@$(PY) benchmarks/determinism.py --ray --compiled
+determinism: $(STAMP) ## what is bit-equal and what within which tolerance: results/speed/determinism.csv
+	@$(PY) -m bench.speed.determinism --ray --compiled
 
 audit: $(STAMP) ## pip-audit on the lock file (needs its database: a network)
 	@.venv/bin/pip-audit --disable-pip --require-hashes -r requirements.lock

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from bench.images import load
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
-from bench.weights import placement, weights_hash
+from mgie.io.devices import placement
+from mgie.io.hashes import weights_hash
+from mgie.io.images import load
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
-from bench.weights import placement
+from mgie.io.devices import placement
 
 PREFIX = "diffusers:"
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from bench.images import load
 from bench.records import Example, Output
 from bench.settings import EditSettings
-from bench.weights import Placement, weights_hash
+from mgie.io.devices import Placement
+from mgie.io.hashes import weights_hash
+from mgie.io.images import load
 
 if TYPE_CHECKING:
     import torch

@@ -1,8 +1,8 @@
 """Identity: returns the input image. The floor: aligned metrics reward doing nothing, so every table carries it."""
 
-from bench.images import load
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
+from mgie.io.images import load
 
 
 class Identity:

@@ -8,9 +8,10 @@ is given outside the suite mini, the Hub.
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from baselines.places import weights_folder
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
-from bench.weights import placement, weights_folder
+from mgie.io.devices import placement
 
 if TYPE_CHECKING:
     from baselines.editor import Source

@@ -14,7 +14,7 @@ class LGIE:
 
     def __init__(self, spec: ModelSettings) -> None:
         if spec.form == "e2e":
-            from mgie.model import EndToEnd
+            from baselines.mgie import EndToEnd
 
             self.form = EndToEnd(spec, eyes=False)
         else:

@@ -1,8 +1,8 @@
 """Oracle: answers with the goal image. The ceiling wherever the goal image is the answer, and a test of scoring."""
 
-from bench.images import load
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
+from mgie.io.images import load
 
 
 class Oracle:

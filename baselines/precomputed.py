@@ -12,9 +12,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from bench.images import load
 from bench.records import Example, Output, file_name
 from bench.settings import EditSettings, ModelSettings
+from mgie.io.images import load
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 

@@ -9,10 +9,13 @@ import time
 from functools import cached_property
 from pathlib import Path
 
-from bench.images import load
+from baselines.places import how_to_get, own_folder, weights_root
 from bench.records import Example, Output
+from bench.registry import folder_name
 from bench.settings import EditSettings, ModelSettings
-from bench.weights import folder_name, how_to_get, own_folder, placement, weights_hash, weights_root
+from mgie.io.devices import placement
+from mgie.io.hashes import weights_hash
+from mgie.io.images import load
 
 
 def places(spec: ModelSettings) -> dict[str, list[Path]]:
@@ -45,7 +48,7 @@ class TwoStep:
 
     def __init__(self, spec: ModelSettings, eyes: bool) -> None:
         from baselines.editor import Editor, find
-        from mgie.writer import kind_of
+        from mgie.expressive.writer import kind_of
 
         self.eyes, self.form = eyes, spec.form
         self.writer_folder = find_part(spec, "writer", ("config.json", "model_index.json"))
@@ -64,7 +67,7 @@ class TwoStep:
 
     @cached_property
     def writer(self) -> object:
-        from mgie.writer import open_writer
+        from mgie.expressive.writer import open_writer
 
         writer = open_writer(self.writer_folder, self.where.device, self.where.dtype)
         if self.eyes and not writer.has_eyes:

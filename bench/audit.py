@@ -13,9 +13,10 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.audit_facts import FACTS, Fact, magicbrush_folders, read_splits
 from bench.datasets import evr, gier, ma5k, magicbrush
-from bench.datasets.annotations import inside, read_json
+from bench.datasets.annotations import read_json
+from bench.datasets.facts import FACTS, Fact, magicbrush_folders, read_splits
+from mgie.io.files import inside
 
 
 class Header(NamedTuple):
@@ -100,7 +101,7 @@ def image_facts(split: str, files: list[Named]) -> list[Fact]:
 
 def official(dataset: str) -> dict[tuple[str, str], object]:
     """(what, where) -> value on the official files."""
-    with (Path(__file__).parent / "audit.csv").open(newline="", encoding="utf-8") as file:
+    with (Path(__file__).parent / "datasets" / "official.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["dataset"] == dataset]
     return {(row["what"], row["where"]): json.loads(row["value"]) for row in rows}
 

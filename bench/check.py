@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.cells import BENCHMARKS, Cell, Options, beside, read_run, run_cells
-from bench.compare import Check, Report, Tolerance, compare, read_check, stale_tables
+from bench.grid.cells import Cell, Options, beside, read_run, run_cells
+from bench.grid.gate import Check, Report, Tolerance, compare, read_check, stale_tables
+from bench.grid.stored import file_name, read_scores, write_scores
 from bench.records import Score
-from bench.registry import SUITES
-from bench.stored import file_name, read_scores, write_scores
+from bench.registry import BENCHMARKS, SUITES
 
 # The stored scores are a CPU's: a GPU computes in bfloat16 and would differ by more than any useful tolerance.
 ON_CPU = ("--device", "cpu", "--metric-device", "cpu")
@@ -133,7 +133,7 @@ def update(path: Path, check: Check, stored: dict[Cell, Path], fresh: dict[Cell,
 
 def init(args: argparse.Namespace, out: Path) -> int:
     """Write check.json from the stored scores: the slice, and tolerances from what another batch size moves."""
-    from bench.cells import SPLITS
+    from bench.registry import SPLITS
 
     models, datasets = (tuple(names.split(",")) for names in (args.models, args.datasets))
     check = Check(args.suite, SPLITS[args.suite][0], 1, args.limit, models, datasets, (), (), {}, {})

@@ -10,187 +10,18 @@ Expressive instructions come from the runs of LGIE and MGIE (seed 0: they are de
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import combinations
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from bench.asked import Asked, asked_of, command, parser
-from bench.cells import WITH_FORMS, Cell, one_line, run_cells
-from bench.figure4 import IMAGES, SPELLED, TEXTS, Row, Test, latex, markdown, name_of, plot, reported, shown
-from bench.figures import written
-from bench.images import ImageError
-from bench.layout import suite_line
-from bench.records import Example, Score
-from bench.rows import compare, write_csv
-from bench.runfolder import RunFolder, write_atomic
-from bench.settings import DataSettings, MetricSettings
-from bench.stats import Summary, holm, paired_test, summarise
-from bench.suites import metric_settings, open_dataset
-
-if TYPE_CHECKING:
-    from bench.metrics.clip_s import CLIPS
-
-PAIRS = tuple(combinations(reversed(TEXTS), 2))  # mgie - lgie, mgie - instruction, lgie - instruction
-
-
-@dataclass
-class Texts:
-    """The three texts of a dataset's examples, by example id; a text that is not there has its reason."""
-
-    dataset: str
-    examples: list[Example]
-    by_kind: dict[str, dict[str, str]]
-    reasons: dict[str, str] = field(default_factory=dict)  # kind -> why there is none at all
-    runs: dict[str, str] = field(default_factory=dict)  # kind -> run folder
-
-
-def texts_of(asked: Asked, dataset: str, folders: Mapping[str, Path | str]) -> Texts:
-    """folders: by model, its finished run, or why there is none. Raises what opening the dataset does."""
-    split = DataSettings(split=asked.options.split)
-    examples = [e for e in open_dataset(asked.suite, dataset, asked.data_root, split).examples() if e.scored]
-    found = Texts(dataset, examples, {"instruction": {e.id: e.instruction.strip() for e in examples}})
-    for model, folder in folders.items():
-        if isinstance(folder, str):
-            found.by_kind[model], found.reasons[model] = {}, f"not run: {folder}"
-            continue
-        edits = [e for e in RunFolder(folder).edits().values() if e.seed == 0]
-        found.by_kind[model] = {e.example_id: (e.expressive_instruction or "").strip() for e in edits}
-        found.runs[model] = f"{asked.options.out.name}/{asked.suite}/{folder.name}"
-    return found
-
-
-def score(texts: Texts, metric: "CLIPS", truncated: dict[tuple[str, str], int]) -> Iterator[Score]:
-    """Every text that is there against both images; truncated counts, by (image, text), the texts that CLIP cut."""
-    from bench.metrics.pairs import Picture
-
-    size, protocol = metric.clip.batch_size, _protocol(metric)
-    for start in range(0, len(texts.examples), size):
-        chunk = texts.examples[start : start + size]
-        for image in IMAGES:
-            paths = {e.id: e.input_image if image == "input image" else e.goal_image for e in chunk}
-            pictures = {name: Picture(path) for name, path in paths.items() if path}
-            broken = {name: why for name, picture in pictures.items() if (why := _unreadable(picture))}
-            for kind in TEXTS:
-                if kind in texts.reasons:
-                    continue
-                given = texts.by_kind[kind]
-                ready = [e for e in chunk if e.id in pictures and e.id not in broken and given.get(e.id)]
-                before = metric.truncated
-                values = metric.of([pictures[e.id] for e in ready], [given[e.id] for e in ready]) if ready else []
-                truncated[image, kind] = truncated.get((image, kind), 0) + metric.truncated - before
-                by_id = {e.id: value for e, value in zip(ready, values, strict=True)}
-                for e in chunk:
-                    value, reason = by_id[e.id] if e.id in by_id else (None, _why(e.id, pictures, broken, given))
-                    yield Score(e.id, e.group, 0, f"clip_s({image}, {kind})", value, reason, protocol)
-
-
-def _unreadable(picture: object) -> str:
-    try:
-        _ = picture.image
-    except ImageError as error:
-        return f"unreadable: {error}"
-    return ""
-
-
-def _why(name: str, pictures: Mapping, broken: Mapping[str, str], given: Mapping[str, str]) -> str:
-    if name not in pictures:
-        return "no goal image"
-    return broken.get(name) or ("the text is empty" if name in given else "not edited: there is no text")
-
-
-def _protocol(metric: "CLIPS") -> str:
-    context = metric.clip.config["text_cfg"]["context_length"]
-    return f"clip_s: {metric.clip.protocol}, 100 x cosine image/text, texts of at most {context} tokens, end token kept"
-
-
-def measure(asked: Asked, networks: MetricSettings) -> tuple[list[Row], list[Test], list[Score]]:
-    """Runs what is missing of LGIE and MGIE, scores, summarises. A missing default CLIP is a reason in every row."""
-    from bench.features import FeatureCache
-    from bench.metrics.clip_s import CLIPS
-
-    try:
-        metric, absent = CLIPS(networks, FeatureCache(asked.options.out / "features")), ""
-    except FileNotFoundError as error:
-        if networks.clip != MetricSettings().clip:  # it was named with --clip
-            raise
-        metric, absent = None, f"not run: {one_line(str(error))}"
-    cells = [Cell(asked.suite, d, m, "zero-shot", "e2e") for m in WITH_FORMS for d in asked.datasets] if metric else []
-    # the least that a run can be asked for: one that is finished, with whatever metrics, is taken as it is
-    results = run_cells(cells, replace(asked.options, seeds=1, metrics=("l1",)))
-    folders = {(r.cell.dataset, r.cell.model): r.reason or r.folder for r in results}
-    rows, scores, cut, parts = [], {}, {}, []
-    for dataset in asked.datasets:
-        if metric is None:
-            rows += [_row(asked, dataset, image, text, [], absent) for image in IMAGES for text in TEXTS]
-            continue
-        texts = texts_of(asked, dataset, {m: folders[dataset, m] for m in WITH_FORMS})
-        cut[dataset] = {}
-        scores[dataset] = list(score(texts, metric, cut[dataset]))
-        parts.append(texts)
-        rows += rows_of(asked, texts, scores[dataset], cut[dataset])
-    if len(asked.datasets) > 1:
-        rows += rows_of_all(asked, parts, scores, cut) if metric else [
-            _row(asked, "all", image, text, [], absent) for image in IMAGES for text in TEXTS
-        ]  # fmt: skip
-    everything = [s for part in scores.values() for s in part]
-    tests = paired_tests(asked, scores | ({"all": everything} if len(scores) > 1 else {}))
-    return rows, tests, everything
-
-
-def rows_of(asked: Asked, texts: Texts, scores: Sequence[Score], cut: Mapping) -> list[Row]:
-    return [
-        _row(asked, texts.dataset, image, text, _of(scores, image, text), texts.reasons.get(text, ""),
-             cut.get((image, text), 0), texts.runs.get(text, ""))
-        for image in IMAGES for text in TEXTS
-    ]  # fmt: skip
-
-
-def rows_of_all(asked: Asked, parts: Sequence[Texts], scores: Mapping, cut: Mapping) -> list[Row]:
-    """Over every example of every dataset, where each dataset has the text: bars side by side are of the same data."""
-    rows = []
-    for image in IMAGES:
-        for text in TEXTS:
-            without = [part.reasons[text] for part in parts if text in part.reasons]
-            found = [] if without else [s for part in scores.values() for s in _of(part, image, text)]
-            count = sum(part.get((image, text), 0) for part in cut.values())
-            rows.append(_row(asked, "all", image, text, found, without[0] if without else "", count))
-    return rows
-
-
-def _of(scores: Sequence[Score], image: str, text: str) -> list[Score]:
-    return [s for s in scores if s.metric == f"clip_s({image}, {text})"]
-
-
-def _row(
-    asked: Asked, dataset: str, image: str, text: str, scores: Sequence[Score], reason: str, cut: int = 0, run: str = ""
-) -> Row:
-    printed = reported(dataset, image, text)
-    summary = summarise(scores) if scores else Summary(None, None, None, 0, 0)
-    missing = [s.reason for s in scores if s.value is None]
-    said = f"{dataset}, {image}, {SPELLED[text]}: {len(missing)} of {len(scores)} without a value: {missing[0]}" \
-        if missing else ""  # fmt: skip
-    why = "; ".join(dict.fromkeys(part for part in (reason, summary.reason if scores else "", said) if part))
-    verdict = compare(asked.suite, summary, printed) if printed.value is not None else (None, "")
-    return Row(
-        4, asked.suite, "zero-shot", dataset, image, text, summary.mean, summary.low, summary.high, summary.n,
-        len(scores) if scores else None, summary.groups, cut, printed.value, printed.confirmed, *verdict, why,
-        scores[0].protocol if scores else "", run,
-    )  # fmt: skip
-
-
-def paired_tests(asked: Asked, scores: Mapping[str, Sequence[Score]]) -> list[Test]:
-    """Every pair of texts against either image, Holm-corrected over the whole figure."""
-    found = []
-    for dataset, part in scores.items():
-        for image in IMAGES:
-            for a, b in PAIRS:
-                t = paired_test(_of(part, image, a), _of(part, image, b))
-                found.append(Test(4, asked.suite, "zero-shot", dataset, image, a, b, t.difference, t.p, None, t.n,
-                                  t.groups, t.method, t.reason))  # fmt: skip
-    adjusted = iter(holm([t.p for t in found if t.p is not None]))
-    return [replace(t, p_holm=None if t.p is None else next(adjusted)) for t in found]
+from bench.figures.figure4 import IMAGES, SPELLED, TEXTS, Row, Test, latex, markdown, name_of, plot, shown
+from bench.figures.texts import measure
+from bench.grid.options import Asked, asked_of, parser
+from bench.grid.show import suite_line
+from bench.records import Score
+from bench.registry import metric_settings
+from bench.settings import MetricSettings
+from mgie.io.command import command, written
+from mgie.io.files import write_atomic, write_csv
 
 
 def head_of(asked: Asked, networks: MetricSettings, rows: Sequence[Row]) -> list[str]:
@@ -235,7 +66,7 @@ def is_mini(networks: MetricSettings) -> bool:
 def write(
     asked: Asked, rows: Sequence[Row], tests: Sequence[Test], scores: Sequence[Score], head: Sequence[str]
 ) -> list[Path]:
-    from bench.stored import write_scores
+    from bench.grid.stored import write_scores
 
     stem = asked.stem("figure4")
     write_csv(stem.with_suffix(".csv"), Row, rows)

@@ -17,50 +17,17 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from bench.asked import Asked, asked_of, chosen, command, parser
-from bench.cells import PAPER_MODELS, WITH_FORMS, Cell, run_cells
-from bench.gallery_data import Entry, Pictures, View, entries_of, metrics_in, output_of, view_of
-from bench.layout import BOUNDS, MODEL_NAMES, column_name, dataset_name, suite_line
-from bench.paper import LOWER_IS_BETTER, METRIC_NAMES, PRINTED_X100
-from bench.runfolder import RunFolder, write_atomic
+from bench.grid.options import asked_of, chosen, parser
+from bench.grid.show import column_name, dataset_name, suite_line
+from bench.pages.entries import Entry, Gallery, Pictures, View, from_cells, from_runs, metrics_in, output_of
+from bench.registry import BOUNDS, LOWER_IS_BETTER, METRIC_NAMES, MODEL_NAMES, PAPER_MODELS, PRINTED_X100
+from mgie.io.command import command
+from mgie.io.files import write_atomic
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "pages"
 FLOOR = "identity"  # of the bounds its scores are shown, and no image: that is the input
-
-
-@dataclass(frozen=True)
-class Gallery:
-    suite: str
-    datasets: tuple[str, ...]
-    entries: list[Entry]
-    notices: list[str]  # what is missing and why
-
-
-def from_cells(asked: Asked, limit: int | None) -> Gallery:
-    """The runs of Table 1's cells; what is missing is run."""
-    cells = [Cell(asked.suite, dataset, model, "zero-shot", "e2e" if model in WITH_FORMS else "none")
-             for model in asked.models for dataset in asked.datasets]  # fmt: skip
-    results = run_cells(cells, asked.options)
-    notices = [f"{MODEL_NAMES.get(r.cell.model, r.cell.model)} on {dataset_name(r.cell.dataset, asked.suite)}: "
-               f"not run: {r.reason}" for r in results if r.reason]  # fmt: skip
-    views = [view_of(r.folder) for r in results if not r.reason]
-    views.sort(key=lambda v: asked.datasets.index(v.run["dataset"]))
-    entries = entries_of(views, asked.data_root, limit)
-    return Gallery(asked.suite, asked.datasets, entries, notices + [v.missing for v in views if v.missing])
-
-
-def from_runs(folders: Sequence[Path], data_root: Path | None, limit: int | None) -> Gallery:
-    """These folders, finished or not; nothing is run. The data root is the last session's where none is given."""
-    views = [view_of(folder) for folder in folders]
-    suites = sorted({v.run["suite"] for v in views})
-    if len(suites) > 1:
-        raise ValueError(f"--runs: they are of suites {' and '.join(suites)}; a gallery shows one suite")
-    root = data_root or Path((RunFolder(folders[0]).sessions() or [{}])[-1].get("data_root", "data"))
-    datasets = tuple(dict.fromkeys(v.run["dataset"] for v in views))
-    return Gallery(suites[0], datasets, entries_of(views, root, limit), [v.missing for v in views if v.missing])
 
 
 def columns_of(entries: Sequence[Entry]) -> list[str]:

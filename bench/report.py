@@ -16,15 +16,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.asked import command
-from bench.cells import KNOWN_SPLITS, SPLITS, beside
-from bench.figures import markdown_table, written
-from bench.registry import SUITES
-from bench.report_page import html, slug
-from bench.report_runs import environments, failures, here, incomplete, settings
-from bench.runfolder import write_atomic
+from bench.grid.cells import beside
+from bench.grid.show import markdown_table
+from bench.pages.provenance import environments, failures, here, incomplete, settings
+from bench.pages.render import html, slug
+from bench.registry import KNOWN_SPLITS, SPLITS, SUITES
+from mgie.io.command import command, written
+from mgie.io.files import write_atomic
 
-DEVIATIONS = Path(__file__).parent / "deviations.csv"
+DEVIATIONS = Path(__file__).parent / "pages" / "deviations.csv"
 TABLES = {1: "Table 1: zero-shot editing", 2: "Table 2: fine-tuned on each dataset",
           3: "Table 3: the architecture of LGIE and MGIE", 4: "Table 4: seconds an edit"}  # fmt: skip
 FIGURES = {3: ("Figure 3: trade-off by image_guidance_scale", "make tradeoff", "the two similarities as curves, one a "

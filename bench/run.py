@@ -17,15 +17,25 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from bench.engines import Workers, add_engine_flags, placed, pool_of, workers_of
 from bench.records import Score
-from bench.registry import DATASETS, METRICS, MODELS, SUITES, Model
-from bench.remote import Mirror, copy_of, is_remote, place, stage
-from bench.runfolder import Busy, RunFolder
-from bench.runner import Run, TooManyFailures, WorkerDied, edit_all, manifest_hash, too_many, unfinished
-from bench.scoring import ChangedImages, Metrics, load_metrics, protocol_of, score_all
+from bench.registry import (
+    DATASETS,
+    METRICS,
+    MODELS,
+    SUITES,
+    Model,
+    banner,
+    metric_settings,
+    metrics_of,
+    open_dataset,
+    open_model,
+)
+from bench.runs.engines import Workers, add_engine_flags, placed, pool_of, workers_of
+from bench.runs.folder import Busy, RunFolder
+from bench.runs.remote import Mirror, copy_of, is_remote, place, stage
+from bench.runs.runner import Run, TooManyFailures, WorkerDied, edit_all, manifest_hash, too_many, unfinished
+from bench.runs.scoring import ChangedImages, Metrics, load_metrics, protocol_of, score_all
 from bench.settings import DataSettings, EditSettings, MetricSettings, ModelSettings, add_flags, fill, from_flags
-from bench.suites import banner, metric_settings, metrics_of, open_dataset, open_model
 
 AT_LEAST_ONE = ("seeds", "limit", "batch_size", "max_side", "num_inference_steps", "metric_batch_size")
 
@@ -212,7 +222,7 @@ def execute(plan: Plan) -> None:
 
 def edit_and_score(plan: Plan, metrics: Metrics) -> tuple[list[dict], list[Score]]:
     """The failures and the scores. Images that were changed between edit and score are edited again, once."""
-    from bench.sessions import bar
+    from bench.runs.summary import bar
 
     run, folder, size = plan.run, plan.folder, plan.metric_settings.metric_batch_size
     for attempt in (1, 2):
@@ -232,7 +242,8 @@ def edit_and_score(plan: Plan, metrics: Metrics) -> tuple[list[dict], list[Score
 
 def edit(plan: Plan, first: bool) -> list[dict]:
     """Edit what has no edit yet; returns the failures. Workers are started only if there is something to do."""
-    from bench.sessions import bar, session, warn_of_differences
+    from bench.runs.sessions import session, warn_of_differences
+    from bench.runs.summary import bar
 
     run, folder = plan.run, plan.folder
     workers = plan.workers if unfinished(run, folder, plan.seeds) else Workers()
@@ -282,7 +293,7 @@ def main(argv: list[str] | None = None) -> int:
             check_failures(asked)
         else:
             execute(asked)
-        from bench.summary import show, summary
+        from bench.runs.summary import show, summary
 
         show(summary(asked.folder, asked.seeds, asked.metrics), asked.as_json)
         return 0

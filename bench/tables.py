@@ -14,15 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.asked import Asked, asked_of, chosen, command, parser, suite_of
-from bench.cells import PAPER_MODELS, WITH_FORMS, cells_of, make_weights, read_run, run_cells
-from bench.comparisons import Comparison, comparisons
-from bench.layout import grid, markdown, suite_line
-from bench.registry import METRICS
-from bench.remote import place
-from bench.rows import Measured, Row, rows_of, seconds_row, write_csv
-from bench.runfolder import write_atomic
-from bench.suites import metrics_of
+from bench.grid.cells import cells_of, make_weights, read_run, run_cells
+from bench.grid.options import Asked, asked_of, chosen, parser, suite_of
+from bench.grid.rows import Comparison, Measured, Row, comparisons, rows_of, seconds_row
+from bench.grid.show import grid, markdown, suite_line
+from bench.registry import METRICS, PAPER_MODELS, WITH_FORMS, metrics_of
+from bench.runs.remote import place
+from mgie.io.command import command
+from mgie.io.files import write_atomic, write_csv
 
 SEEDS = {"mini": (1, 5), "published": (1, 1), "paper": (5, 5)}
 
@@ -89,8 +88,8 @@ def table_rows(asked: Table, measured: Sequence[Measured]) -> list[Row]:
 
 def write(asked: Table, measured: Sequence[Measured], rows: Sequence[Row], tests: Sequence[Comparison]) -> list[Path]:
     """All files of the table; returns those a reader would open."""
-    from bench.latex import latex
-    from bench.plots import plot_table
+    from bench.figures.bars import plot_table
+    from bench.grid.latex import latex
 
     stem, g, notes = asked.file, grid(rows), notes_of(measured)
     write_csv(stem.with_suffix(".csv"), Row, rows)
@@ -109,7 +108,7 @@ def notes_of(measured: Sequence[Measured]) -> list[str]:
 
 def write_stored(asked: Table, measured: Sequence[Measured]) -> None:
     """The scores behind the table, as they are in the runs; a cell that was not run leaves what is stored as it is."""
-    from bench.stored import file_name, folder_of, write_scores
+    from bench.grid.stored import file_name, folder_of, write_scores
 
     for cell, run, _ in measured:
         if run:
@@ -121,7 +120,7 @@ def write_stored(asked: Table, measured: Sequence[Measured]) -> None:
 
 def make(asked: Table) -> int:
     """Run what is missing, write and print the table; the exit code."""
-    from bench.terminal import show
+    from bench.grid.show import show
 
     print(suite_line(asked.suite, asked.datasets), flush=True)
     measured = measure(asked)

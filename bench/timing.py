@@ -20,13 +20,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.asked import command
-from bench.runfolder import write_atomic
-from bench.table4 import STAGES, TOKENS, Row
+from bench.speed.table4 import STAGES, TOKENS, Row
+from mgie.io.command import command
+from mgie.io.files import write_atomic
 
 if TYPE_CHECKING:
-    from bench.stopwatch import Rates
-    from bench.timed_models import Asked
+    from bench.speed.models import Asked
+    from bench.speed.stopwatch import Rates
 
 MODELS = ("inspix2pix", "lgie", "mgie")
 LEAST_RUNS = 5
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
 def rows_asked(args: argparse.Namespace, device: str) -> "list[Asked]":
     """Raises ValueError for wrong use."""
-    from bench.timed_models import Asked
+    from bench.speed.models import Asked
     from mgie.presets import PRESETS
 
     models = [name.strip() for name in args.model.split(",") if name.strip()]
@@ -88,7 +88,7 @@ def rows_asked(args: argparse.Namespace, device: str) -> "list[Asked]":
 
 def row_of(asked: "Asked", device: str, out: Path, again: bool) -> Row:
     """Timed, or read where it was timed before on this device with these weights."""
-    from bench.sessions import device_name
+    from mgie.io.devices import device_name
 
     name, threads = device_name(device), int(os.environ.get("OMP_NUM_THREADS", "1"))
     key = {**asdict(asked), "device": name, "threads": threads, "weights_hash": hash_of(asked)}
@@ -103,8 +103,8 @@ def row_of(asked: "Asked", device: str, out: Path, again: bool) -> Row:
 
 
 def hash_of(asked: "Asked") -> str:
-    from bench.timed_models import folder_of
-    from bench.weights import weights_hash
+    from bench.speed.models import folder_of
+    from mgie.io.hashes import weights_hash
 
     return "random" if asked.random else weights_hash(folder_of(asked))
 
@@ -117,8 +117,8 @@ def time_one(asked: "Asked", device: str, name: str, threads: int) -> Row:
     """One call in which operations are counted, one to warm up, then the timed ones."""
     import torch
 
-    from bench.stopwatch import Stages, clock_of, count_work, peak_bytes, rates_of, timed
-    from bench.timed_models import TIMED
+    from bench.speed.models import TIMED
+    from bench.speed.stopwatch import Stages, clock_of, count_work, peak_bytes, rates_of, timed
 
     if device == "cpu":
         torch.set_num_threads(threads)
@@ -166,8 +166,8 @@ def by_stage(hooked: dict[str, float], own: dict[str, float], total: float) -> d
 
 
 def make(args: argparse.Namespace) -> int:
-    from bench.backbones.compute import device_of
-    from bench.table4 import said, show, write
+    from bench.speed.table4 import said, show, write
+    from mgie.io.devices import device_of
 
     device = device_of(args.device, "--device")
     todo = rows_asked(args, device)

@@ -12,16 +12,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bench.asked import Asked, asked_of, chosen, command, parser
-from bench.cells import PAPER_MODELS, WITH_FORMS, Cell, is_own, one_line, read_run, run_cells
-from bench.figure3 import AXES, Point, Row, markdown, plot, shown
-from bench.figures import written
-from bench.layout import MODEL_NAMES, dataset_name, suite_line
-from bench.paper import Reported
-from bench.rows import compare, write_csv
-from bench.runfolder import RunFolder, write_atomic
+from bench.figures.figure3 import AXES, Point, Row, markdown, plot, shown
+from bench.grid.cells import Cell, is_own, one_line, read_run, run_cells
+from bench.grid.options import Asked, asked_of, chosen, parser
+from bench.grid.paper import Reported
+from bench.grid.rows import compare
+from bench.grid.show import dataset_name, suite_line
+from bench.registry import MODEL_NAMES, PAPER_MODELS, WITH_FORMS, metrics_of
+from bench.runs.folder import RunFolder
 from bench.stats import Summary, summarise
-from bench.suites import metrics_of
+from mgie.io.command import command, written
+from mgie.io.files import write_atomic, write_csv
 
 SCALES = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)
 GUIDANCE = {"paper": 7.5}  # alpha_X of the figure; other suites: the model's own default

@@ -33,7 +33,7 @@ def parser() -> ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    from bench.images import load  # its errors are ValueErrors with the path and the reason
+    from mgie.io.images import load  # its errors are ValueErrors with the path and the reason
 
     try:
         check_output(options.output)

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mgie.jsonfile import naming, read_json
-from mgie.weights import load_exactly, read_safetensors
+from mgie.io.files import naming, read_json
+from mgie.io.weights import load_exactly, read_safetensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgie.jsonfile import naming, read_json
+from mgie.io.files import naming, read_json
 from mgie.presets import PRESETS, SAMPLING, Preset
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None") ->
     import torch
 
     from mgie.edit_head import EditHead
+    from mgie.io.weights import load_library_model, refuse_nan
     from mgie.mllm import MLLM
     from mgie.preprocess import ClipProcessor
     from mgie.tokenizer import Tokenizer
-    from mgie.weights import load_library_model, refuse_nan
 
     path = find(name)
     if str(name) == "mini" and dtype is None:
@@ -91,7 +91,7 @@ def load_scheduler(cls: type, folder: Path) -> object:
 
 
 def visual_embeddings(path: Path) -> "torch.Tensor":
-    from mgie.weights import read_safetensors
+    from mgie.io.weights import read_safetensors
 
     tensors = read_safetensors(path)
     if list(tensors) != ["visual_embeddings"]:

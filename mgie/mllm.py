@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mgie.jsonfile import naming
-from mgie.weights import load_exactly, load_library_model, read_safetensors
+from mgie.io.files import naming
+from mgie.io.weights import load_exactly, load_library_model, read_safetensors
 
 
 class MLLMOutput(NamedTuple):

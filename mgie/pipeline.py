@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mgie import diffusion, folder, generate
 from mgie.guidance import copies
 from mgie.inputs import Inputs, fit_prompt
-from mgie.jsonfile import naming
+from mgie.io.files import naming
 from mgie.preprocess import ClipProcessor, edit_pixels, to_images
 from mgie.prompts import build_answer, tidy
 from mgie.tokenizer import Tokenizer

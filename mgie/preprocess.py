@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from mgie.jsonfile import naming, read_json
+from mgie.io.files import naming, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -234,7 +234,7 @@ def memory(preset: Preset, bytes_per_value: int, batch: int) -> dict[str, int]:
     """Bytes by component: weights, the cache of keys and values of one decode, the widest UNet activations.
 
     The last is an estimate (16 maps of the first level for 3 guided copies an image, no attention matrix is stored);
-    benchmarks/ measures the peak where a GPU is at hand.
+    bench.speed measures the peak where a GPU is at hand.
     """
     sizes = {name: n * bytes_per_value for name, n in parameters(preset).items()}
     tokens = preset.patches + 64 + preset.max_new_tokens  # 64: the template and a usual instruction

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from mgie.jsonfile import naming, read_json
+from mgie.io.files import naming, read_json
 from mgie.prompts import ADDED_TOKENS, SENTENCE_TOKENS, Rule, encode_pieces
 from mgie.visual_tokens import VISUAL_TOKENS
 

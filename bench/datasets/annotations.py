@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from bench.records import Example
 from bench.settings import DataSettings
+from mgie.io.files import refuse_unwritable
 
 NEAR = 0.9  # a file with at least this share of the official records is meant to be the official file
 
@@ -101,13 +102,6 @@ def field(record: object, name: str, kind: type, where: str) -> Any:
     return record[name]
 
 
-def refuse_unwritable(text: str, what: str) -> None:
-    """NUL and half a surrogate pair, which JSON can spell: no file name, no terminal and no UTF-8 file takes them."""
-    odd = next((c for c in text if c == "\0" or "\ud800" <= c <= "\udfff"), None)
-    if odd is not None:
-        raise ValueError(f"{what} holds the character U+{ord(odd):04X}, which no text may hold: {text!r:.60}; refused")
-
-
 def sentences(values: object, where: str) -> list[Sentence]:
     """The instructions of a raw list, with their index in it. Blank ones, NaN and null are left out: there is no
     instruction to follow. Anything else that is not a string is an error."""
@@ -130,15 +124,6 @@ def sentence(record: dict, name: str, where: str) -> str:
         raise ValueError(f"{where}: no '{name}' in the record; its keys: {', '.join(record)}")
     found = sentences([record[name]], f"{where}, '{name}'")
     return found[0].text if found else ""
-
-
-def inside(folder: Path, name: str, where: str) -> Path:
-    """folder/name, refused when it would lie outside folder (or is no file name at all)."""
-    parts = name.replace("\\", "/").split("/")
-    refuse_unwritable(name.replace("\0", ""), f"{where}: the file name")
-    if not name or "\0" in name or name != name.strip("/\\") or ".." in parts or ":" in parts[0]:
-        raise ValueError(f"{where}: the file name {name!r} is not a name inside {folder}; refused")
-    return folder / name
 
 
 class Examples:

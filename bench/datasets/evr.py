@@ -7,9 +7,10 @@ Repeated pairs and pairs shared by splits are the official files' own: kept here
 
 from pathlib import Path
 
-from bench.datasets.annotations import Annotated, Examples, Source, check_count, field, inside, read_json, sentences
+from bench.datasets.annotations import Annotated, Examples, Source, check_count, field, read_json, sentences
 from bench.records import Example
 from bench.settings import DataSettings
+from mgie.io.files import inside
 
 SOURCE = Source(
     "EVR", "evr",

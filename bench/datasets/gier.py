@@ -5,10 +5,8 @@ expert_summary + amateur_summary, in that order. A subset (T2ONet's paper: globa
 test_global, test:global+shapeAlign (intersection). Not covered: the feature files, InstructDiffusion's own split.
 """
 
-import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.datasets.annotations import (
     Annotated,
@@ -16,7 +14,6 @@ from bench.datasets.annotations import (
     Source,
     check_count,
     field,
-    inside,
     kind_of,
     read_json,
     refuse_image_root,
@@ -24,9 +21,7 @@ from bench.datasets.annotations import (
 )
 from bench.records import Example, Mask
 from bench.settings import DataSettings
-
-if TYPE_CHECKING:
-    import numpy as np
+from mgie.io.files import inside
 
 SOURCE = Source(
     "GIER", "gier",
@@ -129,67 +124,3 @@ class GIER(Annotated):
                 ),
                 where,
             )
-
-
-def decode_masks(path: Path, ids: tuple[int, ...]) -> "np.ndarray":
-    """(H, W) bool, True = to be edited: the union of these entries of a list of COCO RLEs. Raises ImageError.
-
-    Its size is the mask's own, which in GIER is not always the image's: bench.images.load_mask resizes.
-    """
-    import numpy as np
-
-    from bench.images import ImageError
-
-    try:
-        masks = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such mask file; the masks are a download of their own: {SOURCE.where}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ImageError(f"{path}: mask file cannot be read: {error}") from error
-    if not isinstance(masks, list):
-        raise ImageError(f"{path}: holds a JSON {kind_of(masks)}, expected a list of COCO RLE masks")
-    if not ids or max(ids) >= len(masks) or min(ids) < 0:
-        raise ImageError(f"{path}: holds {len(masks)} masks, but ids {list(ids)} are asked for")
-    decoded = [decode_rle(masks[i], f"{path}, mask {i}") for i in ids]
-    if len({mask.shape for mask in decoded}) > 1:
-        shapes = sorted({mask.shape for mask in decoded})
-        raise ImageError(f"{path}: masks {list(ids)} differ in size: {shapes} (height, width)")
-    return np.logical_or.reduce(decoded)
-
-
-def decode_rle(rle: object, where: str) -> "np.ndarray":
-    """One COCO RLE, compressed or not. Runs that do not fill the mask exactly are refused before any is drawn."""
-    from pycocotools import mask as coco
-
-    from bench.images import MAX_PIXELS, ImageError
-
-    try:
-        height, width = (int(n) for n in rle["size"])
-        counts = rle["counts"]
-        runs = counts if isinstance(counts, list) else run_lengths(counts)
-    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-        raise ImageError(f"{where}: not a COCO RLE of size [height, width] and counts ({error!r})") from None
-    if min(height, width) < 1 or height * width > MAX_PIXELS:
-        raise ImageError(f"{where}: its size is {height}x{width}, expected 1 to {MAX_PIXELS:,} pixels")
-    if any(type(run) is not int or run < 0 for run in runs) or sum(runs) != height * width:
-        raise ImageError(f"{where}: its runs do not fill {height}x{width} = {height * width:,} pixels")
-    return coco.decode(coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)).astype(bool)
-
-
-def run_lengths(counts: str) -> list[int]:
-    """The runs of a compressed COCO RLE: five bits a character; from the fourth run on, differences to two before."""
-    runs: list[int] = []
-    value = shift = 0
-    for code in (ord(c) - 48 for c in counts):
-        if not 0 <= code < 64:
-            raise ValueError(f"character {chr(code + 48)!r} in counts")
-        value |= (code & 0x1F) << shift
-        shift += 5
-        if not code & 0x20:
-            if code & 0x10:
-                value -= 1 << shift
-            runs.append(value + runs[-2] if len(runs) > 2 else value)
-            value = shift = 0
-    if shift:
-        raise ValueError("counts ends within a number")
-    return runs

@@ -5,7 +5,6 @@ Splits by position in seeds.json as edit_dataset.py of timothybrooks/instruct-pi
 every seed of a folder is an example (the official loader draws one at random). Not covered: the Hub's parquet copy.
 """
 
-import math
 import os
 import re
 from pathlib import Path
@@ -15,15 +14,15 @@ from bench.datasets.annotations import (
     Examples,
     Source,
     check_count,
-    inside,
     kind_of,
     read_json,
     refuse_image_root,
-    refuse_unwritable,
     sentence,
 )
 from bench.records import Example
 from bench.settings import DataSettings
+from mgie.io.files import inside, refuse_unwritable
+from mgie.train.data import positions
 
 SOURCE = Source(
     "IPr2Pr", "ipr2pr", "http://instruct-pix2pix.eecs.berkeley.edu/ (clip-filtered-dataset, 436 GB)",
@@ -32,7 +31,6 @@ SOURCE = Source(
     "bash instruct-pix2pix/scripts/download_data.sh clip-filtered-dataset && mv data/clip-filtered-dataset {root}",
 )
 SPLITS = ("train", "val", "test")
-SHARES = (0.9, 0.05, 0.05)
 OFFICIAL = 313010  # folders in seeds.json; 10,434 of them are in no archive (instruct-pix2pix issue 80)
 
 
@@ -41,13 +39,6 @@ def split_name(split: str) -> str:
     if split not in SPLITS:
         raise SOURCE.split_unknown(split, ", ".join(SPLITS))
     return split
-
-
-def positions(split: str, folders: int) -> range:
-    """The places in seeds.json that belong to a split. The sum is the official one, rounding included."""
-    train, val, _ = SHARES
-    low, high = {"train": (0.0, train), "val": (train, train + val), "test": (train + val, 1.0)}[split]
-    return range(math.floor(low * folders), math.floor(high * folders))
 
 
 class IPr2Pr(Annotated):

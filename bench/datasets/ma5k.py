@@ -13,13 +13,13 @@ from bench.datasets.annotations import (
     Source,
     check_count,
     field,
-    inside,
     read_json,
     refuse_image_root,
     sentence,
 )
 from bench.records import Example
 from bench.settings import DataSettings
+from mgie.io.files import inside
 
 SOURCE = Source(
     "MA5k", "ma5k",

@@ -15,16 +15,15 @@ from bench.datasets.annotations import (
     Source,
     check_count,
     field,
-    inside,
     kind_of,
     read_json,
     refuse_image_root,
-    refuse_unwritable,
     sentence,
 )
 from bench.datasets.magicbrush_hub import FOLDER, hub_files, lay_out
 from bench.records import Example, Mask
 from bench.settings import DataSettings
+from mgie.io.files import inside, refuse_unwritable
 
 SOURCE = Source(
     "MagicBrush", "magicbrush",

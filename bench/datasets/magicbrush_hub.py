@@ -112,7 +112,7 @@ def image_bytes(row: dict, column: str) -> bytes:
         return data
     from PIL import Image
 
-    from bench.images import BROKEN, ImageError, refuse_bomb
+    from mgie.io.images import BROKEN, ImageError, refuse_bomb
 
     where, file = f"MagicBrush: {row['img_id']} turn {row['turn_index']}, {column}", io.BytesIO()
     try:

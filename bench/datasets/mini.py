@@ -18,8 +18,8 @@ from bench.registry import DATASETS, load
 from bench.settings import DataSettings
 
 if TYPE_CHECKING:
-    from mgie.mini.layout_facts import Facts
-    from mgie.mini.layouts import Parameters
+    from mgie.mini.datasets.facts import Facts
+    from mgie.mini.datasets.writer import Parameters
 
 SPLITS = ("test", "quick", "train", "val", "fresh")
 FRESH = {"draw": "fresh 3", "train": 5, "val": 5, "ipr2pr": 20}  # of its other splits as few as there can be
@@ -52,7 +52,8 @@ class Mini:
     @cached_property
     def folder(self) -> Path:
         """Where the official layout of this dataset lies; drawn if need be."""
-        from mgie.mini.layouts import Parameters, draw
+        from mgie.mini.datasets.draw import draw
+        from mgie.mini.datasets.writer import Parameters
 
         parameters = self._parameters or Parameters()
         if self.split == "fresh":
@@ -73,7 +74,7 @@ class Mini:
 
     @cached_property
     def _units(self) -> dict[str, "Facts"]:
-        from mgie.mini.layout_facts import Facts
+        from mgie.mini.datasets.facts import Facts
 
         lines = (self.folder / "facts.jsonl").read_text(encoding="utf-8").splitlines()
         facts = (Facts(**json.loads(line)) for line in lines)

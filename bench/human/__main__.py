@@ -13,9 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.asked import asked_of, command, parser
+from bench.grid.options import asked_of, parser
 from bench.human.study import ANNOTATORS, FIGURES, Study, study_of
-from bench.web import add_server_flags, check_server, gradio_of_ours, serve
+from mgie.io.command import command
+from mgie.io.web import add_server_flags, check_server, gradio_of_ours, serve
 
 
 def serve_parser() -> argparse.ArgumentParser:
@@ -51,7 +52,7 @@ def figures_of(text: str) -> list[int]:
 
 def study(args: argparse.Namespace) -> Study:
     """Raises ValueError for a run that is not finished, with how much is missing."""
-    from bench.gallery import from_cells, from_runs
+    from bench.pages.entries import from_cells, from_runs
 
     figures = figures_of(args.figures)
     if args.sample is not None and args.sample < 1:
@@ -69,9 +70,9 @@ def run_serve(argv: Sequence[str]) -> int:
         check_server(args)
         gradio_of_ours()
         made = study(args)
+        from bench.grid.show import suite_line
         from bench.human.page import CSS, SCRIPT, build
         from bench.human.votes import Votes
-        from bench.layout import suite_line
 
         print(suite_line(made.suite, sorted({i.dataset for i in made.items})))
         path = votes_file(args.votes, made.suite)
@@ -90,9 +91,9 @@ def run_report(argv: Sequence[str]) -> int:
     args = report_parser().parse_args(argv)
 
     def make() -> int:
-        from bench.figures import written
-        from bench.human.report import report
+        from bench.human.figures import report
         from bench.human.votes import Votes
+        from mgie.io.command import written
 
         votes = Votes.open(votes_file(args.votes, args.suite))
         folder = args.results / votes.suite / "human"

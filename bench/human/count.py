@@ -10,11 +10,11 @@ from itertools import combinations
 
 import numpy as np
 
+from bench.grid.paper import Reported, reported_cells
+from bench.grid.rows import compare
 from bench.human.study import MODELS, QUESTIONS, TIE
 from bench.human.votes import Vote
-from bench.paper import Reported, reported_cells
 from bench.records import Score
-from bench.rows import compare
 from bench.stats import summarise, summarise_seconds
 
 LEVELS = {5: "nominal", 6: "ordinal"}  # of measurement, for Krippendorff's alpha

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from bench.human.study import CHOICES5, ORDERS6, QUESTIONS, Item, slots
 from bench.human.votes import Left, Refused, Votes
-from bench.images import ImageError, load, png
 from bench.settings import EditSettings
-from bench.web import message, picture
+from mgie.io.images import ImageError, load, png
+from mgie.io.web import message, picture
 
 if TYPE_CHECKING:
     import gradio
@@ -206,7 +206,7 @@ def instructions() -> str:
     """What is asked, with an example from the miniature world whose answer is plain."""
     from PIL import ImageOps
 
-    from mgie.mini import world
+    from mgie.mini.world import examples as world
 
     drawn = world.draw("demo/1", split="test", size=128)
     shown = (

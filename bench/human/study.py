@@ -13,7 +13,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.gallery_data import Entry
+    from bench.pages.entries import Entry
 
 FIGURES = (5, 6)
 MODELS = {5: ("lgie", "mgie"), 6: ("inspix2pix", "lgie", "mgie")}

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bench.backbones.clip import CLIP, clip_of
-from bench.backbones.compute import who
-from bench.features import FeatureCache, cosine
-from bench.images import to_tensor
+from bench.metrics.networks.clip import CLIP, clip_of
+from bench.metrics.networks.features import FeatureCache, cosine, who
 from bench.metrics.pairs import Pair, Picture, Value, values
 from bench.settings import MetricSettings
+from mgie.io.images import to_tensor
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,8 +6,8 @@ max(cosine, 0) of jmhessel/clipscore. As a metric of a run: output image against
 
 import numpy as np
 
-from bench.backbones.clip import clip_of
-from bench.features import FeatureCache, cosine
+from bench.metrics.networks.clip import clip_of
+from bench.metrics.networks.features import FeatureCache, cosine
 from bench.metrics.pairs import Pair, Picture, Value, values
 from bench.settings import MetricSettings
 

@@ -4,8 +4,8 @@ Convention: MagicBrush image_eval.py at fcfc892 (its CLIP-T): CLIP ViT-B/32 of O
 or local, is the dataset's setting. A caption of over 77 tokens is cut before its end token; `truncated` counts them.
 """
 
-from bench.backbones.clip import clip_of
-from bench.features import FeatureCache, cosine
+from bench.metrics.networks.clip import clip_of
+from bench.metrics.networks.features import FeatureCache, cosine
 from bench.metrics.pairs import Pair, Value, values
 from bench.settings import MetricSettings
 

@@ -4,8 +4,8 @@ Convention: MagicBrush image_eval.py at fcfc892 (its CLIP-I): CLIP ViT-B/32 of O
 transform, raw cosine. InstructPix2Pix and others use ViT-L/14, another scale: `--clip ViT-L-14-quickgelu/openai`.
 """
 
-from bench.backbones.clip import clip_of
-from bench.features import FeatureCache, cosine
+from bench.metrics.networks.clip import clip_of
+from bench.metrics.networks.features import FeatureCache, cosine
 from bench.metrics.pairs import Pair, Value, values
 from bench.settings import MetricSettings
 

@@ -4,8 +4,8 @@ Convention: MagicBrush image_eval.py at fcfc892, as in DreamBooth: DINO ViT-S/16
 What the centre crop cuts off a wide image is not seen.
 """
 
-from bench.backbones.dino import dino_of
-from bench.features import FeatureCache, cosine
+from bench.metrics.networks.features import FeatureCache, cosine
+from bench.metrics.networks.vit import dino_of
 from bench.metrics.pairs import Pair, Value, values
 from bench.settings import MetricSettings
 

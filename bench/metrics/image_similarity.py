@@ -4,8 +4,8 @@ Convention: sim_image of instruct-pix2pix metrics/clip_similarity.py at 0dffd1e.
 copy has 1, so it is read beside the direction similarity and never alone. --direction ip2p_legacy holds here too.
 """
 
-from bench.features import FeatureCache, cosine
 from bench.metrics.clip_direction import CLIPDirection
+from bench.metrics.networks.features import FeatureCache, cosine
 from bench.metrics.pairs import Pair, Value, values
 from bench.settings import MetricSettings
 

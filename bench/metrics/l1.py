@@ -6,7 +6,7 @@ a pair. The sum runs in float64. Rewards doing nothing on small edits: read it b
 
 from typing import TYPE_CHECKING
 
-from bench.features import FeatureCache
+from bench.metrics.networks.features import FeatureCache
 from bench.metrics.pairs import RESIZE_RULE, Pair, Value, at_goal_size, in_unit_range, same_shape
 from bench.settings import MetricSettings
 

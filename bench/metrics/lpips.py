@@ -6,8 +6,8 @@ paper does not say which network: alex, vgg and squeeze are three scales, named 
 
 from typing import TYPE_CHECKING
 
-from bench.backbones import lpips as backbone
-from bench.features import FeatureCache
+from bench.metrics.networks import perceptual as backbone
+from bench.metrics.networks.features import FeatureCache
 from bench.metrics.pairs import RESIZE_RULE, Pair, Value, at_goal_size, in_unit_range, same_shape, too_small
 from bench.settings import MetricSettings
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bench.images import load, pixel_hash, resize, to_tensor
 from bench.records import Example
 from bench.settings import EditSettings
+from mgie.io.images import load, pixel_hash, resize, to_tensor
 
 if TYPE_CHECKING:
     from PIL.Image import Image

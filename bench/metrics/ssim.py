@@ -8,7 +8,7 @@ down-sampled variants, whose numbers differ by up to .08.
 
 from typing import TYPE_CHECKING
 
-from bench.features import FeatureCache
+from bench.metrics.networks.features import FeatureCache
 from bench.metrics.pairs import RESIZE_RULE, Pair, Value, at_goal_size, in_unit_range, same_shape, too_small
 from bench.settings import MetricSettings
 

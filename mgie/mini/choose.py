@@ -22,8 +22,8 @@ PAIRS, SEED = 32, 1
 
 
 def main(arguments: list[str] | None = None) -> int:
-    from mgie.mini.editors import FORMS
     from mgie.mini.make import RESULTS, WEIGHTS, WORK
+    from mgie.mini.stages.editors import FORMS
 
     parser = argparse.ArgumentParser("python -m mgie.mini.choose", description=__doc__.split("\n")[0])
     parser.add_argument("--model", action="append", choices=tuple(FORMS), help="default: all three")
@@ -49,9 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measured(name: str, folder: Path, cache: Path) -> list[dict]:
     """A row a setting of the grid."""
-    from mgie.mini import ship
-    from mgie.mini.measure import errors
-    from mgie.mini.pairs import WorldPairs
+    from mgie.mini.stages.editors import errors
+    from mgie.mini.training import ship
+    from mgie.mini.training.pairs import WorldPairs
 
     pairs = WorldPairs(cache, "val", PAIRS, SEED)
     rows = []
@@ -77,7 +77,7 @@ def write_rows(path: Path, rows: list[dict]) -> None:
 
 def write_defaults(folder: Path, preset: Preset) -> None:
     """Into preset.json (LGIE, MGIE) or sampling.json (InsPix2Pix)."""
-    from mgie.mini.ship import SAMPLING, write_sampling
+    from mgie.mini.training.ship import SAMPLING, write_sampling
 
     path = folder / "preset.json"
     if not path.exists():

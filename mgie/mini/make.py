@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.asked import command
-from mgie.mini.recipes import EDITORS, EDITS, JUDGE, PLAYER, SIZES, STAGES, WEIGHTS, Entry, Place, sized
+from mgie.io.command import command
+from mgie.mini.plan import EDITORS, EDITS, JUDGE, PLAYER, SIZES, STAGES, WEIGHTS, Entry, Place, sized
 
 if TYPE_CHECKING:
-    from mgie.mini.editors import Editor
-    from mgie.mini.stages import Stage, Training
+    from mgie.mini.stages.editors import Editor
+    from mgie.mini.training.stage import Stage, Training
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results" / "mini" / "training"
@@ -52,8 +52,8 @@ def make_all(chosen: list[Entry], options: argparse.Namespace) -> int:
 
 def draw_pictures(cache: Path) -> None:
     """The chunks of every seed that are not drawn yet; about a minute each."""
-    from mgie.mini.metric_clip import STYLES
-    from mgie.mini.pictures import CHUNK, Pictures, Source
+    from mgie.mini.stages.judge_clip import STYLES
+    from mgie.mini.training.pictures import CHUNK, Pictures, Source
 
     for source in (Source("train", PLAYER), Source("train", JUDGE, styles=STYLES)):
         pictures = Pictures(source, cache)
@@ -81,8 +81,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def make(stage: "Stage", options: argparse.Namespace) -> None:
-    from mgie.mini import card
-    from mgie.mini.stages import made_by, plot, run
+    from mgie.mini.training import card
+    from mgie.mini.training.stage import made_by, plot, run
 
     name = stage.recipe.stage
     results = options.results / name
@@ -105,7 +105,7 @@ def make(stage: "Stage", options: argparse.Namespace) -> None:
 
 def make_editor(editor: "Editor", options: argparse.Namespace) -> None:
     """As make(), with mgie.train's loop, which resumes by itself."""
-    from mgie.mini import card
+    from mgie.mini.training import card
 
     results = options.results / editor.name
     facts = editor.facts()
@@ -129,8 +129,8 @@ def described(training: "Training", device: str) -> dict[str, str]:
 def made_on(device: str) -> dict[str, str]:
     import torch
 
-    from mgie.mini import world
-    from mgie.mini.arithmetic import trained_on
+    from mgie.mini.training.precision import trained_on
+    from mgie.mini.world import examples as world
 
     return {**trained_on(device), "world": str(world.VERSION), "torch": torch.__version__}
 
@@ -143,7 +143,7 @@ def is_made(scores: Path, facts: dict[str, str]) -> bool:
 
 
 def check(chosen: list[Entry], place: Place, options: argparse.Namespace) -> int:
-    from mgie.mini.stages import check as retrain
+    from mgie.mini.training.stage import check as retrain
 
     faults = []
     for entry in chosen:

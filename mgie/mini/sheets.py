@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mgie.mini.assets import things
-from mgie.mini.families_local import NEW_OBJECTS
-from mgie.mini.world import FAMILIES, Drawn, draw
+from mgie.mini.world.assets import things
+from mgie.mini.world.examples import FAMILIES, Drawn, draw
+from mgie.mini.world.families_local import NEW_OBJECTS
 
 SIDE = 160  # px of one picture on a sheet
 TEXT = 430

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from drawn import draw_magicbrush
-from test_resume import command, draw_ma5k, files_of, folder_of
+
+from tests.bench.runs.test_resume import command, draw_ma5k, files_of, folder_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -21,9 +22,10 @@ from dying import in_a_child, said_by_a_child, spread, without_root
 
 import bench.run
 from baselines.identity import Identity
-from bench.images import png, write_whole
 from bench.metrics.l1 import L1
 from bench.run import main
+from mgie.io.files import write_whole
+from mgie.io.images import png
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +148,7 @@ def test_a_clock_that_goes_backwards_changes_nothing(whole, tmp_path, capsys, mo
         def now(cls, tz=None):
             return datetime(1980, 1, 1, tzinfo=UTC)
 
-    monkeypatch.setattr("bench.sessions.datetime", Clock)
+    monkeypatch.setattr("bench.runs.sessions.datetime", Clock)
     monkeypatch.setattr("time.time", lambda: 0.0)
     assert main(command(data, tmp_path)) == 0
     assert files_of(tmp_path) == expected

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from dying import files_below, in_a_child, said_by_a_child, spread
 
-from mgie.convert import convert, main
+from mgie.convert.__main__ import convert, main
 
 TRAINING = {"steps": 2, "checkpoint_every": 1, "ema": 0.9, "seed": 3, "batch_size": 2, "micro_batch": 2}
 

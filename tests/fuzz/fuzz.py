@@ -74,7 +74,7 @@ def quiet() -> None:
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error",
                    "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # fmt: skip
     faulthandler.enable()
-    sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
+    sys.path[:0] = [str(HERE), str(HERE.parent / "support"), str(HERE.parent.parent)]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def draw_official(suffix: str, folder: Path) -> None:
 
 
 def read_official(folder: Path, dice: random.Random) -> None:
-    from mgie.convert import check_names, open_official
+    from mgie.convert.official import check_names, open_official
 
     parts = [folder / name for name in ("mllm.pt", "unet.pt", "instruct-pix2pix")]
     files = open_official(folder / "llava", None, None, *parts)
@@ -41,10 +41,8 @@ def draw_network(folder: Path) -> None:
 
 
 def read_network(folder: Path, dice: random.Random) -> None:
-    from bench.backbones.weights import read_state
-    from mgie.checkpoint import load_tensors
-    from mgie.official import open_tensors
-    from mgie.weights import read_safetensors
+    from mgie.io.weights import open_tensors, read_safetensors, read_state
+    from mgie.train.checkpoint import load_tensors
 
     name = dice.choice(("a.safetensors", "a.pt", "old.pt"))
     read = dice.choice((read_state, open_tensors) if name != "a.safetensors" else (read_safetensors, load_tensors))
@@ -54,8 +52,8 @@ def read_network(folder: Path, dice: random.Random) -> None:
 def draw_training(folder: Path) -> None:
     import torch
 
-    from mgie.checkpoint import save_tensors
-    from mgie.train_log import COLUMNS
+    from mgie.train.checkpoint import save_tensors
+    from mgie.train.log import COLUMNS
 
     for name in ("trained", "optimizer", "ema"):
         save_tensors({"a.weight": torch.ones(3), "b.weight": torch.zeros(2)}, trainer_of(folder, name))
@@ -71,8 +69,8 @@ def trainer_of(folder: Path, name: str) -> Path:
 
 def read_trained(folder: Path, dice: random.Random) -> None:
     """What continuing a run reads back before its first step."""
-    from mgie.checkpoint import checkpoints, load_tensors
-    from mgie.train_log import TrainLog
+    from mgie.train.checkpoint import checkpoints, load_tensors
+    from mgie.train.log import TrainLog
 
     TrainLog(folder / "train.csv", 3).close()
     for _, found in checkpoints(folder):

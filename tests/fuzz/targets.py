@@ -60,7 +60,7 @@ def command(main: Callable[[list[str]], int], argv: list[str]) -> None:
 
 def read_dataset(name: str, folder: Path, dice: random.Random) -> None:
     from bench import audit
-    from bench.audit_facts import FACTS
+    from bench.datasets.facts import FACTS
     from bench.registry import DATASETS, load
 
     if name in FACTS and dice.random() < 0.3:
@@ -108,7 +108,7 @@ def draw_repack(folder: Path) -> None:
 
 
 def read_training(folder: Path, dice: random.Random) -> None:
-    from mgie.training_data import read_pairs
+    from mgie.train.data import read_pairs
 
     pairs = read_pairs(folder, "ipr2pr", None, needs_expressive=dice.random() < 0.7)
     pairs.texts()
@@ -167,7 +167,7 @@ def draw_images(folder: Path) -> None:
 
 
 def read_images(folder: Path, dice: random.Random) -> None:
-    from bench.images import load, to_tensor
+    from mgie.io.images import load, to_tensor
 
     settings = EditSettings(exif=dice.choice(("apply", "ignore")), alpha=dice.choice(("white", "drop")), max_side=32)
     for path in sorted(folder.iterdir()):
@@ -182,7 +182,7 @@ def draw_masks(folder: Path) -> None:
 
 
 def read_masks(folder: Path, dice: random.Random) -> None:
-    from bench.images import load_mask
+    from bench.datasets.masks import load_mask
     from bench.records import Mask
 
     load_mask(Mask(folder / "mask.png"), (24, 20))
@@ -193,22 +193,21 @@ def read_masks(folder: Path, dice: random.Random) -> None:
 
 
 def draw_run(folder: Path) -> None:
-    from test_resume import draw_ma5k
+    from tests.bench.runs.test_resume import draw_ma5k
 
     draw_ma5k(folder / "data", photos=1)
     command_of_run(folder)
 
 
 def command_of_run(folder: Path, *more: str) -> None:
-    from test_resume import command as argv
-
     from bench.run import main
+    from tests.bench.runs.test_resume import command as argv
 
     command(main, argv(folder / "data", folder / "out", "--metrics", "l1", "--seeds", "1", *more))
 
 
 def read_a_run(folder: Path, dice: random.Random) -> None:
-    from bench.cells import read_run
+    from bench.grid.cells import read_run
 
     if dice.random() < 0.4:
         for run in (folder / "out" / "paper").glob("ma5k--*"):
@@ -219,7 +218,7 @@ def read_a_run(folder: Path, dice: random.Random) -> None:
 
 
 def draw_index(folder: Path) -> None:
-    from test_resume import draw_ma5k
+    from tests.bench.runs.test_resume import draw_ma5k
 
     draw_ma5k(folder / "data", photos=1)
     images = folder / "data" / "ma5k" / "images"
@@ -234,9 +233,8 @@ def read_index(folder: Path, dice: random.Random) -> None:
 
 
 def draw_stored(folder: Path) -> None:
-    from test_check import NAME, check_of, scores
-
-    from bench.stored import write_scores
+    from bench.grid.stored import write_scores
+    from tests.bench.grid.test_check import NAME, check_of, scores
 
     write_scores(folder / "scores" / NAME, scores())
     (folder / "check.json").write_text(check_of().to_json())
@@ -245,10 +243,9 @@ def draw_stored(folder: Path) -> None:
 
 
 def read_stored(folder: Path, dice: random.Random) -> None:
-    from test_check import NAME
-
-    from bench.compare import read_check, stale_tables
-    from bench.stored import read_scores
+    from bench.grid.gate import read_check, stale_tables
+    from bench.grid.stored import read_scores
+    from tests.bench.grid.test_check import NAME
 
     stale_tables(folder, "")
     read_scores(folder / "scores" / NAME)

@@ -9,11 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from baselines.precomputed import read_index
-from bench.images import ImageError, load_mask
+from bench.datasets.masks import load_mask
 from bench.records import Mask
 from bench.registry import DATASETS, load
 from bench.settings import DataSettings
-from mgie.training_data import read_expressive
+from mgie.io.images import ImageError
+from mgie.train.data import read_expressive
 
 FILES = {
     "evr": "dataset/adobe/test.json", "gier": "splits/test_sess_3.json", "ma5k": "annotations/test_sess_1.json",

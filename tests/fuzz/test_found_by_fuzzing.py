@@ -15,26 +15,27 @@ from safetensors.torch import load_file, save_file
 
 from baselines.precomputed import read_index
 from bench.audit import main as audit
-from bench.backbones.weights import read_state
-from bench.compare import stale_tables
+from bench.datasets.masks import load_mask
 from bench.datasets.published import Published
-from bench.images import ImageError, load_mask
-from bench.images import load as load_image
+from bench.grid.gate import stale_tables
+from bench.grid.stored import read_scores
 from bench.records import Mask
 from bench.registry import DATASETS, load
-from bench.runfolder import RunFolder, whole_lines
+from bench.runs.folder import RunFolder, whole_lines
 from bench.settings import DataSettings
-from bench.stored import read_scores
 from mgie import folder
-from mgie.checkpoint import load_tensors
-from mgie.convert import check_names, open_official
+from mgie.convert.official import check_names, open_official
+from mgie.convert.shards import checkpoint_files
 from mgie.folder import read_preset
-from mgie.official import Whole, checkpoint_files, open_tensors
+from mgie.io.files import Whole
+from mgie.io.images import ImageError
+from mgie.io.images import load as load_image
+from mgie.io.weights import open_tensors, read_state
 from mgie.pipeline import MGIEPipeline
-from mgie.repack import RepackPairs
 from mgie.tokenizer import Tokenizer
-from mgie.train_log import read as read_log
-from mgie.training_data import read_expressive, read_pairs
+from mgie.train.checkpoint import load_tensors
+from mgie.train.data import RepackPairs, read_expressive, read_pairs
+from mgie.train.log import read as read_log
 
 
 def examples(name: str, **settings: str):

@@ -14,10 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.images import MAX_PIXELS, ImageError, load, load_mask
+from bench.datasets.masks import load_mask
+from bench.grid.stored import MAX_BYTES, read_scores
 from bench.records import Mask
-from bench.stored import MAX_BYTES, read_scores
-from mgie.official import Shards, open_tensors
+from mgie.convert.shards import Shards
+from mgie.io.images import MAX_PIXELS, ImageError, load
+from mgie.io.weights import open_tensors
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +47,7 @@ def test_a_bomb_in_a_parquet_row_or_in_the_repack_is_refused_too(tmp_path):
     import base64
 
     from bench.datasets.magicbrush_hub import image_bytes
-    from mgie.repack import RepackPairs
+    from mgie.train.data import RepackPairs
 
     tiff = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(tiff, format="TIFF", compression="group4")
@@ -60,7 +62,7 @@ def test_a_bomb_in_a_parquet_row_or_in_the_repack_is_refused_too(tmp_path):
 
 
 def test_a_gzip_bomb_is_refused_with_the_limit_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.stored.MAX_BYTES", 1000)
+    monkeypatch.setattr("bench.grid.stored.MAX_BYTES", 1000)
     (tmp_path / "s.csv.gz").write_bytes(gzip.compress(bytes(100_000)))
     with pytest.raises(ValueError, match="more than the limit of 1,000 bytes"):
         read_scores(tmp_path / "s.csv.gz")
@@ -84,7 +86,7 @@ class Harmful:
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pickle_that_holds_code_is_refused_and_its_code_is_not_run(tmp_path, zipped, protocol):
-    from bench.backbones.weights import read_state
+    from mgie.io.weights import read_state
 
     path, proof = tmp_path / "a.pt", tmp_path / "it-ran"
     state = {"a": torch.ones(2), "b": Harmful(proof)}
@@ -130,14 +132,14 @@ def test_nothing_in_the_code_opens_what_may_hold_code(what):
     """No archive is unpacked anywhere, so none can write outside its folder; no pickle is loaded, so none can run."""
     found = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
-        for folder in ("bench", "mgie", "baselines", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+        for folder in ("bench", "mgie", "baselines") for path in (ROOT / folder).rglob("*.py")
         for line in path.read_text(encoding="utf-8").splitlines() if re.search(FORBIDDEN[what], line)
     ]  # fmt: skip
     assert found == []
 
 
 def test_every_torch_load_takes_weights_only():
-    for folder in ("bench", "mgie", "baselines", "benchmarks"):
+    for folder in ("bench", "mgie", "baselines"):
         for path in (ROOT / folder).rglob("*.py"):
             for call in re.findall(r"torch\.load\([^\n]*", path.read_text(encoding="utf-8")):
                 assert "weights_only=True" in call, f"{path}: {call}"

@@ -19,16 +19,16 @@ from metric_checks import (
 from PIL import Image
 from tiny_networks import tiny_settings
 
-from bench import images
-from bench.backbones import clip as clip_backbone
-from bench.backbones import dino as dino_backbone
-from bench.backbones import lpips as lpips_backbone
-from bench.features import FeatureCache
 from bench.metrics import clip_direction, clip_s, pairs
 from bench.metrics import l1 as l1_module
 from bench.metrics import lpips as lpips_module
 from bench.metrics import ssim as ssim_module
+from bench.metrics.networks import clip as clip_backbone
+from bench.metrics.networks import perceptual as lpips_backbone
+from bench.metrics.networks import vit as dino_backbone
+from bench.metrics.networks.features import FeatureCache
 from bench.settings import MetricSettings
+from mgie.io import images
 
 
 @pytest.fixture(scope="module")

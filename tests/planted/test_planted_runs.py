@@ -10,30 +10,30 @@ import itertools
 
 import numpy as np
 import pytest
-import test_check
-import test_convert
-import test_datasets_magicbrush
-import test_datasets_published
-import test_features
-import test_parity_inputs
-import test_parity_mllm
-import test_pipeline
-import test_precomputed
-import test_resume
-import test_run_command
-import test_runner
-import test_stats
-import test_training_losses
 import tiny
 import torch
 from PIL import Image
 
 from baselines.precomputed import Precomputed
-from bench import compare, features, runner, scoring, stats
+from bench import stats
 from bench.datasets import magicbrush, published
+from bench.grid import gate as compare
 from bench.metrics import pairs
-from mgie import delta, diffusion, generate, losses, mllm, preprocess, weights
+from bench.metrics.networks import features
+from bench.runs import runner, scoring
+from mgie import diffusion, generate, mllm, preprocess
+from mgie.convert import delta
+from mgie.io import weights
 from mgie.tokenizer import Tokenizer
+from mgie.train import losses
+from tests.baselines import test_precomputed
+from tests.bench import test_run_command, test_stats
+from tests.bench.datasets import test_datasets_magicbrush, test_datasets_published
+from tests.bench.grid import test_check
+from tests.bench.metrics import test_features
+from tests.bench.runs import test_resume, test_runner
+from tests.mgie import test_convert, test_parity_inputs, test_parity_mllm, test_pipeline
+from tests.mgie.train import test_training_losses
 
 
 def set_(module, name, value):

@@ -1,0 +1,109 @@
+"""MGIE as the benchmark runs it, in its three forms: e2e (MGIEPipeline), fz and ft (its text into InsPix2Pix).
+
+Images are edited at their own size, rounded down to multiples of the VAE's factor (8), as in the official demo; one CPU
+generator an example. Weights: <root>/mgie-<form>[-<dataset>]/, for fz and ft see baselines/two_step.py.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baselines.places import weights_folder
+from bench.records import Example, Output
+from bench.settings import EditSettings, ModelSettings
+from mgie.io.devices import placement
+from mgie.io.files import read_json
+from mgie.io.hashes import weights_hash
+from mgie.io.images import load
+
+if TYPE_CHECKING:
+    from mgie.pipeline import MGIEPipeline
+
+RECORD = "conversion.json"  # mgie.convert writes it
+
+
+class MGIE:
+    name = "mgie"
+
+    def __init__(self, spec: ModelSettings) -> None:
+        if spec.form == "e2e":
+            self.form = EndToEnd(spec, eyes=True)
+            self.note = trained_on(self.form.folder)
+        else:
+            from baselines.two_step import TwoStep
+
+            self.form = TwoStep(spec, eyes=True)
+            self.note = ""
+
+    @property
+    def defaults(self) -> EditSettings:
+        return self.form.defaults
+
+    def fingerprint(self) -> dict[str, str]:
+        return self.form.fingerprint()
+
+    def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
+        return self.form.edit(examples, settings, seeds)
+
+
+def trained_on(folder: Path) -> str:
+    """What a table's row must say: the released checkpoint has seen MagicBrush, so it is not zero-shot there."""
+    path = folder / RECORD
+    data = read_json(path).get("trained_on", "") if path.is_file() else ""
+    return f"trained on {data}" if data else ""
+
+
+class EndToEnd:
+    """An MGIEPipeline on examples: MGIE, or without eyes LGIE. Loaded at the first edit."""
+
+    def __init__(self, spec: ModelSettings, eyes: bool) -> None:
+        from mgie.folder import find, read_preset
+
+        self.folder = find(weights_folder(spec))
+        index = read_json(self.folder / "model_index.json")
+        if index.get("_class_name") != "MGIEPipeline":
+            raise ValueError(f"{self.folder} is a {index.get('_class_name')}, not an MGIEPipeline")
+        if index.get("eyes", True) != eyes:
+            has = "has eyes: it is MGIE" if not eyes else "has no eyes: it is LGIE"
+            raise ValueError(f"{self.folder} was asked for {spec.name}, but its LLM {has}")
+        self.preset, self.scheduler, self.form = read_preset(self.folder, None), index["scheduler"], spec.form
+        self.where, self.compiled = placement(spec), spec.compile
+        self.defaults = EditSettings(
+            guidance_scale=self.preset.guidance_scale, image_guidance_scale=self.preset.image_guidance_scale,
+            num_inference_steps=self.preset.num_inference_steps,
+        )  # fmt: skip
+        self._pipeline: MGIEPipeline | None = None
+
+    def fingerprint(self) -> dict[str, str]:
+        compiled = {"compiled": "UNet and VAE decoder"} if self.compiled else {}
+        return compiled | {
+            "weights": weights_hash(self.folder), "form": self.form, "preset": self.preset.name,
+            "scheduler": self.scheduler, "dtype": str(self.where.dtype).removeprefix("torch."),
+            "size": f"the input image's size, rounded down to multiples of {self.preset.factor}, Lanczos",
+        }  # fmt: skip
+
+    @property
+    def pipeline(self) -> "MGIEPipeline":
+        if self._pipeline is None:
+            from mgie.pipeline import MGIEPipeline
+
+            pipeline = MGIEPipeline.from_pretrained(self.folder, dtype=self.where.dtype)
+            pipeline.progress = False
+            self._pipeline = pipeline.to(self.where.device)
+            if self.compiled:
+                self._pipeline.compile()
+        return self._pipeline
+
+    def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
+        import torch
+
+        pipeline = self.pipeline
+        images = [load(example.input_image, settings) for example in examples]
+        result = pipeline(
+            images, [example.instruction for example in examples],
+            guidance_scale=settings.guidance_scale, image_guidance_scale=settings.image_guidance_scale,
+            num_inference_steps=settings.num_inference_steps,
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+        )  # fmt: skip
+        seconds = {stage: s / len(examples) for stage, s in result.seconds.items()}
+        rows = zip(result.images, result.expressive_instructions, result.tokens, strict=True)
+        return [Output(image, text, tokens, dict(seconds)) for image, text, tokens in rows]

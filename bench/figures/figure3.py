@@ -1,0 +1,163 @@
+"""The rows of Figure 3 and their outputs: CSV, Markdown and a plot with the paper's digitised curves beside ours.
+
+A row is one model at one image_guidance_scale on one axis. Both axes are printed x100 as in the paper; the CSV is
+unscaled, but for the paper's own columns, which are brought to the same scale.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.figures.drawing import colours_of, drawing, save
+from bench.grid.paper import reported_cells
+from bench.grid.show import cell, listed, markdown_table
+from bench.registry import MODEL_NAMES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+AXES = {"clip_direction": "text-image direction similarity", "image_similarity": "input image similarity"}
+READ_OFF = {"clip_direction": 0.0015, "image_similarity": 0.003}  # how far a digitised point may be off: reported.csv
+MARKERS = {"inspix2pix": "s", "lgie": "^", "mgie": "o"}
+LABELS = {"lgie": (-16, -13)}  # points; below its marker: its curve runs beside MGIE's
+
+
+@dataclass(frozen=True)
+class Row:
+    figure: int
+    suite: str
+    setting: str
+    form: str
+    dataset: str
+    model: str
+    guidance_scale: float | None
+    image_guidance_scale: float
+    axis: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    of: int | None  # None: not run
+    groups: int
+    seeds: int
+    paper: float | None
+    paper_confirmed: str
+    difference: float | None
+    verdict: str
+    reason: str
+    protocol: str
+    run: str
+
+
+class Point:
+    """The paper's digitised value of one axis, unscaled; empty where it has none."""
+
+    def __init__(self, dataset: str, model: str, scale: float, axis: str) -> None:
+        key = ("figure3", f"image_guidance_scale {scale:.1f}", dataset, model, f"{AXES[axis]} x100")
+        cell = reported_cells().get(key)
+        exact = cell is not None and abs(scale - round(scale, 1)) < 1e-9 and cell.value is not None
+        self.value = cell.value / 100 if exact else None
+        self.half_unit = READ_OFF[axis]  # within it a point agrees
+        self.confirmed = cell.confirmed if exact else ""
+
+
+def shown(row: Row) -> str:
+    return cell(row, x100, "" if row.paper is None else x100(row.paper))
+
+
+def x100(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def markdown(rows: Sequence[Row], head: Sequence[str]) -> str:
+    lines = [f"# Figure 3: trade-off by image_guidance_scale (suite {rows[0].suite})", "", head[0], ""]
+    lines += [f"- {line}" for line in head[1:]] + [""]
+    models = list(dict.fromkeys(r.model for r in rows))
+    header = ["image_guidance_scale", *(f"{MODEL_NAMES.get(m, m)}<br>{AXES[a]}" for m in models for a in AXES)]
+    found = {(r.image_guidance_scale, r.model, r.axis): r for r in rows}
+    table = [
+        [f"{scale:.1f}", *(shown(found[scale, m, a]) for m in models for a in AXES)]
+        for scale in sorted({r.image_guidance_scale for r in rows})
+    ]
+    lines += markdown_table(header, table)
+    lines += listed("Remarks", (r.reason for r in rows)) + listed("Protocols", (r.protocol for r in rows))
+    return "\n".join(lines) + "\n"
+
+
+def plot(rows: Sequence[Row], stem: Path) -> list[Path]:
+    """Left ours, right the paper's; the same axes only where the data are the same, in suite paper."""
+    from matplotlib.figure import Figure
+
+    same = rows[0].suite == "paper"
+    with drawing():
+        figure = Figure(figsize=(12, 5.6), layout="constrained")
+        ours, paper = figure.subplots(1, 2, sharex=same, sharey=same)
+        for model in dict.fromkeys(r.model for r in rows):
+            colour = colours_of([(model, "")])[model]
+            _ours(ours, [r for r in rows if r.model == model], model, colour)
+            _paper(paper, [r for r in rows if r.model == model], model, colour)
+        size = sorted({(r.n, r.seeds) for r in rows if r.mean is not None})
+        n = f", n {size[0][0]} x {size[0][1]} seed{'s' * (size[0][1] > 1)}" if size else ""
+        ours.set_title(f"ours: suite {rows[0].suite}{n}, whiskers: 95 % interval", fontsize=9.5)
+        paper.set_title("the paper, MagicBrush: digitised from its figure", fontsize=9.5)
+        for axes in (ours, paper):
+            axes.set_xlabel(f"{AXES['clip_direction']} (x100)")
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(color="#EEEEEE", linewidth=0.8)
+            axes.set_axisbelow(True)
+        ours.set_ylabel(f"{AXES['image_similarity']} (x100)")
+        _legend(ours, paper)
+        warning = "" if same else "   the paper's points are of other data: not comparable"
+        figure.suptitle(f"Figure 3: trade-off by image_guidance_scale{warning}", fontsize=11)
+        return save(figure, stem)
+
+
+def _legend(ours: "Axes", paper: "Axes") -> None:
+    if not ours.get_legend_handles_labels()[0]:
+        ours.text(0.5, 0.5, "not run", ha="center", va="center", color="#777777", transform=ours.transAxes)
+    for axes in (ours, paper):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=9, loc="lower left")
+
+
+def _points(rows: Sequence[Row], value: str) -> list[tuple[float, Row, Row]]:
+    """(image_guidance_scale, its row of either axis), where both have that value, in order of the scale."""
+    found = {(r.image_guidance_scale, r.axis): r for r in rows if getattr(r, value) is not None}
+    scales = sorted({scale for scale, _ in found})
+    return [
+        (s, *(found[s, a] for a in AXES)) for s in scales if all((s, a) in found for a in AXES)
+    ]  # fmt: skip
+
+
+def _ours(axes: "Axes", rows: Sequence[Row], model: str, colour: str) -> None:
+    points = _points(rows, "mean")
+    x, y = [100 * p[1].mean for p in points], [100 * p[2].mean for p in points]
+    if not points:
+        return
+    for place, at in ((1, x), (2, y)):
+        pairs = [(i, p[place]) for i, p in enumerate(points) if p[place].low is not None]
+        ends = [[max(0, 100 * (r.mean - r.low)) for _, r in pairs], [max(0, 100 * (r.high - r.mean)) for _, r in pairs]]
+        centre = ([x[i] for i, _ in pairs], [y[i] for i, _ in pairs])
+        error = {"xerr": ends} if at is x else {"yerr": ends}
+        axes.errorbar(*centre, **error, fmt="none", ecolor=colour, alpha=0.35, linewidth=1)
+    axes.plot(x, y, marker=MARKERS.get(model, "D"), color=colour, markersize=6, label=MODEL_NAMES.get(model, model))
+    _ends(axes, [p[0] for p in points], x, y, colour, LABELS.get(model, (6, 5)))
+
+
+def _paper(axes: "Axes", rows: Sequence[Row], model: str, colour: str) -> None:
+    points = _points(rows, "paper")
+    if points:
+        x, y = [100 * p[1].paper for p in points], [100 * p[2].paper for p in points]
+        axes.plot(x, y, marker=MARKERS.get(model, "D"), color=colour, markersize=6, markerfacecolor="white",
+                  linestyle="--", label=MODEL_NAMES.get(model, model))  # fmt: skip
+        _ends(axes, [p[0] for p in points], x, y, colour, LABELS.get(model, (6, 5)))
+
+
+def _ends(
+    axes: "Axes", scales: Sequence[float], x: Sequence[float], y: Sequence[float], colour: str, shift: tuple[int, int]
+) -> None:
+    """The first and the last scale, written at their points."""
+    for i in sorted({0, len(scales) - 1}):
+        axes.annotate(f"{scales[i]:.1f}", (x[i], y[i]), textcoords="offset points", xytext=shift, fontsize=8,
+                      color=colour)  # fmt: skip

@@ -1,0 +1,201 @@
+"""The rows of Figure 4 and their outputs: CSV, Markdown, LaTeX and a plot with the paper's bars beside ours.
+
+A row is one text (human instruction, LGIE's or MGIE's expressive instruction) against one image (input or goal) on one
+dataset, or over all. CLIP-S is 100 x cosine, printed as it is. Only the bars "all" have a value in the paper.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.figures.drawing import drawing, save
+from bench.grid.latex import escaped
+from bench.grid.paper import Reported, reported_cells
+from bench.grid.show import cell, dataset_name, listed, markdown_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+IMAGES = ("input image", "goal image")
+TEXTS = ("instruction", "lgie", "mgie")
+SPELLED = {"instruction": "human instruction", "lgie": "LGIE's expressive instruction",
+           "mgie": "MGIE's expressive instruction"}  # fmt: skip
+COLOURS = {"instruction": "#999999", "lgie": "#56B4E9", "mgie": "#009E73"}
+
+
+@dataclass(frozen=True)
+class Row:
+    figure: int
+    suite: str
+    setting: str
+    dataset: str  # "all": every example of every dataset, each once
+    image: str
+    text: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    of: int | None  # None: not run
+    groups: int
+    truncated: int  # texts that CLIP cut, of n
+    paper: float | None
+    paper_confirmed: str
+    difference: float | None
+    verdict: str
+    reason: str
+    protocol: str
+    run: str
+
+
+@dataclass(frozen=True)
+class Test:
+    """A paired test between two texts of the same examples against the same image."""
+
+    figure: int
+    suite: str
+    setting: str
+    dataset: str
+    image: str
+    a: str
+    b: str
+    difference: float | None
+    p: float | None
+    p_holm: float | None
+    n: int
+    groups: int
+    method: str
+    reason: str
+
+
+def reported(dataset: str, image: str, text: str) -> Reported:
+    return reported_cells().get(("figure4", image, dataset, text, "clip-s"), Reported())
+
+
+def number(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def shown(row: Row) -> str:
+    return cell(row, number, "" if row.paper is None else f"{row.paper:.1f}{_mark(row)}")
+
+
+def _mark(row: Row) -> str:
+    return "" if row.paper_confirmed == "yes" else "†"
+
+
+def markdown(rows: Sequence[Row], tests: Sequence[Test], head: Sequence[str]) -> str:
+    suite = rows[0].suite
+    lines = [f"# Figure 4: CLIP-Score of input and goal images (suite {suite})", "", head[0], ""]
+    lines += [f"- {line}" for line in head[1:]] + [""]
+    columns = [(image, text) for image in IMAGES for text in TEXTS]
+    found = {(r.dataset, r.image, r.text): r for r in rows}
+    table = [
+        [name_of(dataset, suite), *(shown(found[dataset, *column]) for column in columns)]
+        for dataset in dict.fromkeys(r.dataset for r in rows)
+    ]
+    header = ["Dataset", *(f"{image}<br>{SPELLED[text]}" for image, text in columns)]
+    lines += markdown_table(header, table)
+    lines += listed("Remarks", (r.reason for r in rows)) + listed("Protocols", (r.protocol for r in rows))
+    return "\n".join(lines + _tests(tests, suite)) + "\n"
+
+
+def name_of(dataset: str, suite: str) -> str:
+    return "all" if dataset == "all" else dataset_name(dataset, suite)
+
+
+def _tests(tests: Sequence[Test], suite: str) -> list[str]:
+    made = [t for t in tests if t.p is not None]
+    if not made:
+        return []
+    lines = ["", "## Between texts", "", "Paired permutation test that flips whole groups, two-sided; Holm over the "
+             f"{len(made)} comparisons of this figure. Difference: first minus second.", ""]  # fmt: skip
+    table = [
+        [name_of(t.dataset, suite), t.image, f"{SPELLED[t.a]} - {SPELLED[t.b]}", f"{t.difference:+.2f}", f"{t.p:.4f}",
+         f"{t.p_holm:.4f}", str(t.n), str(t.groups)]
+        for t in made
+    ]  # fmt: skip
+    return lines + markdown_table(["Dataset", "Image", "Texts", "Difference", "p", "p (Holm)", "n", "Groups"], table, 3)
+
+
+def latex(rows: Sequence[Row], head: Sequence[str]) -> str:
+    """booktabs; the best text of an image in bold, the interval as subscript, the paper's value below."""
+    suite, found = rows[0].suite, {(r.dataset, r.image, r.text): r for r in rows}
+    lines = [f"% {line}" for line in head] + [r"\begin{table}", r"\centering", r"\resizebox{\textwidth}{!}{%"]
+    lines += [r"\begin{tabular}{lrrrrrr}", r"\toprule"]
+    lines += [" & ".join(["", *(rf"\multicolumn{{3}}{{c}}{{{image}}}" for image in IMAGES)]) + r" \\"]
+    lines += [r"\cmidrule(lr){2-4} \cmidrule(lr){5-7}"]
+    lines += [" & ".join(["Dataset", *(["Instruction", "LGIE", "MGIE"] * 2)]) + r" \\", r"\midrule"]
+    for dataset in dict.fromkeys(r.dataset for r in rows):
+        cells = [_latex_cell(found, dataset, image, text) for image in IMAGES for text in TEXTS]
+        lines.append(" & ".join([escaped(name_of(dataset, suite)), *cells]) + r" \\")
+    paper = [reported("all", image, text) for image in IMAGES for text in TEXTS]
+    lines.append(" & ".join([r"\quad in the paper", *(escaped(p.printed + p.mark) for p in paper)]) + r" \\")
+    caption = f"Figure 4: CLIP-S (100 x cosine) of images and texts (suite {suite}). Mean with 95 % interval; "
+    caption += "the nearest text in bold; ---: not run."
+    caption += "" if suite == "paper" else " The paper's values are of other data: not comparable."
+    lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{escaped(caption)}}}"]
+    return "\n".join([*lines, rf"\label{{tab:{suite}-figure4}}", r"\end{table}"]) + "\n"
+
+
+def _latex_cell(found: dict[tuple[str, str, str], Row], dataset: str, image: str, text: str) -> str:
+    row = found[dataset, image, text]
+    if row.mean is None:
+        return "---"
+    best = number(max(r.mean for t in TEXTS if (r := found[dataset, image, t]).mean is not None))
+    value = rf"\textbf{{{number(row.mean)}}}" if number(row.mean) == best else number(row.mean)
+    return value + ("" if row.low is None else rf"$_{{[{number(row.low)}, {number(row.high)}]}}$")
+
+
+def plot(rows: Sequence[Row], stem: Path, warning: str) -> list[Path]:
+    """One panel an image; groups of three bars a dataset, all of them, and the paper's."""
+    from matplotlib.figure import Figure
+
+    with drawing():
+        figure = Figure(figsize=(12, 4.8), layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, image in zip(panels, IMAGES, strict=True):
+            _panel(axes, [r for r in rows if r.image == image], image)
+        panels[0].set_ylabel("CLIP-S (100 x cosine)")
+        _legend(figure)
+        figure.suptitle(f"Figure 4: CLIP-Score of image and text (suite {rows[0].suite}){warning}", fontsize=11)
+        return save(figure, stem)
+
+
+def _panel(axes: "Axes", rows: Sequence[Row], image: str) -> None:
+    datasets = list(dict.fromkeys(r.dataset for r in rows))
+    for place, dataset in enumerate(datasets):
+        for shift, text in enumerate(TEXTS):
+            row = next(r for r in rows if (r.dataset, r.text) == (dataset, text))
+            x = place + 0.27 * (shift - 1)
+            if row.mean is None:
+                axes.text(x, 0.03, "not run", rotation=90, ha="center", va="bottom", color="#777777", fontsize=8,
+                          transform=axes.get_xaxis_transform())  # fmt: skip
+                continue
+            axes.bar(x, row.mean, width=0.25, color=COLOURS[text])
+            if row.low is not None:
+                ends = [[max(0, row.mean - row.low)], [max(0, row.high - row.mean)]]
+                axes.errorbar(x, row.mean, yerr=ends, color="#222222", capsize=2, linewidth=1)
+    paper = [reported("all", image, text) for text in TEXTS]
+    for shift, (text, value) in enumerate(zip(TEXTS, paper, strict=True)):
+        if value.value is not None:
+            x = len(datasets) + 0.27 * (shift - 1)
+            axes.bar(x, value.value, width=0.25, facecolor="none", edgecolor=COLOURS[text], hatch="///", linewidth=1)
+            axes.text(x, value.value, value.printed + value.mark, ha="center", va="bottom", fontsize=7.5)
+    names = [name_of(d, rows[0].suite).replace("mini-", "mini-\n") for d in datasets]
+    axes.set_xticks(range(len(datasets) + 1), [*names, "paper,\nall"])
+    axes.axvline(len(datasets) - 0.5, color="#BBBBBB", linewidth=0.8)
+    sizes = sorted({r.n for r in rows if r.mean is not None and r.dataset != "all"})
+    n = f"   n {' to '.join(map(str, sorted({sizes[0], sizes[-1]})))} a dataset" if sizes else ""
+    axes.set_title(f"{image}{n}", fontsize=9.5)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(figure: object) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    marks = [Patch(facecolor=COLOURS[text], label=SPELLED[text]) for text in TEXTS]
+    marks.append(Patch(facecolor="none", edgecolor="#555555", hatch="///", label="the paper's printed bars"))
+    marks.append(Line2D([], [], color="#222222", marker="_", markersize=7, linewidth=1, label="95 % interval"))
+    figure.legend(handles=marks, loc="outside lower center", ncols=5, frameon=False, fontsize=9)

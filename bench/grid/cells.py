@@ -1,0 +1,220 @@
+"""The cells of a table: which runs it needs, running those that are not finished, reading finished ones back.
+
+A cell is one bench.run (model x dataset x setting x form). Finished ones are found without starting a process; the
+others go through bench.run.main in worker processes, one a core; in suite paper one after the other, each in a process
+of its own, since they share a GPU.
+A cell that cannot run is a reason, never an exception: the other cells still make the table.
+"""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.records import Score
+from bench.registry import FORMS, MODELS, SPLITS, WITH_FORMS, maker_of
+from bench.runs.folder import RunFolder
+from bench.runs.runner import safe
+from bench.settings import ModelSettings
+
+
+@dataclass(frozen=True)
+class Cell:
+    suite: str
+    dataset: str
+    model: str
+    setting: str = "zero-shot"
+    form: str = "none"
+
+    @property
+    def label(self) -> str:
+        form = "" if self.form == "none" else f" {self.form}"
+        return f"{self.dataset} {self.model}{form} {self.setting}"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all cells of a table share."""
+
+    split: str = ""  # empty: the dataset's own default
+    seeds: int = 1
+    metrics: tuple[str, ...] = ()  # empty: the table's own
+    data_root: Path | str | None = None
+    weights: Path | None = None
+    out: Path = Path("runs")
+    extra: tuple[str, ...] = ()  # further arguments of bench.run
+
+
+class Result(NamedTuple):
+    cell: Cell
+    folder: Path | None  # of the finished run
+    reason: str = ""  # why there is none
+
+
+def cells_of(table: int, suite: str, models: Sequence[str], datasets: Sequence[str]) -> list[Cell]:
+    """Tables 1 and 2: end to end, zero-shot and fine-tuned. Table 3: each form of lgie and mgie, zero-shot."""
+    setting, cells = "fine-tuned" if table == 2 else "zero-shot", []
+    for model in models:
+        forms = (FORMS if table == 3 else ("e2e",)) if model in WITH_FORMS else ("none",)
+        cells += [Cell(suite, dataset, model, setting, form) for form in forms for dataset in datasets]
+    return cells
+
+
+def beside(suite: str, split: str) -> str:
+    """The end of a file name: a split that is not the suite's default stands beside it and never replaces it."""
+    return "" if split in ("", SPLITS[suite][0]) else f"-{safe(split)}"
+
+
+def command(cell: Cell, options: Options) -> list[str]:
+    """The arguments of bench.run for this cell."""
+    argv = ["--suite", cell.suite, "--dataset", cell.dataset, "--model", cell.model, "--setting", cell.setting]
+    given = {
+        "--form": "" if cell.form == "none" else cell.form,
+        "--split": options.split, "--metrics": ",".join(options.metrics), "--data-root": options.data_root,
+        "--weights": options.weights,
+    }  # fmt: skip
+    for flag, value in given.items():
+        argv += [flag, str(value)] if value not in ("", None) else []
+    return [*argv, "--seeds", str(options.seeds), "--out", str(options.out), *options.extra]
+
+
+def run_cells(cells: Sequence[Cell], options: Options) -> list[Result]:
+    """One result a cell, in order; whatever is not finished is run. Progress goes to stderr."""
+    planned = [plan_cell(cell, options) for cell in cells]
+    todo = [i for i, (_, finished) in enumerate(planned) if not finished]
+    results = [result for result, _ in planned]
+    if todo:
+        print(f"{len(cells) - len(todo)} of {len(cells)} cells are settled, {len(todo)} to run", file=sys.stderr)
+        for done, (i, result) in enumerate(zip(todo, in_workers([cells[i] for i in todo], options), strict=True), 1):
+            results[i] = result
+            said = f"not run: {result.reason}" if result.reason else "done"
+            print(f"[{done}/{len(todo)}] {cells[i].label}: {said}", file=sys.stderr, flush=True)
+    return results
+
+
+def make_weights(cells: Sequence[Cell], options: Options) -> None:
+    """Before the cells: what their suite makes on demand. Only a table does so; bench.run takes what it finds."""
+    maker = maker_of(cells[0].suite, options.weights) if cells else None
+    if maker:
+        specs = [ModelSettings(c.model, c.suite, c.dataset, c.setting, "e2e" if c.form == "none" else c.form)
+                 for c in cells]  # fmt: skip
+        maker.make(specs, options.data_root or Path("data"))
+
+
+def in_workers(cells: Sequence[Cell], options: Options) -> Iterator[Result]:
+    """Their results in order. A cell whose worker died (memory, say) is tried once more, alone."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers' too
+    # one at a time where models may fill the GPU, or where a run has workers of its own
+    alone = any(cell.suite == "paper" for cell in cells) or "--engine" in options.extra
+    workers = 1 if alone else min(len(os.sched_getaffinity(0)), 8)
+    with pool_of(min(workers, len(cells)), alone) as pool:
+        futures = [pool.submit(run_cell, cell, options) for cell in cells]
+        for cell, future in zip(cells, futures, strict=True):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                yield run_again(cell, options)
+
+
+def pool_of(workers: int, alone: bool) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1 if alone else None)
+
+
+def run_again(cell: Cell, options: Options) -> Result:
+    try:
+        with pool_of(1, True) as pool:
+            return pool.submit(run_cell, cell, options).result()
+    except BrokenProcessPool:
+        return Result(cell, None, "its process died, twice (killed for memory?); its edits are kept")
+
+
+def plan_cell(cell: Cell, options: Options) -> tuple[Result, bool]:
+    """Where the cell's run is, and whether that settles it: finished, or known to be impossible."""
+    from bench.run import is_done, plan
+
+    if is_own(cell.model):
+        return own_run(cell, options), True
+    try:
+        asked = plan(command(cell, options))
+        return Result(cell, asked.folder.path), is_done(asked)
+    except (ValueError, OSError, ImportError) as error:  # what bench.run would exit with 2 for
+        return Result(cell, None, one_line(str(error))), True
+
+
+def is_own(model: str) -> bool:
+    """A name that no command but the user's own can run: the outputs came from --images."""
+    return model not in MODELS and not model.startswith("diffusers:")
+
+
+def own_run(cell: Cell, options: Options) -> Result:
+    """The finished run of somebody's own output images (bench.run --images); of several none is guessed at."""
+    found, split = [], options.split or "test"
+    for path in sorted((options.out / cell.suite).glob(f"{cell.dataset}--{safe(cell.model)}--*/done.json")):
+        run = RunFolder(path.parent).run()
+        if run["model"] == cell.model and run["setting"] == cell.setting and not run["data"]["limit"]:
+            found += [path.parent] if run["data"]["split"] == split else []
+    if len(found) == 1:
+        return Result(cell, found[0])
+    if found:
+        names = ", ".join(path.name for path in found)
+        return Result(cell, None, f"{len(found)} finished runs of {cell.model}, keep one: {names}")
+    where = f"--suite {cell.suite} --split {split} --dataset {cell.dataset}"
+    again = f"python -m bench.run {where} --model {cell.model} --images DIR"
+    return Result(cell, None, f"{cell.model} is no model of this project; for your own output images: {again}")
+
+
+def run_cell(cell: Cell, options: Options) -> Result:
+    """One bench.run, in this process."""
+    from bench.run import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main([*command(cell, options), "--json"])
+    if code == 0:
+        return Result(cell, Path(json.loads(out.getvalue().splitlines()[-1])["run"]))
+    text = err.getvalue().strip()
+    said = text[text.rfind("error: ") + len("error: ") :] if "error: " in text else text[-300:]
+    return Result(cell, None, one_line(said) or f"bench.run ended with exit code {code}")
+
+
+def one_line(text: str) -> str:
+    """Its first line, as a reason in a table, which is published: this machine's folders are nobody's business."""
+    first = " ".join(text.split("\n")[0].split())
+    return first.replace(f"{Path(__file__).parents[2]}/", "").replace(str(Path.home()), "~")
+
+
+class Finished(NamedTuple):
+    """What a finished run says; only the seeds that were asked for."""
+
+    name: str  # of its folder
+    note: str  # what a reader must know about this data or model
+    of: int  # examples that the run has
+    groups: int
+    scores: list[Score]
+    not_run: dict[str, str]  # metric -> why its network is not at hand
+    seconds: list[float]  # one an edit; empty where the output images were given
+    batch_size: int
+    device: str
+
+
+def read_run(folder: Path, seeds: int) -> Finished:
+    run = RunFolder(folder)
+    description, done = run.run(), run.done()
+    if done is None:
+        raise ValueError(f"{folder}: no done.json; the run is not finished: give its command again")
+    scores = [s for s in run.scores().values() if s.seed < seeds]
+    given = "images" in description["fingerprint"]  # bench.run --images, or the authors' published outputs
+    edits = [e for e in run.edits().values() if e.seed < seeds]
+    return Finished(
+        folder.name, description["note"], description["n"], description["groups"], scores, done["not_run"],
+        [] if given else [sum(e.seconds.values()) for e in edits if e.seconds], description["edit"]["batch_size"],
+        " and ".join(dict.fromkeys(session["device"] for session in run.sessions() if "device" in session)),
+    )  # fmt: skip

@@ -1,0 +1,88 @@
+"""What the commands of tables and figures share: their flags, the cells and files these mean, their exit codes."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.grid.cells import Options, beside
+from bench.registry import BENCHMARKS, DATASETS, KNOWN_SPLITS, PAPER_MODELS, SPLITS, SUITES
+from bench.runs.engines import add_engine_flags, workers_of
+from bench.runs.remote import local_place
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one command line asks for, the flags of the one table or figure apart."""
+
+    suite: str
+    models: tuple[str, ...]
+    datasets: tuple[str, ...]
+    options: Options
+    results: Path
+    strict: bool
+
+    @property
+    def folder(self) -> Path:
+        return self.results / self.suite
+
+    @property
+    def data_root(self) -> Path:
+        return self.options.data_root or Path("data")
+
+    def stem(self, name: str) -> Path:
+        """results/<suite>/<name>[-<split>]: all files of a table or figure begin so."""
+        return self.folder / f"{name}{beside(self.suite, self.options.split)}"
+
+
+def parser(
+    prog: str, description: str, where: Callable = local_place, full: str = "the whole test split (200 a dataset)"
+) -> argparse.ArgumentParser:
+    """where: what --data-root may be; full: what --full means in suite mini."""
+    p = argparse.ArgumentParser(prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--suite", choices=SUITES, help="default: mini, the built-in miniature")
+    p.add_argument("--data-root", type=where, help="holds evr/ gier/ ma5k/ magicbrush/ published/; default: data")
+    p.add_argument("--weights", type=Path, help="holds <model>[-<form>][-<dataset>]/")
+    p.add_argument("--datasets", help=f"comma-separated, of {', '.join(DATASETS)}; default: the paper's")
+    p.add_argument("--split", help="default: mini quick (32 a dataset), published all, paper the test split")
+    p.add_argument("--full", action="store_true", help=f"mini: {full}")
+    add_engine_flags(p)
+    p.add_argument("--strict", action="store_true", help="exit 1 when something was not run")
+    p.add_argument("--out", type=local_place, default=Path("runs"), help="run folders go below it (default: runs)")
+    p.add_argument("--results", type=Path, default=Path("results"), help="files go below it (default: results)")
+    return p
+
+
+def suite_of(args: argparse.Namespace) -> str:
+    """Raises ValueError for flags that the miniature, the default, has no use for."""
+    if args.suite is None and (args.data_root or args.weights):
+        given = "--data-root" if args.data_root else "--weights"
+        raise ValueError(f"{given} needs --suite: the default suite is the miniature; for real data add --suite paper")
+    return args.suite or "mini"
+
+
+def asked_of(
+    args: argparse.Namespace, models: Sequence[str] = PAPER_MODELS, datasets: Sequence[str] = (), seeds: int = 1,
+    metrics: tuple[str, ...] = (),
+) -> Asked:  # fmt: skip
+    """datasets: where --datasets names none; empty: all of the suite. Raises ValueError for wrong use."""
+    suite = suite_of(args)
+    split = SPLITS[suite][args.full] if args.split is None else args.split
+    if suite in KNOWN_SPLITS and split not in KNOWN_SPLITS[suite]:
+        raise ValueError(f"suite {suite} has no split '{split}'; known: {', '.join(KNOWN_SPLITS[suite])}")
+    if seeds < 1:
+        raise ValueError(f"--seeds {seeds}: expected at least 1")
+    usual = (*BENCHMARKS, *(("ipr2pr",) if suite == "published" and split != "sample" else ()))
+    engine = workers_of(args, "auto").flags()
+    return Asked(
+        suite, tuple(models), chosen(args.datasets, tuple(datasets) or usual, DATASETS, "dataset"),
+        Options(split, seeds, metrics, args.data_root, args.weights, args.out, engine), args.results, args.strict,
+    )  # fmt: skip
+
+
+def chosen(given: str | None, default: tuple[str, ...], known: dict | None = None, what: str = "") -> tuple[str, ...]:
+    """The names of a comma-separated list; an unknown model is left to bench.run, which says why it cannot run."""
+    names = tuple(dict.fromkeys(name.strip() for name in (given or "").split(",") if name.strip())) or default
+    if unknown := [name for name in names if known is not None and name not in known]:
+        raise ValueError(f"unknown {what} '{unknown[0]}'; known: {', '.join(known)}")
+    return names

@@ -1,0 +1,181 @@
+"""One row a cell of a table: our mean, interval, n; the paper's value; difference and verdict. CSV in long form.
+
+Values are unscaled. A cell that was not run is a row with its reason, never 0, never dropped. Difference and verdict
+exist only in suite paper: other suites are other data. Seconds are a median over all datasets (dataset "all").
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import NamedTuple
+
+from bench.grid.cells import Cell, Finished, one_line
+from bench.grid.paper import Reported, reported
+from bench.records import Score
+from bench.stats import Summary, holm, paired_test, summarise, summarise_seconds
+
+RELEASED = "if these are the released weights: they are trained on IPr2Pr and MagicBrush, not Table 1's zero-shot model"
+NOT_COMPARABLE = "not comparable"
+
+
+@dataclass(frozen=True)
+class Row:
+    table: int
+    suite: str
+    setting: str
+    form: str
+    dataset: str
+    model: str
+    metric: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int  # examples with a value (seconds: edits timed)
+    of: int | None  # examples that the run has; None: not run
+    groups: int
+    seeds: int
+    paper: float | None
+    paper_confirmed: str
+    difference: float | None
+    verdict: str
+    reason: str  # why there is no mean, no interval, or fewer than all examples; or what to know of this cell
+    protocol: str
+    run: str
+
+
+class Measured(NamedTuple):
+    """One cell of the grid: its run, or why there is none."""
+
+    cell: Cell
+    run: Finished | None
+    reason: str = ""
+
+
+def rows_of(table: int, measured: Measured, metrics: Sequence[str], seeds: int, runs: str) -> list[Row]:
+    """One row a metric. runs: the folder that the run folders are said to be in."""
+    return [_row(table, measured, metric, seeds, runs) for metric in metrics]
+
+
+def _row(table: int, measured: Measured, metric: str, seeds: int, runs: str) -> Row:
+    cell, run, said = measured
+    scores = [s for s in run.scores if s.metric == metric] if run else []
+    if scores:
+        summary, reason = summarise(scores), _left_out(scores, run.of)
+        of, groups, folder, protocol = run.of, summary.groups, f"{runs}/{run.name}", _protocol(scores)
+        seeds = len({s.seed for s in scores})
+        reason = "; ".join(filter(None, (summary.reason, reason, _released(cell))))
+    else:
+        summary, of, groups, folder, protocol = Summary(None, None, None, 0, 0), None, 0, "", ""
+        why = said if run is None else run.not_run.get(metric, "not among the metrics of this run")
+        reason = f"not run: {one_line(why)}"
+    printed = reported(table, cell.setting, cell.form, cell.dataset, cell.model, metric)
+    return Row(
+        table, cell.suite, cell.setting, cell.form, cell.dataset, cell.model, metric, summary.mean, summary.low,
+        summary.high, summary.n, of, groups, seeds, printed.value, printed.confirmed,
+        *compare(cell.suite, summary, printed), reason, protocol, folder,
+    )  # fmt: skip
+
+
+def _left_out(scores: Sequence[Score], of: int) -> str:
+    """Why some scores are missing, most frequent reason first; empty when none is."""
+    expected = of * len({s.seed for s in scores})
+    reasons = Counter(one_line(s.reason) for s in scores if s.value is None)
+    if len(scores) < expected:
+        reasons["never made: give the run's command again"] += expected - len(scores)
+    if not reasons:
+        return ""
+    first, count = reasons.most_common(1)[0]
+    more = f" (and {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
+    return f"{reasons.total()} of {expected} scores missing: {count} x {first}{more}"
+
+
+def _protocol(scores: Sequence[Score]) -> str:
+    return " and ".join(dict.fromkeys(s.protocol for s in scores))
+
+
+def _released(cell: Cell) -> str:
+    if (cell.suite, cell.model, cell.form, cell.setting) != ("paper", "mgie", "e2e", "zero-shot"):
+        return ""
+    return RELEASED + ("; this cell is then not zero-shot" if cell.dataset == "magicbrush" else "")
+
+
+def compare(suite: str, ours: Summary, printed: Reported) -> tuple[float | None, str]:
+    """Difference (ours minus the paper's) and verdict. A printed number agrees if any value it may round agrees."""
+    if suite != "paper":
+        return None, NOT_COMPARABLE
+    if ours.mean is None or printed.value is None:
+        return None, "not run" if ours.mean is None else ""
+    difference = ours.mean - printed.value
+    if ours.low is None:
+        return difference, "no interval"
+    inside = ours.low - printed.half_unit <= printed.value <= ours.high + printed.half_unit
+    return difference, "agrees" if inside else "outside the interval"
+
+
+def seconds_row(table: int, cells: Sequence[Measured], seeds: int) -> Row:
+    """The inference time of one model (one form): median seconds an edit over all its finished cells."""
+    cell, runs = cells[0].cell, [m.run for m in cells if m.run]
+    seconds = [s for run in runs for s in run.seconds]
+    summary = summarise_seconds(seconds)
+    why = "the output images were given" if runs else cells[0].reason
+    reason = summary.reason if seconds else f"not run: {why}"
+    devices = " and ".join(dict.fromkeys(run.device for run in runs if run.seconds))
+    batches = ", ".join(sorted({str(run.batch_size) for run in runs if run.seconds}))
+    protocol = f"median seconds an edit, batch size {batches}, {devices}" if seconds else ""
+    return Row(
+        table, cell.suite, cell.setting, cell.form, "all", cell.model, "seconds", *summary[:4],
+        sum(run.of for run in runs) * seeds if seconds else None, 0, seeds, None, "", None, NOT_COMPARABLE, reason,
+        protocol, "",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired test between two models in one metric on one dataset."""
+
+    table: int
+    suite: str
+    setting: str
+    dataset: str
+    metric: str
+    a: str
+    b: str
+    difference: float | None  # mean of a minus mean of b, unscaled, over the examples that both have
+    p: float | None
+    p_holm: float | None  # over all comparisons of this table
+    n: int
+    groups: int
+    method: str
+    reason: str
+
+
+def comparisons(table: int, cells: Sequence[Measured], metrics_of: dict[str, Sequence[str]]) -> list[Comparison]:
+    """Every pair of models that the table invites to compare; codec and oracle left out, they are no contenders.
+
+    Table 3: forms of one model, models in one form, and each against identity.
+    """
+    found, rank = [], {"mgie": 0, "lgie": 1, "inspix2pix": 2, "identity": 4}
+    for dataset, metrics in metrics_of.items():
+        here = [m for m in cells if m.cell.dataset == dataset and m.run and m.cell.model not in ("codec", "oracle")]
+        here.sort(key=lambda m: (rank.get(m.cell.model, 3), m.cell.form != "e2e", m.cell.form != "ft"))
+        for metric in metrics:
+            for a, b in combinations(here, 2):
+                if invited(a.cell, b.cell):
+                    found.append(_comparison(table, a, b, dataset, metric))
+    adjusted = iter(holm([c.p for c in found if c.p is not None]))
+    return [replace(c, p_holm=None if c.p is None else next(adjusted)) for c in found]
+
+
+def invited(a: Cell, b: Cell) -> bool:
+    return a.form == b.form or a.model == b.model or "none" in (a.form, b.form)
+
+
+def _comparison(table: int, a: Measured, b: Measured, dataset: str, metric: str) -> Comparison:
+    one, other = ([s for s in m.run.scores if s.metric == metric] for m in (a, b))
+    test = paired_test(one, other)
+    names = [m.cell.model + (f" {m.cell.form}" if table == 3 and m.cell.form != "none" else "") for m in (a, b)]
+    return Comparison(
+        table, a.cell.suite, a.cell.setting, dataset, metric, *names, test.difference, test.p, None, test.n,
+        test.groups, test.method, test.reason,
+    )  # fmt: skip

@@ -1,0 +1,165 @@
+"""The report of a human evaluation: figure5 and figure6 (CSV, PNG, SVG), agreement.csv, votes.csv, human.md."""
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.figures.drawing import COLOURS, PAPER_INK, drawing, save
+from bench.grid.show import dataset_name, markdown_table
+from bench.human.count import PROTOCOL, Agreement, Row, agreement_of, numbered, rows_of
+from bench.human.study import ANNOTATORS, FIGURES, QUESTIONS, TIE
+from bench.human.votes import Vote, Votes
+from bench.registry import MODEL_NAMES
+from mgie.io.files import write_atomic, write_csv
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+UNITS = {5: "% preferred", 6: "mean points, 1 to 3"}
+TITLES = {5: "people's preference of expressive instructions", 6: "people's ranking of edits"}
+TIE_COLOUR = "#CCCCCC"
+ASSUMPTIONS = (
+    "The paper prints no questionnaire: the questions above are ours, with a tie in Figure 5, as in its bars, and "
+    "none in Figure 6, as its points are 1 to 3.",
+    "Interval: 95 %, bootstrap over groups of examples; votes on the same photograph or session stay together. "
+    "Annotators are taken as given: another three people are another study.",
+    "Alpha: Krippendorff's, 0 is chance and 1 is full agreement; nominal for Figure 5; ordinal over item x model for "
+    "Figure 6, where the three ranks of a vote are not independent. Interval: percentiles, 500 resamples of groups.",
+    "Time: from when an item was shown to its vote, pauses included; therefore the median.",
+)
+
+
+def report(votes: Votes, folder: Path) -> list[Path]:
+    """Write everything below folder; returns the paths. Raises ValueError where there is no vote yet."""
+    cast, items, suite = votes.all(), votes.items(), votes.suite
+    if not cast:
+        raise ValueError(f"{votes.path}: no votes yet on its {len(items)} items; collect some: "
+                         "python -m bench.human serve")  # fmt: skip
+    rows, agreement, paths = rows_of(cast, suite), agreement_of(cast), []
+    folder.mkdir(parents=True, exist_ok=True)
+    for figure in sorted({r.figure for r in rows}):
+        here = [r for r in rows if r.figure == figure]
+        write_csv(folder / f"figure{figure}.csv", Row, here)
+        paths += [folder / f"figure{figure}.csv", *plot(here, folder / f"figure{figure}")]
+    write_csv(folder / "agreement.csv", Agreement, agreement)
+    write_atomic(folder / "votes.csv", export(cast))
+    of = {f: sum(i.figure == f for i in items) for f in FIGURES}
+    write_atomic(folder / "human.md", markdown(rows, agreement, cast, suite, of))
+    return [*paths, folder / "agreement.csv", folder / "votes.csv", folder / "human.md"]
+
+
+def export(votes: Sequence[Vote]) -> str:
+    """One row a vote and question; annotators by number, models by name."""
+    who, text = numbered(votes), io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["annotator", "figure", "dataset", "example_id", "group", "criterion", "answer", "seconds", "day"])
+    for v in votes:
+        day = datetime.fromtimestamp(v.at, UTC).date().isoformat()
+        for criterion, answer in v.answers.items():
+            said = answer if isinstance(answer, str) else " > ".join(answer)
+            example = v.item.id.partition("/")[2]
+            table.writerow([who[v.annotator], v.item.figure, v.item.dataset, example, v.item.group, criterion, said,
+                            f"{v.seconds:.2f}", day])  # fmt: skip
+    return text.getvalue()
+
+
+def shown(row: Row, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value:.1f}" if row.figure == 5 else f"{value:.2f}"
+
+
+def cell(row: Row) -> str:
+    interval = "" if row.low is None else f" [{shown(row, row.low)}, {shown(row, row.high)}]"
+    paper = "" if row.paper is None else f"<br>paper {shown(row, row.paper)}"
+    verdict = f", {row.verdict}" if row.verdict and row.suite == "paper" else ""
+    return f"{shown(row, row.mean)}{interval}{paper}{verdict}"
+
+
+def markdown(
+    rows: Sequence[Row], agreement: Sequence[Agreement], votes: Sequence[Vote], suite: str, of: dict[int, int]
+) -> str:
+    lines = [f"# Human evaluation, suite {suite}", ""]
+    if suite != "paper":
+        lines += ["The paper's values are of other data: they stand beside ours and are not comparable.", ""]
+    for figure in sorted({r.figure for r in rows}):
+        here = [v for v in votes if v.item.figure == figure]
+        judged = {v.item.id: sum(o.item.id == v.item.id for o in here) for v in here}
+        whole = sum(count >= ANNOTATORS for count in judged.values())
+        people = len({v.annotator for v in here})
+        lines += [
+            f"## Figure {figure}: {TITLES[figure]}", "",
+            f"{UNITS[figure]}; {PROTOCOL[figure]}. {len(here)} votes of {people} annotators on {len(judged)} of "
+            f"{of[figure]} items; {whole} items have their {ANNOTATORS} votes.", "",
+            *figure_table([r for r in rows if r.figure == figure], suite), "",
+            f"![Figure {figure}: the same numbers as bars, the paper's beside ours](figure{figure}.png)", "",
+        ]  # fmt: skip
+    lines += ["## Agreement and time", "", *agreement_table(agreement), "", "## How it was asked and counted", ""]
+    lines += [f"- Figure {f}, {name}: {text}" for f in FIGURES for name, text in QUESTIONS[f].items()]
+    return "\n".join([*lines, *(f"- {text}" for text in ASSUMPTIONS)]) + "\n"
+
+
+def figure_table(rows: Sequence[Row], suite: str) -> list[str]:
+    choices = list(dict.fromkeys(r.choice for r in rows))
+    found = {(r.criterion, r.dataset, r.choice): r for r in rows}
+    keys = list(dict.fromkeys((r.criterion, r.dataset) for r in rows))
+    table = []
+    for criterion, dataset in keys:
+        first = found[criterion, dataset, choices[0]]
+        name = "all" if dataset == "all" else dataset_name(dataset, suite)
+        table.append([criterion, name, f"{first.n} ({first.votes} votes)",
+                      *(cell(found[criterion, dataset, choice]) for choice in choices)])  # fmt: skip
+    return markdown_table(["criterion", "dataset", "n items", *(MODEL_NAMES.get(c, c) for c in choices)], table, left=2)
+
+
+def agreement_table(rows: Sequence[Agreement]) -> list[str]:
+    table = []
+    for r in rows:
+        interval = "" if r.low is None else f" [{r.low:.2f}, {r.high:.2f}]"
+        value = r.reason if r.value is None else f"{r.value:.2f}{interval}"
+        who = "all" if r.who == "all" else f"annotator {r.who}"
+        table.append([f"Figure {r.figure}", r.criterion, r.measure, who, value, str(r.n)])
+    return markdown_table(["figure", "criterion", "measure", "who", "value", "n"], table, left=4)
+
+
+def plot(rows: Sequence[Row], stem: Path) -> list[Path]:
+    """One panel a question: ours with intervals, the paper's value as a diamond; all datasets together."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    whole = [r for r in rows if r.dataset == "all"]
+    criteria, figure_number, suite = list(dict.fromkeys(r.criterion for r in whole)), rows[0].figure, rows[0].suite
+    with drawing():
+        figure = Figure(figsize=(12, 4.2), layout="constrained")
+        for axes, criterion in zip(figure.subplots(1, len(criteria), squeeze=False)[0], criteria, strict=True):
+            panel(axes, [r for r in whole if r.criterion == criterion])
+        marks = [
+            Line2D([], [], color="#222222", marker="_", markersize=7, linewidth=1, label="95 % interval"),
+            Line2D([], [], marker="D", markersize=6, linestyle="none", color=PAPER_INK, label="paper"),
+        ]
+        figure.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False)
+        warning = "" if suite == "paper" else "   the paper's values are of other data: not comparable"
+        figure.suptitle(f"Figure {figure_number}: {TITLES[figure_number]} (suite {suite}){warning}", fontsize=11)
+        return save(figure, stem)
+
+
+def panel(axes: "Axes", rows: Sequence[Row]) -> None:
+    scale, first = (100 if rows[0].figure == 5 else 1), rows[0]
+    for place, r in enumerate(rows):
+        colour = TIE_COLOUR if r.choice == TIE else COLOURS[r.choice]
+        axes.bar(place, r.mean * scale, width=0.7, color=colour)
+        if r.low is not None:
+            ends = [[(r.mean - r.low) * scale], [(r.high - r.mean) * scale]]
+            axes.errorbar(place, r.mean * scale, yerr=ends, color="#222222", capsize=3, linewidth=1)
+        if r.paper is not None:
+            axes.plot(place + 0.25, r.paper * scale, marker="D", markersize=6, color=PAPER_INK, linestyle="none",
+                      zorder=5)  # fmt: skip
+    axes.set_xticks(range(len(rows)), [f"{MODEL_NAMES.get(r.choice, r.choice)}\n{shown(r, r.mean)}" for r in rows])
+    axes.set_title(f"{first.criterion}, n {first.n} items, {first.votes} votes", fontsize=9.5)
+    axes.set_ylabel(UNITS[first.figure])
+    axes.set_ylim(*((0, 100) if first.figure == 5 else (1, 3)))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(axis="x", length=0)

@@ -1,0 +1,286 @@
+"""Which engine edits: this process, or Ray actors; and with how many of what. Nothing is imported or started here."""
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.records import Example
+from bench.registry import Model
+from bench.runs.runner import Edited, Outcome, Prepare, Slice, WorkerDied, edit_slice
+from bench.settings import EditSettings, ModelSettings
+
+if TYPE_CHECKING:
+    from bench.registry import Model
+    from bench.settings import EditSettings
+
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What --engine, --workers and --gpus-per-worker ask for."""
+
+    engine: str = "local"
+    count: int = 1
+    gpus_each: float = 0.0
+
+    def flags(self) -> tuple[str, ...]:
+        """The same as arguments of bench.run."""
+        if self.engine == "local":
+            return ()
+        return ("--engine", self.engine, "--workers", str(self.count), "--gpus-per-worker", f"{self.gpus_each:g}")
+
+
+def add_engine_flags(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--engine", choices=ENGINES, default="local",
+        help="who edits: this process (default), or Ray actors, on the cluster RAY_ADDRESS names or on this machine",
+    )
+    group.add_argument("--workers", type=int, help="--engine ray: how many actors (default 1)")
+    group.add_argument(
+        "--gpus-per-worker", type=float,
+        help="--engine ray: GPUs of each actor, may be a share (default: 1 where torch sees a GPU here, else 0)",
+    )  # fmt: skip
+
+
+def workers_of(args: argparse.Namespace, device: str) -> Workers:
+    """Raises ValueError for flags that mean nothing together."""
+    given = {"--workers": args.workers, "--gpus-per-worker": args.gpus_per_worker}
+    if args.engine == "local":
+        for flag, value in given.items():
+            if value is not None:
+                raise ValueError(f"{flag} {value:g} needs --engine ray; the local engine is this one process")
+        return Workers()
+    count, gpus = 1 if args.workers is None else args.workers, args.gpus_per_worker
+    if count < 1:
+        raise ValueError(f"--workers {count}: it must be at least 1")
+    if gpus is None:
+        gpus = float((device == "auto" and sees_gpu()) or device.startswith("cuda"))
+    if not 0 <= gpus < float("inf"):
+        raise ValueError(f"--gpus-per-worker {gpus}: it must be a number from 0 up")
+    if gpus == 0 and device.startswith("cuda"):
+        raise ValueError(f"--device {device} with --gpus-per-worker 0: the workers would see no GPU; give 1")
+    if gpus > 0 and device == "cpu":
+        raise ValueError(f"--device cpu with --gpus-per-worker {gpus:g}: the GPUs would stand idle; give 0")
+    return Workers("ray", count, gpus)
+
+
+def sees_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def placed(spec: ModelSettings, workers: Workers) -> ModelSettings:
+    """The model's settings as it will run: with Ray, auto is a GPU where the workers have one, else the CPU."""
+    if workers.engine == "local":
+        return spec
+    on_gpu = workers.gpus_each > 0
+    device = ("cuda" if on_gpu else "cpu") if spec.device == "auto" else spec.device
+    return replace(spec, device=device, elsewhere=on_gpu)
+
+
+def pool_of(
+    workers: Workers, model: "Model", settings: "EditSettings", device: str, staged: tuple[str, str, Path] | None
+) -> AbstractContextManager["Pool | None"]:
+    """The Ray workers, up for as long as the block runs; of the local engine nothing."""
+    if workers.engine == "local":
+        return nullcontext()
+
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    return pool(model, settings, Asked(workers.count, workers.gpus_each, threads, staged), device)
+
+DEATHS = 3  # of workers at one slice, until the run gives up
+PATIENCE = 60.0  # seconds without any worker, until a notice says what the cluster has
+STORE = 200 * 2**20  # bytes of shared memory; results pass through it
+
+
+@dataclass(frozen=True)
+class Asked:
+    workers: int
+    gpus_per_worker: float
+    threads: int
+    staged: tuple[str, str, Path] | None = None  # bench.runs.remote.stage's arguments, where the data root is remote
+
+
+class Task(NamedTuple):
+    """One slice as it travels."""
+
+    examples: list[Example]
+    seed: int
+    settings: EditSettings
+    outputs: dict[str, bytes]  # example id -> its input image, where that is an output image of this run
+
+
+class Worker:
+    """What an actor is made of."""
+
+    def __init__(self, model: Model, asked: Asked) -> None:
+        self.model, self.scratch = model, tempfile.TemporaryDirectory(prefix="mgie-bench-")
+        if asked.staged:
+            from bench.runs.remote import stage
+
+            stage(*asked.staged)
+
+    def device(self, asked: str) -> str:
+        """The name of what it computes on; also the sign that it is up."""
+        from mgie.io.devices import device_name
+
+        return device_name(asked)
+
+    def edit(self, task: Task) -> Edited:
+        examples = [self.with_input(example, task.outputs.get(example.id)) for example in task.examples]
+        return edit_slice(examples, task.seed, task.settings, self.model)
+
+    def with_input(self, example: Example, data: bytes | None) -> Example:
+        if data is None:
+            return example
+        path = Path(self.scratch.name) / example.file_name
+        path.write_bytes(data)
+        return replace(example, input_image=path)
+
+
+@contextmanager
+def pool(model: Model, settings: EditSettings, asked: Asked, device: str) -> Iterator["Pool"]:
+    """The workers, for as long as the block runs. device: what the model was asked to run on. Raises ValueError."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("--engine ray needs the package ray: pip install 'mgie-bench[ray]'") from None
+    address = os.environ.get("RAY_ADDRESS")
+    shown = {"log_to_driver": False, "configure_logging": False}
+    if address:
+        # not: whatever cluster was started last on this machine, which ray.init() alone would join
+        ray.init(address=address, **shown)
+    else:
+        ray.init(
+            address="local", num_cpus=asked.workers * asked.threads, include_dashboard=False,
+            _node_ip_address="127.0.0.1", object_store_memory=STORE, **shown,
+        )  # fmt: skip
+    try:
+        has, needs = ray.cluster_resources().get("GPU", 0), asked.workers * asked.gpus_per_worker
+        if not address and has < needs:
+            raise ValueError(
+                f"--workers {asked.workers} x --gpus-per-worker {asked.gpus_per_worker:g} needs {needs:g} GPUs, Ray "
+                f"sees {has:g} here; give fewer workers, or RAY_ADDRESS for a cluster that has them"
+            )
+        made = Pool(model, settings, asked, device)
+        yield made
+        made.close()
+    finally:
+        ray.shutdown()
+
+
+class Pool:
+    def __init__(self, model: Model, settings: EditSettings, asked: Asked, device: str) -> None:
+        import ray
+
+        self.ray, self.asked, self.settings, self.wanted = ray, asked, settings, device
+        self.kind = ray.remote(
+            num_cpus=asked.threads, num_gpus=asked.gpus_per_worker, max_restarts=0, max_task_retries=0,
+            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(asked.threads)}},  # the local engine's: torch reads it too
+        )(Worker)  # fmt: skip
+        self.model = ray.put(model)
+        self.starting: dict = {}  # ref of its first answer -> worker
+        self.idle: list = []
+        self.at_work: dict = {}  # ref -> (worker, Slice, its failures so far)
+        self.stillborn = 0  # workers that died before they were up
+        for _ in range(asked.workers):
+            self.start_one()
+
+    def start_one(self) -> None:
+        worker = self.kind.remote(self.model, self.asked)
+        self.starting[worker.device.remote(self.wanted)] = worker
+
+    def close(self) -> None:
+        """End the workers, whatever they are doing."""
+        for worker in (*self.starting.values(), *self.idle, *(w for w, _, _ in self.at_work.values())):
+            self.ray.kill(worker)
+
+    def device(self) -> str:
+        """Of the first worker that is up."""
+        while not self.idle:
+            self.wait()
+        return self.idle_device
+
+    def outcomes(self, todo: list[Slice], prepare: Prepare) -> Iterator[Outcome]:
+        """In the order they are finished. A bench.runs.runner.Engine. Raises WorkerDied, and what a model raises."""
+        waiting, deaths = list(todo), {}
+        while waiting or self.at_work:
+            self.hand_out(waiting, prepare)
+            for ref in self.wait():
+                worker, part, failed = self.at_work.pop(ref)
+                try:
+                    encoded, broken, halving = self.answer(ref)
+                except self.ray.exceptions.RayActorError as error:
+                    place = part.seed, part.examples[0].id
+                    deaths[place] = deaths.get(place, 0) + 1
+                    self.replace_dead(deaths[place], part, error)
+                    waiting.insert(0, part)
+                    continue
+                self.idle.append(worker)
+                yield Outcome(part, encoded, failed + broken, halving)
+
+    def hand_out(self, waiting: list[Slice], prepare: Prepare) -> None:
+        """A slice to each idle worker; a later turn waits until the slice with the turn before it is written."""
+        for part in list(waiting):
+            if not self.idle:
+                return
+            unsettled = {(s.seed, e.id) for s in self.slices_before(part, waiting) for e in s.examples}
+            if any((part.seed, e.previous) in unsettled for e in part.examples if e.previous):
+                continue
+            waiting.remove(part)
+            ready, failed = prepare(part)
+            outputs = {e.id: e.input_image.read_bytes() for e in ready if e.previous}
+            worker = self.idle.pop()
+            ref = worker.edit.remote(Task(ready, part.seed, self.settings, outputs))
+            self.at_work[ref] = worker, part, failed
+
+    def slices_before(self, part: Slice, waiting: list[Slice]) -> list[Slice]:
+        """Those that may hold the turn before one of part's. Few sets have turns; for the others this is not asked."""
+        if not any(e.previous for e in part.examples):
+            return []
+        return [s for s in waiting if s is not part] + [s for _, s, _ in self.at_work.values()]
+
+    def wait(self) -> list:
+        """Waits until something happens; workers that are up become idle. Returns finished slices."""
+        refs = [*self.starting, *self.at_work]
+        done, _ = self.ray.wait(refs, num_returns=1, timeout=PATIENCE)
+        if not done and not self.idle and not self.at_work:
+            has = {k: v for k, v in self.ray.cluster_resources().items() if k in ("CPU", "GPU")}
+            print(f"notice: no worker has started yet; the cluster has {has}, asked are {self.asked}", file=sys.stderr)
+        for ref in [r for r in done if r in self.starting]:
+            worker = self.starting.pop(ref)
+            try:
+                self.idle_device = self.answer(ref)
+                self.idle.append(worker)
+            except self.ray.exceptions.RayActorError as error:
+                self.stillborn += 1
+                self.replace_dead(self.stillborn, None, error)
+        return [r for r in done if r in self.at_work]
+
+    def answer(self, ref: object) -> object:
+        """What a worker returned; what its model raised is raised here, as the local engine would."""
+        try:
+            return self.ray.get(ref)
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+
+    def replace_dead(self, deaths: int, part: Slice | None, error: Exception) -> None:
+        where = f"slice {part.examples[0].id} .. {part.examples[-1].id}" if part else "its start"
+        why = re.sub(r"\x1b\[\d+m", "", str(error)).strip().splitlines()[-1][:300]  # without Ray's colours
+        if deaths >= DEATHS:
+            raise WorkerDied(
+                f"{deaths} workers died at {where} ({why}); what was done is kept. Out of memory? Give fewer "
+                "--workers or a smaller --batch-size"
+            )
+        print(f"warning: a worker died at {where}; another takes its place", file=sys.stderr)
+        self.start_one()

@@ -1,0 +1,219 @@
+"""A run's folder: its files, its lock, and reading them back after a kill.
+
+run.json (written first, never changed), sessions.jsonl (one line a start), images/, edits.jsonl, scores.jsonl,
+failures.jsonl, halvings.jsonl (bench.runs.folder; few runs have it), done.json (written last: its existence means the run
+is whole). Writes are atomic or one appended line; a last line without its newline was cut by a kill and is dropped.
+"""
+
+import errno
+import fcntl
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import get_origin
+
+from bench.records import Edit, Example, Halving, Score, to_line
+from mgie.io.files import TEMPORARY, write_atomic
+
+
+class Busy(RuntimeError):
+    """Another process holds the run folder."""
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+RUN = {"suite": str, "dataset": str, "model": str, "setting": str, "form": str, "data": dict, "edit": dict,
+       "fingerprint": dict, "manifest": str, "n": int, "groups": int, "note": str}  # fmt: skip
+DONE = {"seeds": int, "metrics": dict, "not_run": dict, "metric_settings": dict, "n": int, "of": int, "failures": int}
+
+
+def whole_lines(path: Path) -> list[dict]:
+    """The JSON lines of a file; a last line cut by a kill is dropped from the file as well."""
+    data = path.read_bytes() if path.exists() else b""
+    whole = data[: data.rfind(b"\n") + 1]
+    if whole != data:
+        try:
+            write_atomic(path, whole.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise damaged(str(path), f"is not UTF-8 ({error})") from None
+    return [parsed(line, f"{path}, line {number}") for number, line in enumerate(whole.splitlines(), 1)]
+
+
+def parsed(data: bytes, where: str) -> dict:
+    """The JSON object in data. Raises ValueError with what to do for anything else, NaN included."""
+    try:
+        found = json.loads(data, parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise damaged(where, f"is not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise damaged(where, f"is a JSON {type(found).__name__}, expected an object")
+    return found
+
+
+def refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def damaged(where: str, why: str) -> ValueError:
+    return ValueError(f"{where} {why}; it was changed by hand: remove that file and run again")
+
+
+def records(path: Path, kind: type[Edit] | type[Score] | type[Halving]) -> Iterator[Edit | Score | Halving]:
+    """The records of a file, each with its fields and their types; a file changed by hand is refused."""
+    types = {f.name: get_origin(f.type) if get_origin(f.type) in (dict, list) else f.type for f in fields(kind)}
+    for number, line in enumerate(whole_lines(path), 1):
+        where = f"{path}, line {number}"
+        try:
+            record = kind(**line)
+        except TypeError:
+            raise damaged(where, f"has the fields {', '.join(line)}; expected {', '.join(types)}") from None
+        for name, wanted in types.items():
+            if not isinstance(getattr(record, name), wanted):
+                expected = getattr(wanted, "__name__", wanted)
+                raise damaged(where, f"has {name} {str(getattr(record, name))[:40]!r}; expected {expected}")
+        if isinstance(record, Edit) and not all(is_finite(s) and s >= 0 for s in record.seconds.values()):
+            raise damaged(where, f"has seconds {str(record.seconds)[:60]}; expected finite numbers of at least 0")
+        if isinstance(record, Score) and record.value is not None and not is_finite(record.value):
+            raise damaged(where, f"has the value {str(record.value)[:40]}; expected a finite number or null")
+        yield record
+
+
+def is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and -sys.float_info.max <= value <= sys.float_info.max
+
+
+class RunFolder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Raises Busy when another process is at work here. The lock dies with its process."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / ".lock", "a+")  # noqa: SIM115 (closed below; its opening has errors of its own)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise ValueError(f"{self.path} cannot be written to ({error.strerror}); give another --out") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Busy(f"{self.path} is in use by another process; wait for it or give another --out") from None
+            for path in self.path.rglob(".*"):
+                if TEMPORARY.fullmatch(path.name):  # a kill left it
+                    path.unlink()
+            yield
+
+    def start(self, run: dict, session: dict) -> None:
+        """Write run.json on the first start, later check that it is the same run; add a line to sessions.jsonl."""
+        path = self.path / "run.json"
+        text = json.dumps(run, indent=1, ensure_ascii=False) + "\n"
+        if not path.exists():
+            write_atomic(path, text)
+        elif path.read_bytes() != text.encode("utf-8"):
+            raise ValueError(
+                f"{path} describes another run than this command; it was changed by hand: "
+                f"remove {self.path} and run again"
+            )
+        whole_lines(self.path / "sessions.jsonl")
+        self.append("sessions.jsonl", [session])
+
+    def run(self) -> dict:
+        path = self.path / "run.json"
+        if not path.exists():
+            raise ValueError(f"{path} is missing; remove {self.path} and run again")
+        run = parsed(path.read_bytes(), str(path))
+        wrong = [key for key, kind in RUN.items() if not isinstance(run.get(key), kind)]
+        if wrong:
+            raise ValueError(f"{path} has no usable {', '.join(wrong)}; it was changed by hand: remove {self.path} and "
+                             "run again")  # fmt: skip
+        return run
+
+    def sessions(self) -> list[dict]:
+        return whole_lines(self.path / "sessions.jsonl")
+
+    def append(self, name: str, records: Iterable[Edit | Score | Halving | dict]) -> None:
+        with open(self.path / name, "a", encoding="utf-8") as file:
+            file.write("".join(map(to_line, records)))
+
+    def rewrite(self, name: str, records: Iterable[Edit | Score | Halving | dict]) -> None:
+        write_atomic(self.path / name, "".join(map(to_line, records)))
+
+    def edits(self) -> dict[tuple[int, str], Edit]:
+        """By (seed, example id); only those whose image is there. A later line replaces an earlier one."""
+        edits = records(self.path / "edits.jsonl", Edit)
+        return {(e.seed, e.example_id): e for e in edits if (self.path / e.output_image).exists()}
+
+    def scores(self) -> dict[tuple[int, str, str], Score]:
+        scores = records(self.path / "scores.jsonl", Score)
+        return {(s.seed, s.example_id, s.metric): s for s in scores}
+
+    def failures(self) -> list[dict]:
+        return whole_lines(self.path / "failures.jsonl")
+
+    def halvings(self) -> list[Halving]:
+        return list(records(self.path / "halvings.jsonl", Halving))
+
+    def image(self, seed: int, example: Example | str) -> str:
+        """Where an output image lies, relative to the run folder."""
+        from bench.records import file_name
+
+        name = example if isinstance(example, str) else example.id
+        return f"images/{seed}/{file_name(name)}"
+
+    def done(self) -> dict | None:
+        path = self.path / "done.json"
+        if not path.exists():
+            return None
+        done = parsed(path.read_bytes(), str(path))
+        wrong = [key for key, kind in DONE.items() if not isinstance(done.get(key), kind)]
+        if wrong:
+            raise damaged(str(path), f"has no usable {', '.join(wrong)}")
+        return done
+
+    def finish(self, done: dict) -> None:
+        write_atomic(self.path / "done.json", json.dumps(done, indent=1, ensure_ascii=False) + "\n")
+
+    def reopen(self) -> None:
+        (self.path / "done.json").unlink(missing_ok=True)
+
+NAME = "halvings.jsonl"
+
+
+class Halvings:
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.known = {(h.seed, h.first): h for h in folder.halvings()}
+
+    def settle(self, seed: int, ids: Iterable[str], halving: Halving | None) -> None:
+        """What is known of a slice that is about to be written; says so where it was halved."""
+        stale = self.known.keys() & {(seed, example_id) for example_id in ids}
+        if stale:
+            self.known = {key: h for key, h in self.known.items() if key not in stale}
+            self.write()
+        if halving:
+            self.known[halving.seed, halving.first] = halving
+            self.folder.append(NAME, [halving])
+            print(f"warning: {sentence(halving)}", file=sys.stderr)
+
+    def close(self, order: dict[str, int]) -> None:
+        """Final order, as that of the edits: seed, example."""
+        kept = sorted((key for key in self.known if key[1] in order), key=lambda key: (key[0], order[key[1]]))
+        self.known = {key: self.known[key] for key in kept}
+        self.write()
+
+    def write(self) -> None:
+        if self.known:
+            self.folder.rewrite(NAME, self.known.values())
+        else:
+            (self.folder.path / NAME).unlink(missing_ok=True)
+
+
+def sentence(halving: Halving) -> str:
+    why = (halving.reason.splitlines() or [""])[0][:200]
+    batches = ", ".join(map(str, halving.batches))
+    return f"slice {halving.first} .. {halving.last}: edited in batches of {batches} instead of {halving.size} ({why})"

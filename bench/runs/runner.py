@@ -1,0 +1,303 @@
+"""The main path: a list of examples x one model -> edits, in a run folder. Safe to kill at any moment and start again.
+
+Batches are fixed slices of the example list; a broken one is redone whole, so that the pixels never depend on where
+a run was interrupted. Seeds come from the example's id. Who edits a slice (this process, or bench.runs.engines's actors)
+hands back bytes; only this file writes them: images first, then their lines.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.records import Edit, Example, Halving, Output
+from bench.registry import Model
+from bench.runs.folder import Halvings, RunFolder
+from bench.settings import DataSettings, EditSettings
+from mgie.io.files import write_whole
+from mgie.io.images import ImageError, pixel_hash, png
+
+
+class TooManyFailures(RuntimeError):
+    """More examples failed than --max-failures allows; what was done is kept."""
+
+
+class WorkerDied(RuntimeError):
+    """Workers of an engine died again and again at the same slice; what was done is kept."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model x one dataset x one set of settings: everything that changes a pixel."""
+
+    suite: str
+    dataset: str
+    model: str
+    setting: str
+    form: str
+    data: DataSettings
+    edit: EditSettings
+    fingerprint: dict[str, str]  # what the model says of itself
+    examples: list[Example]
+    manifest: str  # manifest_hash(examples)
+    note: str = ""
+
+    def description(self) -> dict:
+        """run.json. image_root is left out: the manifest holds the images' hashes, wherever they lie."""
+        settings = {k: v for k, v in asdict(self.data).items() if k != "image_root"}
+        return {
+            "suite": self.suite, "dataset": self.dataset, "model": self.model, "setting": self.setting,
+            "form": self.form, "data": settings, "edit": asdict(self.edit), "fingerprint": self.fingerprint,
+            "manifest": self.manifest, "n": len(self.scored), "groups": len({e.group for e in self.scored}),
+            "note": self.note,
+        }  # fmt: skip
+
+    @property
+    def scored(self) -> list[Example]:
+        return [e for e in self.examples if e.scored]
+
+    @property
+    def name(self) -> str:
+        pixels = {k: v for k, v in self.description().items() if k not in ("n", "groups", "note")}
+        hash8 = hashlib.sha256(json.dumps(pixels, sort_keys=True).encode()).hexdigest()[:8]
+        return f"{self.dataset}--{safe(self.model)}--{hash8}"
+
+
+def safe(name: str) -> str:
+    """A model's name as part of a file name: "diffusers:org/model" has signs that a path must not hold."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+def seed_for(run_seed: int, example_id: str) -> int:
+    """The seed of one edit: the same for any order, batch size or number of workers."""
+    return int.from_bytes(hashlib.sha256(f"{run_seed}/{example_id}".encode()).digest()[:4], "big")
+
+
+def manifest_hash(examples: list[Example]) -> str:
+    """SHA-256 over every example's record and the bytes of its images; a missing file counts as missing."""
+    paths = {p for e in examples for p in (e.input_image, e.goal_image, e.mask and e.mask.path) if p}
+    with ThreadPoolExecutor(4) as pool:
+        digests = dict(zip(paths, pool.map(file_hash, paths), strict=True))
+    total = hashlib.sha256()
+    for e in examples:
+        files = [digests.get(p) for p in (e.input_image, e.goal_image, e.mask and e.mask.path)]
+        ids = e.mask and e.mask.ids
+        record = [e.id, e.group, e.instruction, e.goal_caption, e.turn, e.previous, e.scored, ids, *files]
+        total.update(json.dumps(record).encode() + b"\n")
+    return total.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return "missing"
+
+
+def slices(examples: list[Example], size: int) -> Iterator[list[Example]]:
+    """Consecutive slices of at most `size`; none holds an example together with the one whose output it edits."""
+    current: list[Example] = []
+    for example in examples:
+        if len(current) == size or any(e.id == example.previous for e in current):
+            yield current
+            current = []
+        current.append(example)
+    if current:
+        yield current
+
+
+class Slice(NamedTuple):
+    """What is edited together, with one seed of the run."""
+
+    seed: int
+    examples: list[Example]
+
+
+class Encoded(NamedTuple):
+    """One output, as whoever edited it hands it back: ready to be written."""
+
+    example_id: str
+    png: bytes
+    image_sha256: str
+    expressive_instruction: str | None
+    expressive_tokens: int | None
+    seconds: dict[str, float]
+
+
+class Edited(NamedTuple):
+    """What became of a slice."""
+
+    encoded: list[Encoded]
+    failures: list[dict]
+    halving: Halving | None  # None: the model took it whole
+
+
+class Outcome(NamedTuple):
+    slice: Slice
+    encoded: list[Encoded]
+    failures: list[dict]
+    halving: Halving | None
+
+
+# Edits slices, in any order that keeps a turn behind the one before it. Its second argument makes a slice ready: it is
+# called when the slice's turn has come, after the outcomes handed out before were written.
+Prepare = Callable[[Slice], tuple[list[Example], list[dict]]]
+Engine = Callable[[list[Slice], Prepare], Iterator[Outcome]]
+
+
+def here(model: Model, settings: EditSettings) -> Engine:
+    """The local engine: one slice after the other, in this process."""
+
+    def outcomes(todo: list[Slice], prepare: Prepare) -> Iterator[Outcome]:
+        for part in todo:
+            ready, failed = prepare(part)
+            encoded, broken, halving = edit_slice(ready, part.seed, settings, model)
+            yield Outcome(part, encoded, failed + broken, halving)
+
+    return outcomes
+
+
+def unfinished(run: Run, folder: RunFolder, seeds: range) -> list[Slice]:
+    """The slices with an example that has no edit yet."""
+    edits, size = folder.edits(), run.edit.batch_size
+    return [
+        Slice(seed, batch) for seed in seeds for batch in slices(run.examples, size)
+        if not all((seed, e.id) in edits for e in batch)
+    ]  # fmt: skip
+
+
+def edit_all(
+    run: Run, model: Model, folder: RunFolder, seeds: range, max_failures: float, tick: Callable[[int], None],
+    engine: Engine | None = None,
+) -> list[dict]:  # fmt: skip
+    """Edit every example not yet in edits.jsonl, for each seed; returns the failures. tick(n): n more are settled.
+
+    Raises TooManyFailures as soon as more than max_failures (a share of all) cannot be edited.
+    """
+    edits, failures, todo = folder.edits(), [], unfinished(run, folder, seeds)
+    halvings = Halvings(folder)
+    of = len(run.examples) * len(seeds)
+    tick(of - sum(len(part.examples) for part in todo))
+    order = {e.id: place for place, e in enumerate(run.examples)}
+
+    def prepare(part: Slice) -> tuple[list[Example], list[dict]]:
+        return on_outputs(part, folder, edits)
+
+    for part, encoded, failed, halving in (engine or here(model, run.edit))(todo, prepare):
+        halvings.settle(part.seed, (e.id for e in part.examples), halving)
+        new = [write(part.seed, output, folder) for output in encoded]
+        folder.append("edits.jsonl", new)
+        edits |= {(part.seed, e.example_id): e for e in new}
+        if failed:
+            failures = sorted(failures + failed, key=lambda f: (f["seed"], order[f["example_id"]]))
+            folder.rewrite("failures.jsonl", failures)
+        if len(failures) > max_failures * of:
+            raise TooManyFailures(too_many(failures, of, max_failures))
+        tick(len(part.examples))
+    kept = [e for e in edits.values() if e.example_id in order]
+    folder.rewrite("edits.jsonl", sorted(kept, key=lambda e: (e.seed, order[e.example_id])))
+    halvings.close(order)
+    return failures
+
+
+def too_many(failures: list[dict], of: int, max_failures: float) -> str:
+    """The message of TooManyFailures."""
+    first = "\n".join(f"  {f['example_id']}: {f['reason']}" for f in failures[:3])
+    return (
+        f"{len(failures)} of {of} examples failed, more than --max-failures {max_failures:g} allows:\n{first}\n"
+        "what was done is kept; mend the cause and give the same command again, or raise --max-failures"
+    )
+
+
+def on_outputs(part: Slice, folder: RunFolder, edits: dict[tuple[int, str], Edit]) -> tuple[list[Example], list[dict]]:
+    """The slice's examples, later turns on the output image of the turn before, and those that lack it as failures."""
+    ready, failed = [], []
+    for example in part.examples:
+        if example.previous is None:
+            ready.append(example)
+        elif (part.seed, example.previous) in edits:
+            ready.append(replace(example, input_image=folder.path / folder.image(part.seed, example.previous)))
+        else:
+            reason = f"the turn before it was not edited: {example.previous}"
+            failed.append(failure(example, part.seed, reason))
+    return ready, failed
+
+
+def edit_slice(ready: list[Example], seed: int, settings: EditSettings, model: Model) -> Edited:
+    """The edits of one slice as bytes, its failures and how often it had to be halved; writes nothing."""
+    outputs, failed, batches, reason = edit_or_split(ready, seed, settings, model)
+    halving = Halving(seed, ready[0].id, ready[-1].id, len(ready), batches, reason) if reason else None
+    return Edited([encode(example, output) for example, output in outputs], failed, halving)
+
+
+class Tried(NamedTuple):
+    """What became of a batch."""
+
+    outputs: list[tuple[Example, Output]]
+    failures: list[dict]
+    batches: list[int]  # how many examples the model was given at once in the end
+    reason: str = ""  # the error for which the batch was halved; "": it was not
+
+
+def edit_or_split(batch: list[Example], seed: int, settings: EditSettings, model: Model) -> Tried:
+    """Edit a batch. An unreadable image leaves the batch; on any other error the batch is halved until one is left.
+
+    Halving is what out-of-memory needs, and it finds the one example that a model cannot edit; it follows from the
+    batch alone, so a repeated run takes the same steps.
+    """
+    batch, failed = list(batch), []
+    while batch:
+        start = time.perf_counter()
+        try:
+            outputs = model.edit(batch, settings, [seed_for(seed, e.id) for e in batch])
+        except ImageError as error:
+            bad = [e for e in batch if str(error).startswith((f"{e.input_image}:", f"{e.goal_image}:"))]
+            if not bad:  # an image of the model's own (--images): halving finds whose
+                return halved(batch, seed, settings, model, str(error), failed)
+            failed += [failure(e, seed, str(error)) for e in bad]
+            batch = [e for e in batch if e not in bad]
+            continue
+        except (ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+            return halved(batch, seed, settings, model, f"{type(error).__name__}: {error}", failed)
+        share = (time.perf_counter() - start) / len(batch)
+        timed = [o if o.seconds is not None else o._replace(seconds={"edit": share}) for o in outputs]
+        return Tried(list(zip(batch, timed, strict=True)), failed, [len(batch)])
+    return Tried([], failed, [])
+
+
+def halved(
+    batch: list[Example], seed: int, settings: EditSettings, model: Model, reason: str, failed: list[dict]
+) -> Tried:
+    """Both halves of a batch that could not be edited; of one example, its failure. failed: those before it."""
+    if len(batch) == 1:
+        return Tried([], [*failed, failure(batch[0], seed, reason)], [1])
+    middle = len(batch) // 2
+    one, other = (edit_or_split(half, seed, settings, model) for half in (batch[:middle], batch[middle:]))
+    return Tried(
+        one.outputs + other.outputs, failed + one.failures + other.failures, one.batches + other.batches, reason
+    )
+
+
+def encode(example: Example, output: Output) -> Encoded:
+    image = output.image.convert("RGB")
+    seconds = {stage: round(s, 6) for stage, s in output.seconds.items()}
+    text = output.expressive_instruction, output.expressive_tokens
+    return Encoded(example.id, png(image), pixel_hash(image), *text, seconds)
+
+
+def write(seed: int, output: Encoded, folder: RunFolder) -> Edit:
+    name = folder.image(seed, output.example_id)
+    write_whole(output.png, folder.path / name)
+    return Edit(
+        output.example_id, seed, name, output.image_sha256, output.expressive_instruction, output.expressive_tokens,
+        output.seconds,
+    )  # fmt: skip
+
+
+def failure(example: Example, seed: int, reason: str, stage: str = "edit") -> dict:
+    return {"example_id": example.id, "seed": seed, "stage": stage, "reason": reason}

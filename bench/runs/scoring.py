@@ -1,0 +1,204 @@
+"""Edits x metrics -> scores. Raw values; None with a reason where a metric is not defined; never a dropped row.
+
+Pairs are scored in fixed chunks, a chunk's missing metrics together, so that each image is opened and encoded once
+and a run that was interrupted ends in the same bytes. Images are decoded ahead in worker threads.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.records import Edit, Example, Score
+from bench.registry import METRICS, load
+from bench.runs.folder import RunFolder
+from bench.runs.runner import Run, failure
+from bench.settings import EditSettings, MetricSettings
+from mgie.io.images import ImageError
+
+DECODING_THREADS = 2
+# Reasons that may not hold any more when the same command is given again: those scores are made anew.
+NOT_EDITED, UNREADABLE, OUT_OF_MEMORY = "not edited: ", "unreadable: ", "out of memory: "
+
+
+class ChangedImages(RuntimeError):
+    """Output images that are no longer what was written, or gone; `.edits` names them by (seed, example id)."""
+
+    def __init__(self, edits: list[tuple[int, str]]) -> None:
+        super().__init__(f"{len(edits)} output images changed since they were written, first: {edits[0][1]}")
+        self.edits = edits
+
+
+class Metrics(NamedTuple):
+    ready: dict[str, object]  # name -> metric
+    not_run: dict[str, str]  # name -> why: its network is not at hand
+
+
+def load_metrics(names: tuple[str, ...], settings: MetricSettings, cache: Path | None) -> Metrics:
+    """The metrics in the registry's order; those whose network is not at hand with the reason."""
+    from bench.metrics.networks.features import FeatureCache
+
+    features, ready, not_run = FeatureCache(cache), {}, {}
+    for name in METRICS:
+        if name in names:
+            try:
+                ready[name] = load(METRICS, name, "metric")(settings, features)
+            except FileNotFoundError as error:
+                not_run[name] = str(error)
+    return Metrics(ready, not_run)
+
+
+def protocol_of(metric: object, settings: EditSettings) -> str:
+    """The metric's own protocol, and what was done to the dataset's images before it saw them."""
+    said = [f"images at most {settings.max_side} px"] if settings.max_side else []
+    said += ["EXIF orientation ignored"] if settings.exif != "apply" else []
+    said += ["alpha dropped"] if settings.alpha != "white" else []
+    return "; ".join([metric.protocol, *said])
+
+
+class Chunk(NamedTuple):
+    seed: int
+    examples: list[Example]
+    metrics: list[str]  # those with at least one score missing in this chunk
+
+
+def score_all(
+    run: Run, folder: RunFolder, metrics: dict[str, object], seeds: range, size: int, tick: Callable[[int], None]
+) -> tuple[list[Score], list[dict]]:
+    """Score every edit; returns all scores in final order (seed, example, metric) and the failures to read an image.
+
+    What scores.jsonl already holds under the same protocol is kept. Raises ChangedImages.
+    """
+    edits, scores, failures = folder.edits(), folder.scores(), folder.failures()
+    reasons = {(f["seed"], f["example_id"]): f["reason"] for f in failures if f["stage"] == "edit"}
+    found: list[dict] = []
+    chunks = list(missing_chunks(run, metrics, seeds, size, scores, edits))
+    tick(len(run.scored) * len(seeds) - sum(len(c.examples) for c in chunks))
+    with ThreadPoolExecutor(DECODING_THREADS) as pool:
+        ahead: Future | None = None
+        for place, chunk in enumerate(chunks):
+            pairs = ahead.result() if ahead else decode(chunk, run, folder, edits, metrics)
+            rest = chunks[place + 1 : place + 2]
+            ahead = pool.submit(decode, *rest, run, folder, edits, metrics) if rest else None
+            lost = {p.example.id for p in pairs if p.edit is None and (chunk.seed, p.example.id) not in reasons}
+            changed = [(chunk.seed, p.example.id) for p in pairs if p.changed or p.example.id in lost]
+            if changed:
+                raise ChangedImages(changed)
+            new = score_chunk(chunk, pairs, metrics, reasons, run.edit)
+            folder.append("scores.jsonl", new)
+            scores |= {(s.seed, s.example_id, s.metric): s for s in new}
+            found += [failure(p.example, chunk.seed, next(iter(p.broken.values())), "score") for p in pairs if p.broken]
+            by_id = {e.id: e for e in chunk.examples}
+            short = {s.example_id: s.reason for s in new if s.reason.startswith(OUT_OF_MEMORY)}
+            found += [failure(by_id[i], chunk.seed, reason, "score") for i, reason in short.items()]
+            tick(len(chunk.examples))
+    order = {e.id: place for place, e in enumerate(run.examples)}
+    rank = {name: place for place, name in enumerate(METRICS)}
+    kept = [s for s in scores.values() if s.example_id in order and s.metric in rank]
+    return sorted(kept, key=lambda s: (s.seed, order[s.example_id], rank[s.metric])), found
+
+
+def missing_chunks(
+    run: Run, metrics: dict[str, object], seeds: range, size: int, scores: dict, edits: dict
+) -> Iterator[Chunk]:
+    for seed in seeds:
+        for start in range(0, len(run.scored), size):
+            examples = run.scored[start : start + size]
+
+            def whole(name: str, seed: int = seed, examples: list[Example] = examples) -> bool:
+                protocol = protocol_of(metrics[name], run.edit)
+                for e in examples:
+                    score = scores.get((seed, e.id, name))
+                    if score is None or score.protocol != protocol:
+                        return False
+                    if score.reason.startswith((UNREADABLE, OUT_OF_MEMORY)):
+                        return False
+                    if score.reason.startswith(NOT_EDITED) and (seed, e.id) in edits:
+                        return False
+                return True
+
+            todo = [name for name in metrics if not whole(name)]
+            if todo:
+                yield Chunk(seed, examples, todo)
+
+
+class Opened(NamedTuple):
+    """One example's images, decoded."""
+
+    example: Example
+    edit: Edit | None
+    pair: object | None  # bench.metrics.pairs.Pair; None without an edit
+    broken: dict[str, str]  # what a metric needs -> why it could not be decoded
+    changed: bool  # the output image is not the one that was written
+
+
+def decode(chunk: Chunk, run: Run, folder: RunFolder, edits: dict, metrics: dict[str, object]) -> list[Opened]:
+    """The chunk's images, those that its metrics need decoded; runs in a worker thread, one chunk ahead."""
+    needs = {need for name in chunk.metrics for need in metrics[name].needs}
+    return [opened(e, chunk.seed, run.edit, folder, edits.get((chunk.seed, e.id)), needs) for e in chunk.examples]
+
+
+def opened(
+    example: Example, seed: int, settings: EditSettings, folder: RunFolder, edit: Edit | None, needs: set[str]
+) -> Opened:
+    from bench.metrics.pairs import Pair, Picture
+
+    if edit is None:
+        return Opened(example, None, None, {}, False)
+    # an output image is what the model returned, so the settings for the dataset's images are not applied to it
+    output = Picture(folder.path / edit.output_image, EditSettings())
+    path = example.input_image if example.previous is None else folder.path / folder.image(seed, example.previous)
+    source = Picture(path, settings)
+    goal = Picture(example.goal_image, settings) if example.goal_image else None
+    try:
+        changed = output.sha256 != edit.image_sha256
+    except ImageError:
+        changed = True
+    broken = {}
+    for need, picture in (("goal_image", goal), ("input_image", source)):
+        try:
+            _ = picture and need in needs and picture.image
+        except ImageError as error:
+            broken[need] = str(error)
+    return Opened(example, edit, Pair(example, output, goal, source), broken, changed)
+
+
+def values_of(metric: object, pairs: list) -> list:
+    """The metric's answers. Out of memory, the chunk is halved until one pair is left, which then has no value."""
+    from bench.metrics.pairs import Value
+
+    try:
+        return metric(pairs) if pairs else []
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", str(error)):
+            raise
+        if len(pairs) == 1:
+            return [Value(None, f"{OUT_OF_MEMORY}{(str(error).splitlines() or [''])[0][:200]}")]
+    middle = len(pairs) // 2
+    return values_of(metric, pairs[:middle]) + values_of(metric, pairs[middle:])
+
+
+def score_chunk(
+    chunk: Chunk, opened: list[Opened], metrics: dict[str, object], reasons: dict, settings: EditSettings
+) -> list[Score]:
+    rows = []
+    for name in chunk.metrics:
+        metric, ready, values = metrics[name], [], {}
+        protocol = protocol_of(metric, settings)
+        for o in opened:
+            if o.edit is None:
+                why = reasons.get((chunk.seed, o.example.id), "no output image")
+                values[o.example.id] = (None, f"{NOT_EDITED}{why}")
+            elif unread := [o.broken[n] for n in metric.needs if n in o.broken]:
+                values[o.example.id] = (None, f"{UNREADABLE}{unread[0]}")
+            elif lacking := [n for n in metric.needs if getattr(o.example, n, None) is None]:
+                values[o.example.id] = (None, f"no {lacking[0].replace('_', ' ')}")
+            else:
+                ready.append(o.pair)
+        for pair, value in zip(ready, values_of(metric, ready), strict=True):
+            values[pair.example.id] = (None if value.value is None else float(value.value), value.reason)
+        rows += [
+            Score(o.example.id, o.example.group, chunk.seed, name, *values[o.example.id], protocol) for o in opened
+        ]
+    return rows

@@ -1,0 +1,58 @@
+"""What a run writes and shows about where it runs: one line a start, a warning when starts differ, the progress bar."""
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from mgie.io.devices import device_name
+
+PACKAGES = ("torch", "transformers", "diffusers", "open_clip_torch", "timm", "lpips", "torchmetrics", "pillow", "numpy")
+COMPARED = ("commit", "versions", "python", "device", "threads")
+
+
+def session(data_root: Path, device: str) -> dict:
+    """One line of sessions.jsonl."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv[1:],
+        "data_root": str(data_root),
+        "commit": commit(), "python": platform.python_version(), "versions": versions(),
+        "device": device_name(device), "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
+    }  # fmt: skip
+
+
+def commit() -> str:
+    """The project's commit, with + where its files were changed since; unknown outside a checkout."""
+    here = Path(__file__).parents[2]
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "*.py"], cwd=here, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+" if changed.returncode else "")
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def warn_of_differences(sessions: list[dict]) -> None:
+    """A run continued elsewhere is not refused, but its reader should know: last bits may differ between machines."""
+    if len(sessions) < 2:
+        return
+    before, now = sessions[-2], sessions[-1]
+    for key in COMPARED:
+        if before.get(key) != now[key]:
+            print(
+                f"warning: this run was started with {key} {before.get(key)}, it goes on with {now[key]}",
+                file=sys.stderr,
+            )

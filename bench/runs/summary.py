@@ -1,0 +1,104 @@
+"""The summary of one run: mean, interval and n of each metric, seconds an edit; for people or as JSON."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bench.records import Edit, Score
+from bench.registry import METRICS
+from bench.runs.folder import RunFolder
+from bench.stats import summarise, summarise_seconds
+
+
+def summary(folder: RunFolder, seeds: range, metrics: tuple[str, ...]) -> dict:
+    """The object that --json prints. Values unscaled; n counts examples, of is how many the run has."""
+    run, done = folder.run(), folder.done()
+    scores = [s for s in folder.scores().values() if s.seed in seeds and s.metric in metrics]
+    edits = [e for e in folder.edits().values() if e.seed in seeds]
+    shown = set(done["metrics"]) & set(metrics)
+    return {
+        "suite": run["suite"], "dataset": run["dataset"], "model": run["model"], "run": str(folder.path),
+        "n": done["n"], "of": run["n"], "groups": run["groups"], "seeds": len(seeds),
+        "metrics": {n: metric_summary([s for s in scores if s.metric == n]) for n in METRICS if n in shown},
+        "not_run": {name: why for name, why in done["not_run"].items() if name in metrics},
+        "seconds": seconds_summary(edits, folder.sessions()), "failures": done["failures"],
+        "halved": sum(h.seed in seeds for h in folder.halvings()), "note": run["note"],
+    }  # fmt: skip
+
+
+def metric_summary(scores: list[Score]) -> dict:
+    s = summarise(scores)
+    reasons = sorted({score.reason for score in scores if score.value is None} | ({s.reason} if s.reason else set()))
+    return {
+        "mean": s.mean, "low": s.low, "high": s.high, "n": s.n, "groups": s.groups,
+        "reason": "; ".join(reasons), "protocol": scores[0].protocol,
+    }  # fmt: skip
+
+
+def seconds_summary(edits: list[Edit], sessions: list[dict]) -> dict:
+    s = summarise_seconds([sum(e.seconds.values()) for e in edits if e.seconds])  # none where images were given
+    devices = list(dict.fromkeys(line["device"] for line in sessions if "device" in line))
+    return {"median": s.mean, "low": s.low, "high": s.high, "n": s.n, "device": " and ".join(devices)}
+
+
+def show(summary: dict, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(
+        f"{summary['model']} on {summary['dataset']}: {summary['n']} of {summary['of']} examples in "
+        f"{summary['groups']} groups, {summary['seeds']} seed{'s' * (summary['seeds'] > 1)}", markup=False,
+    )  # fmt: skip
+    table = Table()
+    for column in ("metric", "mean", "95 % interval", "n"):
+        table.add_column(column, justify="right" if column in ("mean", "n") else "left")
+    for name, m in summary["metrics"].items():
+        table.add_row(name, "none" if m["mean"] is None else f"{m['mean']:.4f}", interval(m), str(m["n"]))
+    for name in summary["not_run"]:
+        table.add_row(name, "not run", "", "0")
+    s = summary["seconds"]
+    if s["median"] is not None:
+        table.add_row("seconds", f"{s['median']:.4f}", interval(s), str(s["n"]))
+    console.print(table)
+    for m in summary["metrics"].values():
+        console.print(f"{m['protocol']}{'; ' + m['reason'] if m['reason'] else ''}", markup=False)
+    for name, why in summary["not_run"].items():
+        console.print(f"{name} not run: {why}", markup=False)
+    if s["median"] is not None:
+        console.print(f"seconds: median an edit on {s['device']}", markup=False)
+    if summary["note"]:
+        console.print(f"note: {summary['note']}", markup=False)
+    if summary["failures"]:
+        console.print(f"{summary['failures']} failures are listed in {summary['run']}/failures.jsonl", markup=False)
+    if summary["halved"]:
+        slices = f"slice{'s' * (summary['halved'] > 1)}"
+        text = f"{summary['halved']} {slices} edited in smaller batches, listed in {summary['run']}/halvings.jsonl"
+        console.print(text, markup=False)
+    console.print(f"run: {summary['run']}", markup=False, soft_wrap=True)
+
+
+def interval(part: dict) -> str:
+    return "" if part["low"] is None else f"{part['low']:.4f} to {part['high']:.4f}"
+
+
+@contextmanager
+def bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar with rate and time left on stderr; yields tick(n)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    rate = TextColumn("{task.fields[rate]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        task = shown.add_task(text, total=total, rate="")
+
+        def tick(n: int) -> None:
+            shown.advance(task, n)
+            speed = shown.tasks[task].speed
+            shown.update(task, rate=f"{speed:.1f}/s" if speed else "")
+
+        yield tick

@@ -1,0 +1,85 @@
+"""what a file or a folder of weights is: SHA-256."""
+
+import hashlib
+import json
+import os
+from functools import lru_cache
+from pathlib import Path
+
+
+def digest(*files: Path) -> str:
+    """SHA-256 of a file; of the names and SHA-256 of several."""
+    if len(files) > 1:
+        lines = [f"{file.name} {digest(file)}\n" for file in files]
+        return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+    stat = files[0].stat()
+    return digest_of(files[0], stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache
+def digest_of(file: Path, size: int, modified: int) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+NOT_WEIGHTS = (".csv", ".log", ".md", ".png", ".svg")  # what a trainer or the Hub leaves beside them
+CACHED_FROM = 16 * 2**20  # bytes: the digest of a smaller file costs less than trusting size and time stamp
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 over the names (sorted, relative) and the SHA-256 of every file below folder.
+
+    Hidden files, tables, plots and notes are left out: they change no pixel.
+    Digests of large files are kept beside the folder, in .<folder>.sha256.json, keyed by size and modification time,
+    so that 30 GB are read once. Where that file cannot be written, they are computed again.
+    """
+    folder = Path(folder)
+    names = sorted(path.relative_to(folder).as_posix() for path in files_below(folder))
+    if not names:
+        raise FileNotFoundError(f"no weights: {folder} holds none")
+    cache = folder.parent / f".{folder.name}.sha256.json"
+    known = read_cache(cache)
+    total, kept = hashlib.sha256(), {}
+    for name in names:
+        stat = (folder / name).stat()
+        stamp = [stat.st_size, stat.st_mtime_ns]
+        entry = known.get(name, {})
+        digest = entry["sha256"] if entry.get("stamp") == stamp else file_digest(folder / name)
+        if stat.st_size >= CACHED_FROM:
+            kept[name] = {"stamp": stamp, "sha256": digest}
+        total.update(f"{name}\0{digest}\n".encode())
+    if kept != known and kept:
+        write_cache(cache, kept)
+    return total.hexdigest()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Links are followed: the Hub's cache is made of them."""
+    paths = (Path(top) / name for top, _, names in os.walk(folder, followlinks=True) for name in names)
+    shown = [p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    return [p for p in shown if p.suffix not in NOT_WEIGHTS and p.is_file()]
+
+
+def file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_cache(path: Path) -> dict[str, dict]:
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError):  # absent, unreadable or cut short: the digests are computed again
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def write_cache(path: Path, digests: dict[str, dict]) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(digests, indent=1))
+        os.replace(temporary, path)
+    except OSError:  # a read-only folder; nothing is lost but time
+        temporary.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

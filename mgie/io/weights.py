@@ -1,0 +1,219 @@
+"""Weights load exactly: every key is loaded, none is left over, every value is a number.
+
+Libraries fill a missing weight with noise and go on (and official code prints and goes on); a benchmark must not.
+"""
+
+import pickle
+import re
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mgie.io.files import Whole
+
+if TYPE_CHECKING:
+    from torch import Tensor, dtype, nn
+
+def load_exactly(module: "nn.Module", state: "dict[str, Tensor]") -> None:
+    """Raises ValueError with the first names that are missing, left over or of another shape."""
+    name, own = type(module).__name__, module.state_dict()
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    if missing or unexpected:
+        raise ValueError(
+            f"{name}: {len(missing)} weights missing (first: {missing[:3]}), {len(unexpected)} unexpected "
+            f"(first: {unexpected[:3]}); is this the right checkpoint?"
+        )
+    wrong = [k for k in own if own[k].shape != state[k].shape]
+    if wrong:
+        raise ValueError(
+            f"{name}: {len(wrong)} weights of another size (first: {wrong[0]} is {tuple(state[wrong[0]].shape)}, "
+            f"not {tuple(own[wrong[0]].shape)}); a checkpoint of another preset?"
+        )
+    module.load_state_dict(state)
+
+
+def read_safetensors(path: Path) -> "dict[str, Tensor]":
+    """Raises FileNotFoundError, or ValueError for a damaged file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; the folder is incomplete, make it again")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error}); copy or make it again") from error
+
+
+def load_library_model(cls: type, folder: Path, dtype: "dtype | None" = None) -> "nn.Module":
+    """A transformers or diffusers model from its folder of safetensors, whole or not at all, in eval mode.
+
+    dtype: None keeps the weights' own.
+    """
+
+    folder = Path(folder)
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(f"{cls.__name__}: no config.json in {folder}; the folder is incomplete, make it again")
+    name = "dtype" if cls.__module__.startswith("transformers") else "torch_dtype"
+    options = {name: dtype or stored_dtype(folder), "use_safetensors": True, "output_loading_info": True}
+    try:
+        model, info = cls.from_pretrained(folder, **options)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged config.json makes the libraries raise anything
+        raise ValueError(f"{folder}: weights and config.json do not fit: {str(error).strip()[:300]}") from error
+    kinds = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
+    faults = {kind: sorted(map(str, info[kind]))[:3] for kind in kinds if info.get(kind)}
+    if faults:
+        raise ValueError(f"{folder}: weights and config.json do not fit: {faults}; is this the right checkpoint?")
+    return model.eval()
+
+
+def stored_dtype(folder: Path) -> "dtype | None":
+    """The dtype of a folder's weights, by the first of them; None where there are none (the loader says so)."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        for path in sorted(folder.glob("*.safetensors")):
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118  safe_open is no mapping
+                    return file.get_tensor(name).dtype
+    except (SafetensorError, OSError):  # the loader says so, with the path
+        return None
+    return None
+
+
+def refuse_nan(module: "nn.Module", where: str) -> None:
+    """Raises ValueError that names the first weight that is not finite."""
+    for name, weight in module.named_parameters():
+        if not weight.isfinite().all():
+            bad = int((~weight.isfinite()).sum())
+            raise ValueError(
+                f"{where}: {bad} of {weight.numel()} values of {name} are NaN or infinite; "
+                "the checkpoint is damaged or was written by a diverged training"
+            )
+
+
+def read_state(file: Path) -> dict[str, "Tensor"]:
+    """A state dict of tensors, whatever single key it is wrapped in."""
+    if file.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{file}: not a safetensors file: {error}") from error
+    import torch
+
+    from mgie.io.files import Whole
+
+    try:
+        with Whole(file) as opened:
+            state = torch.load(opened, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, *DAMAGED) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"{file}: no plain file of tensors ({said}); TorchScript archives and pickles are "
+            "not run: save its state dict as safetensors"
+        ) from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{file} holds a {type(state).__name__}; expected a state dict, name -> tensor")
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    return state
+
+
+def load_file_exactly(
+    network: "nn.Module", state: dict[str, "Tensor"], file: Path, unused: tuple[str, ...] = ()
+) -> None:
+    """Every key is loaded, but those that begin with `unused` (a classifier we have no use for)."""
+    state = {key: value for key, value in state.items() if not any(key.startswith(start) for start in unused)}
+    own = network.state_dict()
+    absent, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    if absent or extra:
+        raise ValueError(
+            f"{file}: {len(absent)} keys missing (first: {absent[:3]}), {len(extra)} unexpected (first: {extra[:3]}); "
+            f"is this a checkpoint of {type(network).__name__}?"
+        )
+    wrong = [k for k in own if own[k].shape != state[k].shape]
+    if wrong:
+        first = wrong[0]
+        raise ValueError(
+            f"{file}: {len(wrong)} tensors of another size, first {first}: {tuple(state[first].shape)}, "
+            f"expected {tuple(own[first].shape)}"
+        )
+    network.load_state_dict(state)
+# what torch's own unpickler raises on a damaged file, from fuzzing it
+DAMAGED = (
+    RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
+    ArithmeticError, struct.error,
+)  # fmt: skip
+
+
+def open_tensors(path: Path) -> "dict[str, Tensor]":
+    """name -> tensor on the CPU, mapped from the file. ValueError: damaged, no tensors, or a pickle that holds code."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; expected a checkpoint file")
+    tensors = open_safetensors(path) if path.suffix == ".safetensors" else open_pickle(path)
+    odd = [name for name, value in tensors.items() if not hasattr(value, "dtype")]
+    if odd or not tensors:
+        found = f"'{odd[0]}' is a {type(tensors[odd[0]]).__name__}" if odd else "it is empty"
+        raise ValueError(f"{path} is no table of tensors: {found}; expected name -> tensor")
+    return tensors
+
+
+def open_safetensors(path: Path) -> "dict[str, Tensor]":
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is cut short or damaged ({error}); get it again") from error
+
+
+def open_pickle(path: Path) -> "dict[str, Tensor]":
+    import torch
+
+    refuse_foreign(path)
+    try:
+        try:
+            data = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as error:
+            if "mmap" not in str(error):
+                raise
+            with Whole(path) as file:  # older torch's format cannot be mapped
+                data = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not re.search(r"WeightsUnpickler error|GLOBAL|[Uu]nsupported", str(error)):
+            raise ValueError(f"{path} is cut short or damaged ({first_line(error)}); get it again") from error
+        raise ValueError(
+            f"{path} holds more than tensors, and loading it would run code from the file: refused. "
+            f"Expected a plain state dict ({first_line(error)})"
+        ) from error
+    except DAMAGED as error:
+        raise ValueError(f"{path} is cut short or damaged ({first_line(error)}); get it again") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} holds a {type(data).__name__}; expected a state dict, name -> tensor")
+    return data
+
+
+def refuse_foreign(path: Path) -> None:
+    """ValueError for a file that is no checkpoint at all: a web page, a git-lfs pointer, an empty file."""
+    with open(path, "rb") as file:
+        begin = file.read(40)
+    if not begin.startswith((b"PK", b"\x80")):  # torch's zip, or the pickle of older torch
+        shown = begin.decode("ascii", "replace").split("\n")[0]
+        raise ValueError(
+            f"{path} is damaged or no checkpoint: it begins with {shown!r} "
+            "(an unfinished download, a web page, a git-lfs pointer?); get it again"
+        )
+
+
+def first_line(error: Exception) -> str:
+    """The part of torch's page-long message that says what is wrong."""
+    text = str(error)
+    match = re.search(r"(GLOBAL [^\n]*? (?:was not an allowed global|is blocked)|Unsupported [^\n.]*)", text)
+    return match[0] if match else (text.splitlines() or [type(error).__name__])[0][:160]

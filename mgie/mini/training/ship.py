@@ -1,0 +1,155 @@
+"""The miniature's editors as folders: written to start from, run on held-out pairs, shipped in float16.
+
+Shipped layout, in the weights' root: vae/ tower/ llama-body/ once, and inspix2pix/ lgie-e2e/ mgie-e2e/ with links to
+them. A link into another folder is how the loaders of diffusers and transformers share a file without knowing it.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgie.presets import PRESETS, Preset
+from mgie.train.data import Pair
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SAMPLING = ("guidance_scale", "image_guidance_scale", "num_inference_steps")
+BODY, OWN = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+INDEX = "model.safetensors.index.json"
+HEADS = ("model.embed_tokens.weight", "lm_head.weight")  # what training changes of a Llama
+SHARED = ("vae", "tower")  # folders of the weights' root, linked from each model that has them
+
+
+def digest(data: dict) -> str:
+    return sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def write_inspix2pix(painter: "nn.Module", tokenizer: object, vae: "nn.Module", preset: Preset, folder: Path) -> None:
+    """A StableDiffusionInstructPix2PixPipeline with sampling.json."""
+    from diffusers import StableDiffusionInstructPix2PixPipeline
+
+    StableDiffusionInstructPix2PixPipeline(
+        vae, painter.text_encoder, tokenizer, painter.unet, preset.sampler(), safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False).save_pretrained(folder)
+    write_sampling(preset, folder)
+
+
+def write_sampling(preset: Preset, folder: Path) -> None:
+    sampling = {name: getattr(preset, name) for name in SAMPLING}
+    (folder / "sampling.json").write_text(json.dumps(sampling, indent=1) + "\n")
+
+
+def edit(name: str, folder: Path, pairs: list[Pair], seeds: list[int] | None = None, preset: Preset = PRESETS["mini"],
+         batch: int = 32) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+    """Output images (n, H, W, 3) uint8, and the expressive instructions, which InsPix2Pix has none of (empty)."""
+    import torch
+
+    from mgie.pipeline import MGIEPipeline
+    from mgie.train.starts import inspix2pix_from
+
+    seeds = list(range(len(pairs))) if seeds is None else seeds
+    sampling = {key: getattr(preset, key) for key in SAMPLING}
+    if name == "inspix2pix":
+        pipe = inspix2pix_from(folder)
+    else:
+        pipe = MGIEPipeline.from_pretrained(folder, dtype=torch.float32)
+        pipe.progress = False
+    outputs, texts = [], []
+    for start in range(0, len(pairs), batch):
+        some = pairs[start : start + batch]
+        images, told = [pair.input_image for pair in some], [pair.instruction for pair in some]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + batch]]
+        if name == "inspix2pix":
+            result = pipe(told, image=images, generator=generators, **sampling)
+            texts += [""] * len(some)
+        else:
+            result = pipe(images, told, generator=generators, **sampling)
+            texts += result.expressive_instructions
+        outputs += [np.asarray(image) for image in result.images]
+    return np.stack(outputs), texts
+
+
+def ship(trained: Path, folder: Path, facts: dict[str, str]) -> None:
+    """The pipeline in `trained` into `folder`, a model's folder in the weights' root."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    for path in shown(trained):
+        part = path.relative_to(trained)
+        if part.parts[0] in SHARED:
+            continue
+        (temporary / part).parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".safetensors":
+            write_half(read(path), temporary / part, facts)
+        elif path.suffix not in (".csv", ".png") and path.name != "training.json":
+            (temporary / part).write_text(in_half(path.read_text()))
+    for part in SHARED:
+        if (trained / part).is_dir():
+            check_same(trained / part, folder.parent / part)
+            (temporary / part).symlink_to(Path("..", part), target_is_directory=True)
+    if (temporary / "llama").is_dir():
+        split_llama(temporary / "llama", folder.parent / "llama-body", facts)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
+
+
+def shown(folder: Path) -> Iterator[Path]:
+    """Files, but hidden ones."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
+
+
+def in_half(text: str) -> str:
+    """A configuration that says float32 says float16, and not on which machine it was made."""
+    for name in ("dtype", "torch_dtype"):
+        text = text.replace(f'"{name}": "float32"', f'"{name}": "float16"')
+    return "".join(line for line in text.splitlines(True) if '"_name_or_path"' not in line)
+
+
+def read(path: Path) -> "dict[str, Tensor]":
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def write_half(state: "dict[str, Tensor]", path: Path, facts: dict[str, str]) -> None:
+    """Refuses what float16 cannot hold."""
+    from safetensors.torch import save_file
+
+    half = {name: value.half().contiguous() if value.is_floating_point() else value for name, value in state.items()}
+    lost = [name for name, value in half.items() if value.is_floating_point() and not value.isfinite().all()]
+    if lost:
+        raise ValueError(f"{path.name}: {len(lost)} weights do not fit into float16 (first: {lost[0]}); train again")
+    save_file(half, path, {"format": "pt", **facts})
+
+
+def check_same(trained: Path, shipped: Path) -> None:
+    """A linked part must be the one the model was trained with."""
+    for path in trained.glob("*.safetensors"):
+        ours, theirs = read(path), read(shipped / path.name)
+        if ours.keys() != theirs.keys() or any(not ours[k].half().equal(theirs[k].half()) for k in ours):
+            raise ValueError(f"{shipped} is not what {trained} was trained with; make the editors again")
+
+
+def split_llama(folder: Path, shared: Path, facts: dict[str, str]) -> None:
+    """The frozen body into `shared`, or a link to it if it is there already; embeddings and head stay in folder."""
+    state = read(folder / "model.safetensors")
+    body = {name: value for name, value in state.items() if name not in HEADS}
+    shared.mkdir(parents=True, exist_ok=True)
+    stored = shared / "model.safetensors"
+    if not stored.exists() or any(not value.equal(read(stored)[name]) for name, value in body.items()):
+        write_half(body, stored, facts)
+    write_half({name: state[name] for name in HEADS}, folder / OWN, facts)
+    (folder / BODY).symlink_to(Path("..", "..", shared.name, stored.name))
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    places = {name: OWN if name in HEADS else BODY for name in state}
+    index = {"metadata": {"total_size": size}, "weight_map": places}
+    (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n")
+    (folder / "model.safetensors").unlink()

@@ -1,0 +1,323 @@
+"""Training pairs from disk: IPr2Pr folders, the ml-mgie repack, any benchmark's train split, expressive instructions.
+
+Convention: apple/ml-mgie process_data.ipynb and mgie_train.py at 835af37: each seed of an IPr2Pr folder is a pair, no
+flip, no random crop. Its .pkl index is never opened. Expressive instructions: mgie.expressive's JSONL, or the official
+ipr2pr_expressive.json. Plain IPr2Pr folders and the repack are read here, a benchmark by who is installed for it
+(READERS). Not covered: preprocessing (mgie.train.batches).
+"""
+
+import base64
+import io
+import json
+import math
+import sys
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from PIL import Image
+
+from mgie.io.files import read_json
+from mgie.io.images import BROKEN, ImageError, refuse_bomb, to_rgb
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# how --data is recognised when --dataset is not given: dataset -> a path that only its layout has
+LAYOUTS = {
+    "ipr2pr": ("seeds.json", "ipr2pr.tsv", "*/prompt.json"),
+    "evr": ("dataset/*/train.json",),
+    "gier": ("GIER.json",),
+    "ma5k": ("annotations/train_sess_1.json",),
+    "magicbrush": ("train/edit_turns.json", "edit_turns.json", "data/train-*.parquet"),
+}
+MAX_LACKING = 0.01  # of the examples; what has no expressive instruction is left out, up to this share
+INSTRUCTION = "instruction"  # --expressive instruction: the instruction itself is the target text
+READERS = "mgie.examples"  # group of entry points: (dataset, its own folder, split) -> the examples of that split
+
+
+class Example(Protocol):
+    """What training and mgie.expressive ask of an example of any dataset."""
+
+    id: str
+    input_image: Path  # may not exist
+    goal_image: Path | None  # None: the dataset has no ground truth here
+    instruction: str
+
+
+@dataclass(frozen=True)
+class PlainExample:
+    """A pair of a plain IPr2Pr folder."""
+
+    id: str
+    input_image: Path
+    goal_image: Path
+    instruction: str
+
+
+class Pair(NamedTuple):
+    """One training example, images decoded (RGB)."""
+
+    id: str
+    input_image: "Image"
+    goal_image: "Image"
+    instruction: str
+    expressive: str  # equal to the instruction where a model trains without expressive instructions
+
+
+class Pairs(Protocol):
+    """What the trainer reads. Pair i is the same each time it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Pair: ...
+
+    def texts(self) -> list[tuple[str, str]]:
+        """(instruction, expressive instruction) of each pair; no image is opened."""
+        ...
+
+
+@dataclass(frozen=True)
+class FilePairs:
+    """Pairs whose images are files."""
+
+    examples: list[Example]
+    expressive: dict[str, str] | None = None  # by example id; None: the instruction
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Pair:
+        from mgie.io import images
+
+        example = self.examples[index]
+        pictures = images.load(example.input_image), images.load(example.goal_image)
+        return Pair(example.id, *pictures, *self._text(example))
+
+    def texts(self) -> list[tuple[str, str]]:
+        return [self._text(example) for example in self.examples]
+
+    def _text(self, example: Example) -> tuple[str, str]:
+        instruction = example.instruction.strip()
+        return instruction, self.expressive[example.id].strip() if self.expressive else instruction
+
+
+def recognise(root: Path) -> str:
+    """The dataset whose layout lies under root."""
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"--data {root}: no such folder. It is one dataset's own folder, e.g. data/ipr2pr: an IPr2Pr download "
+            "(http://instruct-pix2pix.eecs.berkeley.edu/), an ml-mgie repack or a benchmark with its train split")
+    for dataset, patterns in LAYOUTS.items():
+        if any(next(root.glob(pattern), None) for pattern in patterns):
+            return dataset
+    expected = "; ".join(f"{dataset}: {' or '.join(patterns)}" for dataset, patterns in LAYOUTS.items())
+    inside = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
+    raise FileNotFoundError(
+        f"--data {root}: no training data known here (it holds {inside}). Expected one of: {expected}. "
+        "The parent of several datasets is too high: name one dataset's folder")
+
+
+def dataset_folder(root: Path, dataset: str | None) -> tuple[Path, str]:
+    """(the dataset's own folder, its name). dataset: its name, then root may be the parent of several; None: look."""
+    if dataset is not None and (root / dataset).is_dir():
+        return root / dataset, dataset
+    return root, dataset or recognise(root)
+
+
+def read_pairs(root: Path, dataset: str, expressive: str | None, needs_expressive: bool) -> Pairs:
+    """The pairs of root's train split. expressive: a file, INSTRUCTION, or None to look next to the data."""
+    if dataset == "ipr2pr" and (root / "ipr2pr.tsv").exists():
+
+        pairs: Pairs = RepackPairs.read(root)
+        if needs_expressive and expressive not in (None, INSTRUCTION):
+            raise ValueError(f"--expressive {expressive}: the repack in {root} holds its own in ipr2pr_expressive.json")
+        return pairs if needs_expressive and expressive != INSTRUCTION else pairs.plain()
+    examples = plain_folders(root) if is_plain_ipr2pr(root, dataset) else split_of(dataset, root, "train")
+    usable = [e for e in examples if e.goal_image and e.input_image.exists() and e.goal_image.exists()]
+    if not usable:
+        missing = f", none with both images on disk (first: {examples[0].input_image})" if examples else ""
+        raise FileNotFoundError(f"--data {root}: {len(examples)} {dataset} training examples{missing}")
+    left_out(len(examples), len(usable), "an image is not there")
+    if not needs_expressive or expressive == INSTRUCTION:
+        return FilePairs(usable)
+    known = expressive_for(usable, root, dataset, expressive)
+    told = [example for example in usable if example.id in known]
+    left_out(len(usable), len(told), "no expressive instruction")
+    return FilePairs(told, known)
+
+
+def left_out(before: int, after: int, reason: str) -> None:
+    if after < before:
+        print(f"{before - after} of {before} training examples left out: {reason}", file=sys.stderr)
+
+
+def is_plain_ipr2pr(root: Path, dataset: str) -> bool:
+    return dataset == "ipr2pr" and not (root / "seeds.json").exists()
+
+
+def plain_folders(root: Path) -> list[PlainExample]:
+    """Every pair under root/<folder>/<seed>_{0,1}.jpg with its prompt.json; no seeds.json, so no splits: all train."""
+    examples = []
+    for prompt in sorted(root.glob("*/prompt.json")):
+        instruction = read_json(prompt).get("edit")
+        if not is_text(instruction):
+            raise ValueError(f'{prompt}: edit is {instruction!r:.60}; expected JSON like {{"edit": "make it blue"}}')
+        for image in sorted(prompt.parent.glob("*_0.jpg")):
+            seed = image.name.removesuffix("_0.jpg")
+            name = f"ipr2pr/train/{prompt.parent.name}_{seed}"
+            goal = image.with_name(f"{seed}_1.jpg")
+            examples.append(PlainExample(name, image, goal, instruction))
+    return examples
+
+
+def is_text(value: object) -> bool:
+    """Half a surrogate pair, which JSON can spell, is no text: no tokenizer and no file takes it."""
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def split_of(dataset: str, root: Path, split: str) -> list[Example]:
+    """The examples of a benchmark's split, by whoever is installed to read it. root: the dataset's own folder.
+
+    Raises ValueError where nobody is, and what the reader raises: ValueError for an unknown name or split,
+    FileNotFoundError where the files are not.
+    """
+    reader = next(iter(entry_points(group=READERS)), None)
+    if reader is None:
+        raise ValueError(f"{root}: nobody who reads {dataset} is installed; in the repository run: pip install -e .")
+    try:
+        examples_of = reader.load()
+    except (ImportError, AttributeError) as error:  # as after an update that moved it
+        raise ValueError(f"{root}: who reads {dataset} is installed as {reader.value}, which cannot be imported "
+                         f"({error}); in the repository run: pip install -e .") from error
+    return examples_of(dataset, root, split)
+
+
+def expressive_for(examples: list[Example], root: Path, dataset: str, file: str | None) -> dict[str, str]:
+    """Expressive instructions by id, none empty; all but MAX_LACKING of the examples have one."""
+    looked = [Path(file)] if file else [
+        root / "expressive.jsonl", root / "ipr2pr_expressive.json", root.parent / f"{root.name}_expressive.jsonl"]
+    found = next((path for path in looked if path.is_file()), None)
+    make = (f"python -m mgie.expressive --data {root} --dataset {dataset} --split train --llava DIR --summarizer DIR "
+            f"--out {looked[0]}")
+    if found is None:
+        raise FileNotFoundError(
+            f"no expressive instructions: {' nor '.join(map(str, looked))} exists.\nMake them: {make}\n"
+            f"or train on the plain instruction as its own target: --expressive {INSTRUCTION}")
+    known = {name: text for name, text in read_expressive(found).items() if text.strip()}
+    lacking = [example.id for example in examples if example.id not in known]
+    if len(lacking) > MAX_LACKING * len(examples):
+        raise ValueError(
+            f"{found}: no expressive instruction for {len(lacking)} of {len(examples)} training examples "
+            f"(first: {lacking[0]}); the file holds {len(known)}.\nFinish it (it resumes): {make}")
+    return known
+
+
+def read_expressive(path: Path) -> dict[str, str]:
+    """Example id -> expressive instruction, from mgie.expressive's JSONL or the official JSON."""
+    try:
+        if path.suffix == ".json":  # official: {"0000132_127380018_0": {"instruction": ..., "expressive": ...}}
+            entries = [(f"ipr2pr/train/{key.removesuffix('_0')}", entry) for key, entry in read_json(path).items()]
+        else:  # a last line without its newline was cut by a kill
+            text = path.read_text(encoding="utf-8")
+            lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].split("\n") if line.strip()]
+            entries = [(line["id"], line) for line in lines]
+        found = {name: entry["expressive"] for name, entry in entries}
+        odd = [text for text in (*found, *found.values()) if not is_text(text)]
+        if odd:
+            raise TypeError(f"{odd[0]!r:.60} is no text")
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f'{path}: expected lines like {{"id": ..., "instruction": ..., "expressive": ...}} (.jsonl) or the '
+            f"official ipr2pr_expressive.json: {error!r}") from error
+
+TSV, EXPRESSIVE = "ipr2pr.tsv", "ipr2pr_expressive.json"
+
+
+@dataclass(frozen=True)
+class RepackPairs:
+    tsv: Path
+    offsets: tuple[int, ...]
+    names: tuple[str, ...]  # "ipr2pr/train/0000132_127380018"
+    text: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def read(cls, root: Path) -> "RepackPairs":
+        """Raises FileNotFoundError or ValueError that names the file and how it does not fit."""
+        tsv, expressive = root / TSV, root / EXPRESSIVE
+        if not expressive.is_file():
+            raise FileNotFoundError(
+                f"{expressive}: no such file; the repack's instructions are in it (from the ml-mgie README: _data)")
+        try:
+            entries = read_json(expressive)
+            text = tuple((entry["instruction"].strip(), entry["expressive"].strip()) for entry in entries.values())
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f'{expressive}: expected {{"0000132_127380018_0": {{"instruction": ..., "expressive": '
+                             f'...}}}}: {error!r}') from error
+        offsets = line_offsets(tsv)
+        if len(offsets) != len(text):
+            raise ValueError(f"{tsv} has {len(offsets)} lines, {expressive} {len(text)} entries; they are matched in "
+                             "order, so one of them is incomplete")
+        names = tuple(f"ipr2pr/train/{key.removesuffix('_0')}" for key in entries)
+        return cls(tsv, offsets, names, text)
+
+    def plain(self) -> "RepackPairs":
+        """The same pairs for a model that trains on the instruction."""
+        return replace(self, text=tuple((instruction, instruction) for instruction, _ in self.text))
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, index: int) -> Pair:
+        with open(self.tsv, "rb") as file:
+            file.seek(self.offsets[index])
+            columns = file.readline().split(b"\t")
+        if len(columns) != 2:
+            raise ImageError(f"{self.tsv}, byte {self.offsets[index]}: {len(columns)} columns, expected 2")
+        return Pair(self.names[index], *(self._decode(column, index) for column in columns), *self.text[index])
+
+    def texts(self) -> list[tuple[str, str]]:
+        return list(self.text)
+
+    def _decode(self, column: bytes, index: int) -> Image.Image:
+        try:
+            with Image.open(io.BytesIO(base64.b64decode(column.strip(), validate=True))) as image:
+                refuse_bomb(image, f"{self.tsv}, byte {self.offsets[index]}")
+                image.load()
+                return to_rgb(image)
+        except ImageError:
+            raise
+        except BROKEN as error:
+            raise ImageError(f"{self.tsv}, byte {self.offsets[index]}: not a base64 JPEG: {error}") from error
+
+
+def line_offsets(path: Path) -> tuple[int, ...]:
+    offsets, at = [], 0
+    with open(path, "rb") as file:
+        for line in file:
+            if line.strip():
+                offsets.append(at)
+            at += len(line)
+    return tuple(offsets)
+SHARES = (0.9, 0.05, 0.05)
+
+
+def positions(split: str, folders: int) -> range:
+    """The places in seeds.json that belong to a split. The sum is the official one, rounding included."""
+    train, val, _ = SHARES
+    low, high = {"train": (0.0, train), "val": (train, train + val), "test": (train + val, 1.0)}[split]
+    return range(math.floor(low * folders), math.floor(high * folders))
+
+
+def examples_of(root: Path, dataset: str, split: str) -> list[Example]:
+    """root: the dataset's own folder, or the parent that holds it under the dataset's name."""
+    root = root / dataset if (root / dataset).is_dir() else root
+    if split == "train" and is_plain_ipr2pr(root, dataset):
+        examples = plain_folders(root)
+    else:
+        examples = split_of(dataset, root, split)
+    if not examples:
+        raise FileNotFoundError(f"{root} holds no example of {dataset}, split {split}")
+    return examples

@@ -1,0 +1,185 @@
+"""The main path in small: slices, seeds, failures, turns that build on each other."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.records import Example, Halving, Output
+from bench.runs.folder import RunFolder
+from bench.runs.runner import Run, TooManyFailures, edit_all, manifest_hash, seed_for, slices
+from bench.settings import DataSettings, EditSettings
+from mgie.io.images import pixel_hash
+
+
+def examples(folder, n: int = 5) -> list[Example]:
+    folder.mkdir(exist_ok=True)
+    for k in range(n):
+        Image.fromarray(np.full((8, 8, 3), 40 * k, np.uint8)).save(folder / f"{k}.png")
+    return [Example(f"toy/test/{k}", f"toy/{k}", folder / f"{k}.png", f"edit {k}") for k in range(n)]
+
+
+def run_of(list_of_examples, **edit) -> Run:
+    return Run("mini", "toy", "painter", "zero-shot", "none", DataSettings(), EditSettings(batch_size=2, **edit), {},
+               list_of_examples, manifest_hash(list_of_examples))  # fmt: skip
+
+
+class Painter:
+    """Adds a constant that comes from the seed; notes every call; cannot edit what is in `poison`."""
+
+    name, defaults = "painter", EditSettings()
+
+    def __init__(self, poison: tuple[str, ...] = (), memory: int = 99) -> None:
+        self.calls, self.poison, self.memory = [], poison, memory
+
+    def fingerprint(self):
+        return {}
+
+    def edit(self, examples, settings, seeds):
+        from mgie.io.images import load
+
+        self.calls.append([e.id for e in examples])
+        if len(examples) > self.memory:
+            raise RuntimeError("CUDA out of memory")
+        if bad := [e.id for e in examples if e.id in self.poison]:
+            raise FloatingPointError(f"NaN in the edit of {bad[0]}")
+        images = [
+            np.asarray(load(e.input_image, settings)) + np.uint8(seed % 7 + 1)
+            for e, seed in zip(examples, seeds, strict=True)
+        ]
+        return [Output(Image.fromarray(i), "bright", 3) for i in images]
+
+
+def go(run, model, folder, seeds=1, max_failures=0.0):
+    folder = RunFolder(folder)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    return folder, edit_all(run, model, folder, range(seeds), max_failures, lambda n: None)
+
+
+def test_slices_are_fixed_and_complete(tmp_path):
+    batches = list(slices(examples(tmp_path), 2))
+    assert [[e.id[-1] for e in b] for b in batches] == [["0", "1"], ["2", "3"], ["4"]]
+
+
+def test_a_slice_never_holds_an_example_and_the_one_whose_output_it_edits(tmp_path):
+    first, second, third = examples(tmp_path, 3)
+    chain = [first, replace(second, previous=first.id), replace(third, previous=second.id)]
+    assert [len(b) for b in slices(chain, 8)] == [1, 1, 1]
+
+
+def test_seed_depends_on_the_example_and_not_on_its_place():
+    assert seed_for(0, "toy/test/1") == seed_for(0, "toy/test/1")
+    assert len({seed_for(s, f"toy/test/{k}") for s in range(3) for k in range(50)}) == 150
+
+
+def test_the_manifest_follows_the_bytes_of_the_images_and_the_texts(tmp_path):
+    listed = examples(tmp_path)
+    before = manifest_hash(listed)
+    assert manifest_hash(listed) == before
+    assert manifest_hash([replace(listed[0], instruction="other"), *listed[1:]]) != before
+    Image.new("RGB", (8, 8)).save(tmp_path / "3.png")
+    assert manifest_hash(listed) != before
+
+
+def test_whatever_changes_a_pixel_changes_the_folder_and_nothing_else_does(tmp_path):
+    run = run_of(examples(tmp_path))
+    for other in (
+        replace(run, model="other"), replace(run, fingerprint={"weights": "1"}), replace(run, suite="paper"),
+        replace(run, edit=replace(run.edit, batch_size=3)), replace(run, edit=replace(run.edit, num_inference_steps=9)),
+        replace(run, examples=run.examples[:3], manifest=manifest_hash(run.examples[:3])),
+    ):  # fmt: skip
+        assert other.name != run.name
+    assert replace(run, note="read this").name == run.name
+
+
+def test_edits_are_in_final_order_with_hash_text_and_seconds(tmp_path):
+    run = run_of(examples(tmp_path / "in"))
+    folder, failures = go(run, Painter(), tmp_path / "run", seeds=2)
+    lines = [json.loads(line) for line in (folder.path / "edits.jsonl").read_text().splitlines()]
+    assert failures == []
+    assert [(e["seed"], e["example_id"]) for e in lines] == [(s, e.id) for s in (0, 1) for e in run.examples]
+    for line in lines:
+        assert line["image_sha256"] == pixel_hash(Image.open(folder.path / line["output_image"]))
+        assert line["expressive_instruction"] == "bright" and line["expressive_tokens"] == 3
+        assert line["seconds"]["edit"] > 0
+
+
+def test_pixels_do_not_depend_on_the_batch_size(tmp_path):
+    listed = examples(tmp_path / "in")
+    one, _ = go(replace(run_of(listed), edit=EditSettings(batch_size=1)), Painter(), tmp_path / "one")
+    all_, _ = go(replace(run_of(listed), edit=EditSettings(batch_size=8)), Painter(), tmp_path / "all")
+    assert {k: e.image_sha256 for k, e in one.edits().items()} == {k: e.image_sha256 for k, e in all_.edits().items()}
+
+
+def test_out_of_memory_halves_the_batch_and_everything_is_edited(tmp_path):
+    listed = examples(tmp_path / "in")
+    model = Painter(memory=1)
+    folder, failures = go(replace(run_of(listed), edit=EditSettings(batch_size=4)), model, tmp_path / "run")
+    assert failures == [] and len(folder.edits()) == 5
+    assert max(len(call) for call in model.calls[2:]) <= 2
+
+
+def test_a_halved_slice_is_on_record_and_said_and_changes_no_output_image(tmp_path, capsys):
+    run = replace(run_of(examples(tmp_path / "in", 7)), edit=EditSettings(batch_size=4))
+    folder, _ = go(run, Painter(memory=2), tmp_path / "short", seeds=2)
+    why = "RuntimeError: CUDA out of memory"
+    assert folder.halvings() == [
+        Halving(seed, f"toy/test/{first}", f"toy/test/{last}", sum(batches), batches, why)
+        for seed in (0, 1) for first, last, batches in ((0, 3, [2, 2]), (4, 6, [1, 2]))
+    ]  # fmt: skip
+    said = f"slice toy/test/4 .. toy/test/6: edited in batches of 1, 2 instead of 3 ({why})"
+    assert capsys.readouterr().err.count(said) == 2
+    whole, _ = go(run, Painter(), tmp_path / "whole", seeds=2)
+    assert capsys.readouterr().err == "" and not (whole.path / "halvings.jsonl").exists()
+    one, other = ({k: e.image_sha256 for k, e in f.edits().items()} for f in (folder, whole))
+    assert one == other and len(one) == 14
+
+
+def test_a_slice_that_is_edited_again_in_one_batch_leaves_the_record(tmp_path):
+    run = replace(run_of(examples(tmp_path / "in", 7)), edit=EditSettings(batch_size=4))
+    folder, _ = go(run, Painter(memory=2), tmp_path / "run")
+    for k in (5, 1):
+        folder.rewrite("edits.jsonl", [e for e in folder.edits().values() if e.example_id != f"toy/test/{k}"])
+        go(run, Painter(), tmp_path / "run")
+        assert [h.first for h in folder.halvings()] == ["toy/test/0"] * (k == 5)
+    assert not (folder.path / "halvings.jsonl").exists()
+
+
+def test_one_example_that_cannot_be_edited_is_reported_and_the_others_are_done(tmp_path):
+    run = run_of(examples(tmp_path / "in"))
+    folder, failures = go(run, Painter(poison=("toy/test/3",)), tmp_path / "run", max_failures=0.5)
+    assert [f["example_id"] for f in failures] == ["toy/test/3"] and "NaN" in failures[0]["reason"]
+    assert {k[1] for k in folder.edits()} == {e.id for e in run.examples} - {"toy/test/3"}
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut"])
+def test_an_unreadable_input_image_is_a_failure_that_names_the_file(tmp_path, damage):
+    listed = examples(tmp_path / "in")
+    path = tmp_path / "in" / "1.png"
+    content = path.read_bytes()
+    path.unlink() if damage == "missing" else path.write_bytes(content[: 0 if damage == "empty" else len(content) // 2])
+    folder, failures = go(run_of(listed), Painter(), tmp_path / "run", max_failures=0.5)
+    assert [f["example_id"] for f in failures] == ["toy/test/1"] and str(path) in failures[0]["reason"]
+    assert len(folder.edits()) == 4
+
+
+def test_too_many_failures_stop_the_run_and_keep_what_was_edited(tmp_path):
+    run = run_of(examples(tmp_path / "in"))
+    with pytest.raises(TooManyFailures, match="1 of 5 examples failed.*--max-failures 0.1"):
+        go(run, Painter(poison=("toy/test/3",)), tmp_path / "run", max_failures=0.1)
+    assert len(RunFolder(tmp_path / "run").edits()) == 3
+    _, failures = go(run, Painter(), tmp_path / "run", max_failures=0.1)
+    assert failures == []
+
+
+def test_a_later_turn_edits_the_output_of_the_turn_before(tmp_path):
+    first, second = examples(tmp_path / "in", 2)
+    second = replace(second, previous=first.id, turn=2)
+    run = run_of([first, second])
+    folder, _ = go(run, Painter(), tmp_path / "run")
+    a, b = (np.asarray(Image.open(folder.path / folder.image(0, e))) for e in (first, second))
+    assert (b == a + seed_for(0, second.id) % 7 + 1).all()
+    folder, failures = go(run, Painter(poison=(first.id,)), tmp_path / "broken", max_failures=1)
+    assert [f["reason"] for f in failures][1] == f"the turn before it was not edited: {first.id}"

@@ -1,0 +1,88 @@
+"""`python -m mgie.edit`: expressive instruction on stdout, the edit in its file, one line and exit 2 for bad input."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+from PIL import Image
+
+from mgie.edit import main
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    tiny.build().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    tiny.picture(0, (45, 33)).save(path)
+    return str(path)
+
+
+def run(capsys, *arguments) -> tuple[int, str, str]:
+    code = main([str(a) for a in arguments])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_it_prints_the_expressive_instruction_and_saves_the_edit(capsys, tmp_path, weights, photo):
+    output = tmp_path / "new" / "out.png"
+    arguments = (photo, "make it night", "-o", output, "--weights", weights, "--device", "cpu", "--steps", 2)
+    code, out, err = run(capsys, *arguments, "--seed", 5)
+    assert code == 0 and len(out.splitlines()) >= 1 and "saved" in err
+    with Image.open(output) as image:
+        assert image.size == (44, 32) and image.mode == "RGB"
+        first = image.tobytes()
+    run(capsys, *arguments, "--seed", 5)
+    assert Image.open(output).tobytes() == first
+    run(capsys, *arguments, "--seed", 6)
+    assert Image.open(output).tobytes() != first
+    assert [path.name for path in output.parent.iterdir()] == ["out.png"]
+
+
+def test_a_given_expressive_instruction_is_printed_as_it_is(capsys, tmp_path, weights, photo):
+    options = ("--weights", weights, "--device", "cpu", "--steps", 1, "--expressive-instruction", "The lamps are lit.")
+    code, out, _ = run(capsys, photo, "x", "-o", tmp_path / "o.jpg", *options)
+    assert code == 0 and out == "The lamps are lit.\n"
+
+
+BAD = {
+    "no such image": (["missing.png", "x"], "no such file"),
+    "not an image": ([__file__, "x"], "not an image"),
+    "empty instruction": (["PHOTO", "  "], "instruction is empty"),
+    "unknown format": (["PHOTO", "x", "-o", "out.mp9"], "no image format"),
+    "no such weights": (["PHOTO", "x", "--weights", "nowhere"], "mgie.convert"),
+    "unknown device": (["PHOTO", "x", "--weights", "WEIGHTS", "--device", "abacus"], "unknown device"),
+    "guidance": (["PHOTO", "x", "--weights", "WEIGHTS", "--guidance-scale", "0.2", "--device", "cpu"], "at least 1"),
+    "steps": (["PHOTO", "x", "--weights", "WEIGHTS", "--steps", "0", "--device", "cpu"], "at least 1"),
+    "seed": (["PHOTO", "x", "--seed", "-4"], "--seed is -4"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, weights, photo, name):
+    monkeypatch.chdir(tmp_path)
+    arguments, message = BAD[name]
+    code, out, err = run(capsys, *({"PHOTO": photo, "WEIGHTS": weights}.get(a, a) for a in arguments))
+    assert code == 2 and out == ""
+    assert message in err and len(err.strip().splitlines()) == 1, err
+    assert not (tmp_path / "out.png").exists()
+
+
+def python(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_needs_no_torch():
+    python("import sys; from mgie.edit import parser; parser().format_help(); assert 'torch' not in sys.modules")
+
+
+def test_importing_the_package_needs_no_torch():
+    python("import sys, mgie; assert 'torch' not in sys.modules; mgie.MGIEPipeline; assert 'torch' in sys.modules")
