@@ -5,7 +5,7 @@
     python -m bench.check --init --models identity,mgie --limit 8    writes results/<suite>/check.json
 
 It fails closed: what is missing, extra, unreadable, NaN, of another protocol, or not compared at all is red. The
-comparison itself is bench.compare; tolerances stand in check.json, each with where it comes from.
+comparison itself is bench.grid.gate; tolerances stand in check.json, each with where it comes from.
 """
 
 import argparse

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mask:
-    """Where an example asks for a change. `bench.images.load_mask` reads it."""
+    """Where an example asks for a change. `bench.datasets.masks.load_mask` reads it."""
 
     path: Path
     ids: tuple[int, ...] | None = None  # None: RGBA image, transparent = edit; else entries of a GIER list of COCO RLEs
@@ -57,9 +57,9 @@ class Output(NamedTuple):
 @dataclass(frozen=True)
 class Edit:
     example_id: str
-    seed: int  # the run's seed (0, 1, ...); the example's own is bench.runner.seed_for of it
+    seed: int  # the run's seed (0, 1, ...); the example's own is bench.runs.runner.seed_for of it
     output_image: str  # relative to the run folder
-    image_sha256: str  # of the pixels, see bench.images.pixel_hash
+    image_sha256: str  # of the pixels, see mgie.io.images.pixel_hash
     expressive_instruction: str | None = None
     expressive_tokens: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)  # by stage; the sum is the inference time

@@ -57,7 +57,7 @@ class Plan:
     as_json: bool
     notice: str = ""
     workers: Workers = field(default_factory=Workers)
-    staged: tuple[str, str, Path] | None = None  # what bench.remote.stage was given, where the data root is remote
+    staged: tuple[str, str, Path] | None = None  # what bench.runs.remote.stage was given, where the data root is remote
     mirror: Mirror | None = None  # where the run folder is remote
 
 
@@ -147,7 +147,7 @@ def plan(argv: list[str] | None = None) -> Plan:
 
 
 def to_stage(suite: str, dataset: str, data_root: Path | str | None) -> tuple[str, str, Path] | None:
-    """What bench.remote.stage is given for a remote data root; None for a local one."""
+    """What bench.runs.remote.stage is given for a remote data root; None for a local one."""
     if not is_remote(data_root):
         return None
     if suite == "mini":

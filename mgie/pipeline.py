@@ -127,7 +127,7 @@ class MGIEPipeline:
     def compile(self, backend: str = "inductor") -> None:
         """torch.compile for what runs most: the UNet, and the VAE's decoder. Minutes at the first call of each size.
 
-        Outputs stay within the tolerance that tests/test_reference_inference.py states, not the same to the bit.
+        Outputs stay within the tolerance that tests/bench/speed/test_reference_inference.py states, not the same to the bit.
         """
         for part in (self.unet, self.vae.decoder):
             part.to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""where an edit is asked for: transparency, COCO RLE."""
+"""Where an edit is asked for, as the datasets mark it: transparency (MagicBrush) or COCO run lengths (GIER)."""
 
 import json
 from pathlib import Path

@@ -23,7 +23,7 @@ RESIZE_RULE = "output resized to goal (PIL bicubic uint8)"
 
 
 class Picture:
-    """An image that is read when it is first looked at. Raises bench.images.ImageError then."""
+    """An image that is read when it is first looked at. Raises mgie.io.images.ImageError then."""
 
     def __init__(self, path: Path, settings: EditSettings | None = None) -> None:
         self.path, self.settings = path, settings or EditSettings()
@@ -69,7 +69,7 @@ def same_shape(name: str, output: "Tensor", goal: "Tensor") -> None:
     if output.shape != goal.shape or output.ndim != 4:
         raise ValueError(
             f"{name}: output is {tuple(output.shape)}, goal is {tuple(goal.shape)}, expected (B, 3, H, W) twice; "
-            "resize the output with bench.images.resize first"
+            "resize the output with mgie.io.images.resize first"
         )
 
 
@@ -79,7 +79,7 @@ def in_unit_range(name: str, *images: "Tensor") -> None:
         if not image.is_floating_point() or image.min() < 0 or image.max() > 1:
             raise ValueError(
                 f"{name}: {image.dtype} with values {image.min().item():.3g} to {image.max().item():.3g}, expected "
-                "floating point in [0, 1]; bench.images.to_tensor makes it"
+                "floating point in [0, 1]; mgie.io.images.to_tensor makes it"
             )
 
 

@@ -1,4 +1,4 @@
-"""LLaVA v1 as published, as our MLLM."""
+"""LLaVA v1 as published, or a LLaMA folder, as our MLLM: the same tensors under our names."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

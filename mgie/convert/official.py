@@ -1,4 +1,4 @@
-"""the official files, opened and named."""
+"""The official files (LLaVA, mllm.pt, unet.pt, CLIP tower, InstructPix2Pix), opened and their tensors named."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple

@@ -1,4 +1,4 @@
-"""LLaVA describes the edit, T5 sums it up; the file of lines."""
+"""Deriving expressive instructions: LLaVA describes the edit, T5 sums it up; the file of lines they go to."""
 
 import json
 import os

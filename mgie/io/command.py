@@ -1,4 +1,4 @@
-"""how a command ends: exit codes, one line for its user."""
+"""How a command ends: exit codes, one line for its user, the files it wrote."""
 
 import sys
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""where it runs, in which numbers, what it is called."""
+"""Where it runs, in which numbers, and what that place is called. Nothing here switches in silence."""
 
 import platform
 from pathlib import Path

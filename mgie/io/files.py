@@ -1,4 +1,7 @@
-"""Files that others wrote. Whatever is wrong with one, the error is a ValueError that names it and what to do next."""
+"""Files in and out: written whole or not at all, read with errors that name the file and what to do next.
+
+Whatever is wrong with a file that others wrote, the error is a ValueError. Names stay inside their folder.
+"""
 
 import csv
 import fcntl

@@ -1,4 +1,4 @@
-"""what a file or a folder of weights is: SHA-256."""
+"""What a file or a folder of weights is: its SHA-256, kept beside it so that 30 GB are read once."""
 
 import hashlib
 import json

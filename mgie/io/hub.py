@@ -1,4 +1,4 @@
-"""the Hub: its cache, or out of reach within seconds."""
+"""The Hub: from its cache, or out of reach within seconds; nothing waits for a network that is not there."""
 
 import urllib.error
 import urllib.request

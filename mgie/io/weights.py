@@ -1,4 +1,4 @@
-"""Weights load exactly: every key is loaded, none is left over, every value is a number.
+"""Weights in: every key is loaded, none is left over, every value is a number; no pickle runs code.
 
 Libraries fill a missing weight with noise and go on (and official code prints and goes on); a benchmark must not.
 """

@@ -22,7 +22,6 @@ from mgie.io.files import read_json
 from mgie.io.images import BROKEN, ImageError, refuse_bomb, to_rgb
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
 
 # how --data is recognised when --dataset is not given: dataset -> a path that only its layout has
 LAYOUTS = {
@@ -60,8 +59,8 @@ class Pair(NamedTuple):
     """One training example, images decoded (RGB)."""
 
     id: str
-    input_image: "Image"
-    goal_image: "Image"
+    input_image: "Image.Image"
+    goal_image: "Image.Image"
     instruction: str
     expressive: str  # equal to the instruction where a model trains without expressive instructions
 

@@ -1,4 +1,4 @@
-"""what is drawn, and one dataset's files with their hash."""
+"""How much of the world is drawn, and one dataset's files with the hash over their decoded pixels."""
 
 import json
 import sys
