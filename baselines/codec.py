@@ -71,6 +71,6 @@ class Codec:
         pixels = torch.from_numpy(np.array(shown)).permute(2, 0, 1)[None].to(self.where.device, self.where.dtype)
         with torch.inference_mode():
             latents = self.vae.encode(pixels / 127.5 - 1).latent_dist.mode()  # (1, C, h, w)
-            decoded = self.vae.decode(latents).sample[0]                      # (3, H, W), about [-1, 1]
+            decoded = self.vae.decode(latents).sample[0]  # (3, H, W), about [-1, 1]
         values = decoded.permute(1, 2, 0).float().cpu().numpy() / 2 + 0.5
         return Output(to_image(values, name), seconds={"codec": time.perf_counter() - start})

@@ -200,7 +200,12 @@ class Editor:
         return [Output(image, seconds={"diffusion": seconds}) for image, seconds in edited]
 
     def edit(
-        self, images: list[Image.Image], texts: list[str], settings: EditSettings, seeds: list[int], names: list[str],
+        self,
+        images: list[Image.Image],
+        texts: list[str],
+        settings: EditSettings,
+        seeds: list[int],
+        names: list[str],
         on_step: Callable[[int], None] | None = None,
     ) -> list[tuple[Image.Image, float]]:
         """The edited images and each one's seconds (its share of its batch). names: who is meant in an error.

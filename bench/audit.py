@@ -136,8 +136,10 @@ def as_text(dataset: str, data_root: Path, rows: list[dict]) -> str:
             verdict = row["verdict"] if row["verdict"] != "differs" else f"differs, officially {shown(row['official'])}"
             lines.append(f"  {row['what']:<56} {shown(row['value'])}" + (f"  [{verdict}]" if verdict else ""))
     verdicts = Counter(row["verdict"] for row in rows)
-    lines.append(f"\n{verdicts['ok']} numbers as in the official files, {verdicts['differs']} differ, "
-                 f"{verdicts['']} without a known official value")
+    lines.append(
+        f"\n{verdicts['ok']} numbers as in the official files, {verdicts['differs']} differ, "
+        f"{verdicts['']} without a known official value"
+    )
     return "\n".join(lines)
 
 

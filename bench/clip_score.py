@@ -40,8 +40,10 @@ def head_of(asked: Asked, networks: MetricSettings, rows: Sequence[Row]) -> list
     total = sum(r.n for r in rows if r.image == "input image" and r.dataset != "all")
     said = ", ".join(f"{count} {SPELLED[text]}" for text, count in cut.items())
     if total:
-        lines.append(f"Texts that CLIP cut at its context length (see the protocol; OpenAI's: 77 tokens): "
-                     f"{sum(cut.values())} of {total} ({said}); their ends are not seen, their scores are kept.")
+        lines.append(
+            f"Texts that CLIP cut at its context length (see the protocol; OpenAI's: 77 tokens): "
+            f"{sum(cut.values())} of {total} ({said}); their ends are not seen, their scores are kept."
+        )
     lines += [
         "Each bar: mean over examples, 95 % interval (BCa bootstrap of whole groups, 10,000 resamples). \"all\" pools "
         "the examples of all datasets, each once; how the paper pools is not stated.",

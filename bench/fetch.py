@@ -87,7 +87,8 @@ def check_file(data: bytes, listed: Listed) -> None:
 
 def is_right(path: Path, listed: Listed) -> bool:
     return (
-        path.is_file() and path.stat().st_size == listed.bytes
+        path.is_file()
+        and path.stat().st_size == listed.bytes
         and hashlib.sha256(path.read_bytes()).hexdigest() == listed.sha256
     )
 
@@ -141,7 +142,9 @@ def page_examples(html: str) -> list[dict]:
     page.feed(html)
     return [
         {
-            "id": f"{dataset}/published/{i}", "dataset": dataset, "instruction": instruction,
+            "id": f"{dataset}/published/{i}",
+            "dataset": dataset,
+            "instruction": instruction,
             "expressive_instruction": {"lgie": lgie, "mgie": mgie},
             "images": {kind: f"{dataset}/{i}_{kind}.jpg" for kind in ("input", "goal", *MODELS)},
             "sample": dataset in IN_SAMPLE and i < SAMPLE,

@@ -44,8 +44,16 @@ def data_of(gallery: Gallery, pictures: Pictures) -> dict:
         "suite": gallery.suite,
         "datasets": {d: dataset_name(d, gallery.suite) for d in dict.fromkeys(e.dataset for e in entries)},
         "models": [{"id": c, "name": name_of(c), "shown": c in shown} for c in columns],
-        "metrics": [{"id": m, "name": column_name(m), "short": METRIC_NAMES.get(m, m), "lower": m in LOWER_IS_BETTER,
-                     "x100": m in PRINTED_X100} for m in metrics],
+        "metrics": [
+            {
+                "id": m,
+                "name": column_name(m),
+                "short": METRIC_NAMES.get(m, m),
+                "lower": m in LOWER_IS_BETTER,
+                "x100": m in PRINTED_X100,
+            }
+            for m in metrics
+        ],
         "examples": [example_of(entry, columns, shown, pictures) for entry in entries],
     }
 
@@ -117,10 +125,12 @@ def notes_of(gallery: Gallery, views: Sequence[View]) -> list[str]:
     lines = [suite_line(gallery.suite, gallery.datasets)]
     lines += sorted({f"Data: {v.run['note']}" for v in views if v.run["note"]})
     protocols = {s.protocol for v in views for scores in v.scores.values() for s in scores}
-    lines += ["Seed 0 of each run is shown, images and scores alike. SSIM, DINO, CVS and CTS are printed x100.",
-              "Disagreement in a metric: its largest minus its smallest value among the models; the input copy and the "
-              "goal image do not count.",
-              "In the slider and the difference view the right image is stretched to the size of the left one."]
+    lines += [
+        "Seed 0 of each run is shown, images and scores alike. SSIM, DINO, CVS and CTS are printed x100.",
+        "Disagreement in a metric: its largest minus its smallest value among the models; the input copy and the "
+        "goal image do not count.",
+        "In the slider and the difference view the right image is stretched to the size of the left one.",
+    ]
     return lines + [f"Protocol: {p}" for p in sorted(protocols)]
 
 

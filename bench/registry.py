@@ -103,6 +103,7 @@ def maker_of(suite: str, weights: Path | None) -> Maker | None:
     """None where the suite makes no weights, or where others were named (--weights)."""
     return import_module(MAKERS[suite]) if suite in MAKERS and weights is None else None
 
+
 # Table 1's metrics.
 METRICS_OF = {
     "evr": ("l1", "dino", "cvs"),
@@ -178,6 +179,7 @@ def open_model(spec: ModelSettings, dataset: Dataset) -> Model:
     if spec.name.startswith("diffusers:"):
         return load(ANY_PIPELINE, "diffusers", "model")(spec)
     return load(MODELS, spec.name, "model")(spec)
+
 
 FORMS = ("fz", "ft", "e2e")
 WITH_FORMS = ("lgie", "mgie")  # the others have form "none"

@@ -18,7 +18,8 @@ def flag(default: object, help: str, choices: tuple[str, ...] | None = None) -> 
 class DataSettings:
     split: str = flag("", "which split; default: the one the dataset scores (test, or all for the published suite)")
     expand: str = flag(
-        "instruction", "what one example is: each instruction, the first of a pair, or of a record (EVR)",
+        "instruction",
+        "what one example is: each instruction, the first of a pair, or of a record (EVR)",
         ("instruction", "pair", "record"),
     )
     turns: str = flag(
@@ -76,7 +77,8 @@ class MetricSettings:
         "linear", "LPIPS: the package's calibrated layers, or none (for a network of your own)", ("linear", "none")
     )
     direction: str = flag(
-        "own", "clip_direction: CLIP's own transform, or instruct-pix2pix's code with its range bug",
+        "own",
+        "clip_direction: CLIP's own transform, or instruct-pix2pix's code with its range bug",
         ("own", "ip2p_legacy"),
     )
     metric_device: str = flag("auto", "where the metrics' networks run: auto, cpu, cuda, ...")
@@ -88,8 +90,11 @@ def add_flags(parser: ArgumentParser, settings: type) -> None:
     for f in fields(settings):
         types = [t for t in get_args(f.type) or (f.type,) if t is not type(None)]
         parser.add_argument(
-            "--" + f.name.replace("_", "-"), type=types[0], default=f.default,
-            help=f.metadata["help"], choices=f.metadata["choices"],
+            "--" + f.name.replace("_", "-"),
+            type=types[0],
+            default=f.default,
+            help=f.metadata["help"],
+            choices=f.metadata["choices"],
         )
 
 

@@ -67,8 +67,10 @@ def _check(scores: Sequence[Score]) -> None:
     seen, group_of = set(), {}
     for s in scores:
         if not math.isfinite(s.value):
-            raise ValueError(f"{s.metric} of {s.example_id}, seed {s.seed}: value is {s.value}; a score that is not "
-                             "defined is None with a reason")
+            raise ValueError(
+                f"{s.metric} of {s.example_id}, seed {s.seed}: value is {s.value}; a score that is not "
+                "defined is None with a reason"
+            )
         if (s.example_id, s.seed) in seen:
             raise ValueError(f"{s.metric} of {s.example_id}, seed {s.seed}: scored twice; expected once")
         if group_of.setdefault(s.example_id, s.group) != s.group:

@@ -63,19 +63,19 @@ def denoise(
         scheduler.set_begin_index(0)  # else the first step is searched for
     if noise is None:
         noise = start_noise(condition.shape, generators, condition.device)
-    latents = noise * scheduler.init_noise_sigma                                  # (B, C, h, w)
+    latents = noise * scheduler.init_noise_sigma  # (B, C, h, w)
     n, null = copies(guidance_scale, image_guidance_scale), null.expand_as(embeds)
     # quirk: the stack is [image and instruction | image and NULL | no image and NULL], in this order
-    embeds = torch.cat([embeds, null, null][:n])                                  # (nB, Q, F)
+    embeds = torch.cat([embeds, null, null][:n])  # (nB, Q, F)
     condition = torch.cat([condition, condition, torch.zeros_like(condition)][:n])
     dtype, draws = unet.dtype, _draws(scheduler, generators)  # diffusers walks all modules each time it is asked
     embeds = embeds.to(dtype)
     extra = len(scheduler.timesteps) - num_inference_steps * scheduler.order
     for i, t in enumerate(scheduler.timesteps):
         noisy = scheduler.scale_model_input(torch.cat([latents] * n), t)
-        model_input = torch.cat([noisy, condition], dim=1).to(dtype)              # (nB, 2C, h, w)
+        model_input = torch.cat([noisy, condition], dim=1).to(dtype)  # (nB, 2C, h, w)
         predicted = unet(model_input, t, encoder_hidden_states=embeds, return_dict=False)[0].float()
-        predicted = guide(predicted, guidance_scale, image_guidance_scale)        # (B, C, h, w)
+        predicted = guide(predicted, guidance_scale, image_guidance_scale)  # (B, C, h, w)
         latents = scheduler.step(predicted, t, latents, return_dict=False, **draws)[0]
         # extra calls of the UNet (PNDM, second order) are no steps of their own, as in diffusers' progress bar
         whole = i + 1 > extra and (i + 1) % scheduler.order == 0

@@ -84,8 +84,11 @@ def run(options: Namespace, image: "Image", pipe: "MGIEPipeline") -> object:
         print("the built-in miniature, not MGIE-7B; the real weights: --weights DIR", file=sys.stderr)
     try:
         return pipe(
-            image=image, instruction=options.instruction, guidance_scale=options.guidance_scale,
-            image_guidance_scale=options.image_guidance_scale, num_inference_steps=options.steps,
+            image=image,
+            instruction=options.instruction,
+            guidance_scale=options.guidance_scale,
+            image_guidance_scale=options.image_guidance_scale,
+            num_inference_steps=options.steps,
             generator=torch.Generator("cpu").manual_seed(options.seed),
             expressive_instruction=options.expressive_instruction,
         )

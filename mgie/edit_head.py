@@ -30,7 +30,13 @@ class EditHead(nn.Module):
         """hidden: D. dim: width of the transformer. layers: in the encoder, and again in the decoder."""
         super().__init__()
         self.config = {
-            "hidden": hidden, "dim": dim, "ff": ff, "queries": queries, "out": out, "heads": heads, "layers": layers
+            "hidden": hidden,
+            "dim": dim,
+            "ff": ff,
+            "queries": queries,
+            "out": out,
+            "heads": heads,
+            "layers": layers,
         }
         self.llm2hid = nn.Linear(hidden, dim)
         self.query = nn.Parameter(torch.randn(1, queries, dim))
@@ -39,7 +45,7 @@ class EditHead(nn.Module):
 
     def forward(self, states: Tensor, embeddings: Tensor) -> Tensor:
         """states: (B, n, D). embeddings: of the visual tokens, (n, D) or (1, n, D). Returns (B, Q, F)."""
-        hidden = self.llm2hid(states + embeddings)                                  # (B, n, dim)
+        hidden = self.llm2hid(states + embeddings)  # (B, n, dim)
         return self.hid2feat(self.mapper(hidden, self.query.expand(len(states), -1, -1)))
 
     def null(self, embeddings: Tensor) -> Tensor:

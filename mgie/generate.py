@@ -54,24 +54,24 @@ def decode(
 
     count = len(tokenizer.visual)
     rows = [_Row(prompt, max_new_tokens, no_repeat_ngram_size, count) for prompt in prompts]
-    ids, mask = pad_left(prompts, tokenizer.pad, device)                          # (B, L) each
+    ids, mask = pad_left(prompts, tokenizer.pad, device)  # (B, L) each
     place, img0 = positions(mask), tokenizer.visual[0]
     embeddings, cache, kept = mllm.embed(ids, pixel_values), DynamicCache(config=mllm.llama.config), []
     while True:
         states = mllm.llama.model(
             inputs_embeds=embeddings, attention_mask=mask, position_ids=place, past_key_values=cache, use_cache=True
-        ).last_hidden_state                                                       # (B, L, D), then (B, 1, D)
+        ).last_hidden_state  # (B, L, D), then (B, 1, D)
         kept.append(states)
-        scores = mllm.llama.lm_head(states[:, -1]).float()                        # (B, V)
-        next_ids = _without_repeats(scores, rows).argmax(dim=-1)                  # (B,)
+        scores = mllm.llama.lm_head(states[:, -1]).float()  # (B, V)
+        next_ids = _without_repeats(scores, rows).argmax(dim=-1)  # (B,)
         for row, token in zip(rows, next_ids.tolist(), strict=True):
             row.take(token, img0, tokenizer.eos)
         if all(row.slice for row in rows):
             break
-        embeddings = mllm.llama.get_input_embeddings()(next_ids[:, None])         # no splice: the image is in the cache
+        embeddings = mllm.llama.get_input_embeddings()(next_ids[:, None])  # no splice: the image is in the cache
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
         place = place[:, -1:] + 1
-    states = torch.cat(kept, dim=1)                                               # (B, L + steps, D)
+    states = torch.cat(kept, dim=1)  # (B, L + steps, D)
     return [
         _answer(row.sequence, len(prompt), row.slice, one[ids.shape[1] - len(prompt) :], count)
         for row, prompt, one in zip(rows, prompts, states, strict=True)
@@ -90,7 +90,7 @@ def read(
     """The states of answers that are given (ids, with the visual tokens and </s>): one forward, nothing is decoded."""
     sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
     ids, mask = pad_left([sequence[:-1] for sequence in sequences], tokenizer.pad, device)
-    states, (img0, *_) = mllm(ids, mask, pixel_values).states, tokenizer.visual   # (B, longest, D)
+    states, (img0, *_) = mllm(ids, mask, pixel_values).states, tokenizer.visual  # (B, longest, D)
     count = len(tokenizer.visual)
     return [
         _answer(whole, len(prompt), visual_slice(whole, img0, count), one[ids.shape[1] + 1 - len(whole) :], count)

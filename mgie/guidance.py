@@ -28,7 +28,7 @@ def guide(noise: Tensor, guidance_scale: float, image_guidance_scale: float) -> 
     n = copies(guidance_scale, image_guidance_scale)
     if n == 1:
         return noise
-    full, image, *neither = noise.chunk(n)                       # (B, C, h, w) each
+    full, image, *neither = noise.chunk(n)  # (B, C, h, w) each
     if n == 2:
         return image + guidance_scale * (full - image)
     return neither[0] + guidance_scale * (full - image) + image_guidance_scale * (image - neither[0])

@@ -26,7 +26,12 @@ class Inputs(NamedTuple):
 
     @classmethod
     def check(
-        cls, preset: "Preset", notice: Callable[[str], None], image: object, instruction: object, expressive: object,
+        cls,
+        preset: "Preset",
+        notice: Callable[[str], None],
+        image: object,
+        instruction: object,
+        expressive: object,
         generator: object,
     ) -> "Inputs":
         """notice: told what is changed about them. Raises ValueError."""

@@ -58,14 +58,14 @@ class MLLM(nn.Module):
 
     def embed(self, input_ids: Tensor, pixel_values: Tensor | None = None) -> Tensor:
         """(B, L, D): token embeddings; in rows with <im_patch> the patch features replace what follows <im_start>."""
-        embeddings = self.llama.get_input_embeddings()(input_ids)                  # (B, L, D)
+        embeddings = self.llama.get_input_embeddings()(input_ids)  # (B, L, D)
         if self.tower is None or not (input_ids == self.image_patch).any():
             return embeddings
         if pixel_values is None or len(pixel_values) != len(input_ids):
             given = "none" if pixel_values is None else str(len(pixel_values))
             # quirk: a row without <im_patch> ignores its image but still has one (LLaVA at 7ace501)
             raise ValueError(f"MLLM: {len(input_ids)} rows of tokens need {len(input_ids)} images; got {given}")
-        features = self.patch_features(pixel_values).to(embeddings.dtype)          # (B, P, D)
+        features = self.patch_features(pixel_values).to(embeddings.dtype)  # (B, P, D)
         return torch.stack([self._splice(*row) for row in zip(input_ids, embeddings, features, strict=True)])
 
     def _splice(self, ids: Tensor, embeddings: Tensor, features: Tensor) -> Tensor:

@@ -66,8 +66,10 @@ class MGIEPipeline:
         self.tokenizer, self.image_processor, self.scheduler = tokenizer, image_processor, scheduler
         self.visual_embeddings = visual_embeddings.detach().reshape(-1, visual_embeddings.shape[-1]).clone()
         if len(self.visual_embeddings) != len(tokenizer.visual):
-            raise ValueError(f"{len(self.visual_embeddings)} visual embeddings, but the tokenizer has "
-                             f"{len(tokenizer.visual)} visual tokens; expected as many")
+            raise ValueError(
+                f"{len(self.visual_embeddings)} visual embeddings, but the tokenizer has "
+                f"{len(tokenizer.visual)} visual tokens; expected as many"
+            )
         self.preset, self.device = preset, mllm.llama.lm_head.weight.device
         self.progress, self._offloaded = True, False
         self._said: set[str] = set()
@@ -127,7 +129,8 @@ class MGIEPipeline:
     def compile(self, backend: str = "inductor") -> None:
         """torch.compile for what runs most: the UNet, and the VAE's decoder. Minutes at the first call of each size.
 
-        Outputs stay within the tolerance that tests/bench/speed/test_reference_inference.py states, not the same to the bit.
+        Outputs stay within the tolerance that tests/bench/speed/test_reference_inference.py states, not the same to
+        the bit.
         """
         for part in (self.unet, self.vae.decoder):
             part.to(memory_format=torch.channels_last)
@@ -203,14 +206,20 @@ class MGIEPipeline:
 
     def _condition(self, answers: list[generate.Answer]) -> tuple[Tensor, Tensor]:
         """(B, Q, F) and the negative one, (1, Q, F)."""
-        states = torch.stack([answer.states for answer in answers])               # (B, 8, D)
-        embeddings = self.visual_embeddings.to(self.device)                       # (8, D)
-        together = torch.cat([states, torch.zeros_like(states[:1])])              # one pass for both
+        states = torch.stack([answer.states for answer in answers])  # (B, 8, D)
+        embeddings = self.visual_embeddings.to(self.device)  # (8, D)
+        together = torch.cat([states, torch.zeros_like(states[:1])])  # one pass for both
         embeds = self.edit_head(together.to(embeddings.dtype), embeddings)
         return embeds[:-1], embeds[-1:]
 
     def _edit(
-        self, given: Inputs, embeds: Tensor, null: Tensor, guidance: tuple[float, float], steps: int, seconds: dict,
+        self,
+        given: Inputs,
+        embeds: Tensor,
+        null: Tensor,
+        guidance: tuple[float, float],
+        steps: int,
+        seconds: dict,
         on_step: OnStep | None,
     ) -> list[Image.Image]:
         """Images of one size go through UNet and VAE together."""
@@ -230,15 +239,22 @@ class MGIEPipeline:
             for size, places in groups.items():
                 with self._stage("vae_encode", seconds):
                     pixels = torch.stack([edit_pixels(given.images[i], size) for i in places]).to(self.device)
-                    condition = diffusion.encode_condition(self.vae, pixels)      # (B, C, h, w)
+                    condition = diffusion.encode_condition(self.vae, pixels)  # (B, C, h, w)
                 generators = [given.generators[i] for i in places] if given.generators else None
                 with self._stage("diffusion", seconds):
                     latents = diffusion.denoise(
-                        self.unet, self.scheduler, condition, embeds[places], null, *guidance, steps, generators,
+                        self.unet,
+                        self.scheduler,
+                        condition,
+                        embeds[places],
+                        null,
+                        *guidance,
+                        steps,
+                        generators,
                         on_step=stepped,
                     )
                 with self._stage("vae_decode", seconds):
-                    decoded = diffusion.decode_latents(self.vae, latents)         # (B, 3, H, W)
+                    decoded = diffusion.decode_latents(self.vae, latents)  # (B, 3, H, W)
                     refuse_nan(decoded, places)
                     for i, output in zip(places, to_images(decoded), strict=True):
                         outputs[i] = output

@@ -43,7 +43,7 @@ class ClipProcessor:
         wide, high = (int(self.size * side / short) for side in image.size)
         image = image.convert("RGB").resize((wide, high), BICUBIC)
         left, top = (wide - self.size) // 2, (high - self.size) // 2
-        pixels = np.asarray(image.crop((left, top, left + self.size, top + self.size)))       # (s, s, 3)
+        pixels = np.asarray(image.crop((left, top, left + self.size, top + self.size)))  # (s, s, 3)
         scaled = (pixels * (1 / 255)).astype(np.float32)
         normal = (scaled - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return normal.transpose(2, 0, 1)
@@ -53,9 +53,17 @@ class ClipProcessor:
         Path(folder).mkdir(parents=True, exist_ok=True)
         square = {"height": self.size, "width": self.size}
         data = {
-            "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": self.size},
-            "resample": int(BICUBIC), "do_center_crop": True, "crop_size": square, "do_rescale": True,
-            "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": self.mean, "image_std": self.std,
+            "image_processor_type": "CLIPImageProcessor",
+            "do_resize": True,
+            "size": {"shortest_edge": self.size},
+            "resample": int(BICUBIC),
+            "do_center_crop": True,
+            "crop_size": square,
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": self.mean,
+            "image_std": self.std,
             "do_convert_rgb": True,
         }
         (Path(folder) / CONFIG).write_text(json.dumps(data, indent=1) + "\n")

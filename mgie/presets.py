@@ -17,8 +17,16 @@ if TYPE_CHECKING:
 
 # what a checkpoint may have of its own without being one of another preset
 SAMPLING = {
-    "name", "latent_scale", "guidance_scale", "image_guidance_scale", "num_inference_steps", "max_side", "token_rule",
-    "max_new_tokens", "no_repeat_ngram_size", "max_length",
+    "name",
+    "latent_scale",
+    "guidance_scale",
+    "image_guidance_scale",
+    "num_inference_steps",
+    "max_side",
+    "token_rule",
+    "max_new_tokens",
+    "no_repeat_ngram_size",
+    "max_length",
 }
 
 
@@ -94,10 +102,16 @@ class Preset:
         from transformers import LlamaConfig
 
         return LlamaConfig(
-            vocab_size=self.vocab, hidden_size=self.hidden, intermediate_size=self.intermediate,
-            num_hidden_layers=self.layers, num_attention_heads=self.heads, num_key_value_heads=self.kv_heads,
-            max_position_embeddings=self.context, rms_norm_eps=self.rms_norm_eps,
-            rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta}, tie_word_embeddings=False,
+            vocab_size=self.vocab,
+            hidden_size=self.hidden,
+            intermediate_size=self.intermediate,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.kv_heads,
+            max_position_embeddings=self.context,
+            rms_norm_eps=self.rms_norm_eps,
+            rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta},
+            tie_word_embeddings=False,
             pad_token_id=None,
         )
 
@@ -105,9 +119,13 @@ class Preset:
         from transformers import CLIPVisionConfig
 
         return CLIPVisionConfig(
-            hidden_size=self.vision_hidden, intermediate_size=self.vision_intermediate,
-            num_hidden_layers=self.vision_layers, num_attention_heads=self.vision_heads,
-            image_size=self.vision_size, patch_size=self.vision_patch, hidden_act="quick_gelu",
+            hidden_size=self.vision_hidden,
+            intermediate_size=self.vision_intermediate,
+            num_hidden_layers=self.vision_layers,
+            num_attention_heads=self.vision_heads,
+            image_size=self.vision_size,
+            patch_size=self.vision_patch,
+            hidden_act="quick_gelu",
         )
 
     def unet_config(self) -> dict:
@@ -117,10 +135,15 @@ class Preset:
         pooled = {"addition_embed_type": "text", "addition_embed_type_num_heads": self.unet_heads,
                   "resnet_time_scale_shift": "scale_shift"} if self.unet_pooled else {}  # fmt: skip
         return {
-            "sample_size": self.image_size // self.factor, "in_channels": 2 * self.latent_channels,
-            "out_channels": self.latent_channels, "block_out_channels": self.unet_channels,
-            "down_block_types": down, "up_block_types": up, "layers_per_block": self.unet_blocks,
-            "cross_attention_dim": self.condition, "norm_num_groups": self.unet_groups,
+            "sample_size": self.image_size // self.factor,
+            "in_channels": 2 * self.latent_channels,
+            "out_channels": self.latent_channels,
+            "block_out_channels": self.unet_channels,
+            "down_block_types": down,
+            "up_block_types": up,
+            "layers_per_block": self.unet_blocks,
+            "cross_attention_dim": self.condition,
+            "norm_num_groups": self.unet_groups,
             "attention_head_dim": self.unet_heads,  # quirk: diffusers reads this as the number of heads (SD 1.5)
             **pooled,
         }
@@ -129,10 +152,14 @@ class Preset:
         """Arguments of AutoencoderKL."""
         levels = len(self.vae_channels)
         return {
-            "block_out_channels": self.vae_channels, "layers_per_block": self.vae_blocks,
-            "down_block_types": ("DownEncoderBlock2D",) * levels, "up_block_types": ("UpDecoderBlock2D",) * levels,
-            "latent_channels": self.latent_channels, "norm_num_groups": self.vae_groups,
-            "sample_size": self.image_size, "scaling_factor": self.latent_scale,
+            "block_out_channels": self.vae_channels,
+            "layers_per_block": self.vae_blocks,
+            "down_block_types": ("DownEncoderBlock2D",) * levels,
+            "up_block_types": ("UpDecoderBlock2D",) * levels,
+            "latent_channels": self.latent_channels,
+            "norm_num_groups": self.vae_groups,
+            "sample_size": self.image_size,
+            "scaling_factor": self.latent_scale,
         }
 
     def mllm(self, image_start: int | None, image_patch: int | None, eyes: bool = True) -> "MLLM":
@@ -174,8 +201,13 @@ class Preset:
         if self.timestep_spacing == "linspace":
             extra["steps_offset"] = 1
         return getattr(diffusers, name or self.scheduler)(
-            num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
-            prediction_type=self.prediction_type, timestep_spacing=self.timestep_spacing, **extra,
+            num_train_timesteps=1000,
+            beta_schedule="scaled_linear",
+            beta_start=0.00085,
+            beta_end=0.012,
+            prediction_type=self.prediction_type,
+            timestep_spacing=self.timestep_spacing,
+            **extra,
         )
 
     def to_json(self) -> dict:
@@ -191,27 +223,90 @@ class Preset:
 
 PRESETS = {
     "7b": Preset(
-        name="7b", vocab=32011, hidden=4096, intermediate=11008, layers=32, heads=32, kv_heads=32, context=2048,
-        vision_hidden=1024, vision_intermediate=4096, vision_layers=24, vision_heads=16, vision_size=224,
-        vision_patch=14, head_dim=512, head_ff=2048, queries=77, condition=768,
-        unet_channels=(320, 640, 1280, 1280), unet_blocks=2, unet_heads=8, unet_groups=32,
-        unet_attention=(True, True, True, False), vae_channels=(128, 256, 512, 512), vae_blocks=2, vae_groups=32,
-        latent_channels=4, latent_scale=0.18215, image_size=512, scheduler="EulerAncestralDiscreteScheduler",
-        prediction_type="epsilon", timestep_spacing="linspace", zero_snr=False, guidance_scale=7.5,
-        image_guidance_scale=1.5, num_inference_steps=100, max_side=2048, token_rule="fast",
+        name="7b",
+        vocab=32011,
+        hidden=4096,
+        intermediate=11008,
+        layers=32,
+        heads=32,
+        kv_heads=32,
+        context=2048,
+        vision_hidden=1024,
+        vision_intermediate=4096,
+        vision_layers=24,
+        vision_heads=16,
+        vision_size=224,
+        vision_patch=14,
+        head_dim=512,
+        head_ff=2048,
+        queries=77,
+        condition=768,
+        unet_channels=(320, 640, 1280, 1280),
+        unet_blocks=2,
+        unet_heads=8,
+        unet_groups=32,
+        unet_attention=(True, True, True, False),
+        vae_channels=(128, 256, 512, 512),
+        vae_blocks=2,
+        vae_groups=32,
+        latent_channels=4,
+        latent_scale=0.18215,
+        image_size=512,
+        scheduler="EulerAncestralDiscreteScheduler",
+        prediction_type="epsilon",
+        timestep_spacing="linspace",
+        zero_snr=False,
+        guidance_scale=7.5,
+        image_guidance_scale=1.5,
+        num_inference_steps=100,
+        max_side=2048,
+        token_rule="fast",
     ),
     # Sizes and guidance: what a prototype at 64 px learned best from (16 latent channels keep local
     # detail; v-prediction with zero SNR learns brightness; guidance like the paper's is worse than copying the input;
     # with unet_pooled the error of global edits after 24,000 samples fell from .85 to .71 of identity's).
     "mini": Preset(
-        name="mini", vocab=1024, hidden=160, intermediate=432, layers=4, heads=5, kv_heads=5, context=512,
-        vision_hidden=128, vision_intermediate=512, vision_layers=5, vision_heads=4, vision_size=64, vision_patch=8,
-        head_dim=128, head_ff=256, head_layers=2, queries=16, condition=128,
-        unet_channels=(64, 64, 64), unet_blocks=1, unet_heads=4, unet_groups=8, unet_pooled=True,
-        unet_attention=(False, True, True), vae_channels=(32, 64, 96), vae_blocks=1, vae_groups=8,
-        latent_channels=16, latent_scale=0.66, image_size=64, scheduler="DDIMScheduler",
-        prediction_type="v_prediction", timestep_spacing="trailing", zero_snr=True, guidance_scale=1.3,
-        image_guidance_scale=1.2, num_inference_steps=8, max_side=128, token_rule="slow", max_new_tokens=64,
+        name="mini",
+        vocab=1024,
+        hidden=160,
+        intermediate=432,
+        layers=4,
+        heads=5,
+        kv_heads=5,
+        context=512,
+        vision_hidden=128,
+        vision_intermediate=512,
+        vision_layers=5,
+        vision_heads=4,
+        vision_size=64,
+        vision_patch=8,
+        head_dim=128,
+        head_ff=256,
+        head_layers=2,
+        queries=16,
+        condition=128,
+        unet_channels=(64, 64, 64),
+        unet_blocks=1,
+        unet_heads=4,
+        unet_groups=8,
+        unet_pooled=True,
+        unet_attention=(False, True, True),
+        vae_channels=(32, 64, 96),
+        vae_blocks=1,
+        vae_groups=8,
+        latent_channels=16,
+        latent_scale=0.66,
+        image_size=64,
+        scheduler="DDIMScheduler",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        zero_snr=True,
+        guidance_scale=1.3,
+        image_guidance_scale=1.2,
+        num_inference_steps=8,
+        max_side=128,
+        token_rule="slow",
+        max_new_tokens=64,
         no_repeat_ngram_size=0,  # short answers name what the instruction names: "on the left" is no loop
     ),
 }
@@ -224,8 +319,12 @@ def parameters(preset: Preset) -> dict[str, int]:
     with torch.device("meta"):
         mllm = preset.mllm(image_start=0, image_patch=1)
         parts = {
-            "llama": mllm.llama, "tower": mllm.tower, "projector": mllm.projector, "edit_head": preset.edit_head(),
-            "unet": preset.unet(), "vae": preset.vae(),
+            "llama": mllm.llama,
+            "tower": mllm.tower,
+            "projector": mllm.projector,
+            "edit_head": preset.edit_head(),
+            "unet": preset.unet(),
+            "vae": preset.vae(),
         }
     return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
 

@@ -9,11 +9,15 @@ from golden_weights import Golden
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--golden", type=Path, default=None,
+        "--golden",
+        type=Path,
+        default=None,
         help="folder of golden data of the official code; default: ../shared/golden if there, else tests/golden",
     )
     parser.addoption(
-        "--screens", type=Path, default=None,
+        "--screens",
+        type=Path,
+        default=None,
         help="folder for screenshots of the pages (1280 and 390 px, light and dark); default: none are kept",
     )
 

@@ -13,7 +13,8 @@ from bench.settings import DataSettings
 from mgie.io.files import inside
 
 SOURCE = Source(
-    "EVR", "evr",
+    "EVR",
+    "evr",
     "https://github.com/airsplay/VisualRelationships (dataset/adobe); images: "
     "https://archive.org/details/image-editing-dataset",
     "none stated; the images are user posts",
@@ -73,8 +74,10 @@ class EVR(Annotated):
             for k, text in found if self.settings.expand == "instruction" else found[:1]:
                 collected.add(
                     Example(
-                        id=f"evr/{self.split}/{uid}#{k}", group=post(img0),
-                        input_image=inside(self.images, img0, where), instruction=text,
+                        id=f"evr/{self.split}/{uid}#{k}",
+                        group=post(img0),
+                        input_image=inside(self.images, img0, where),
+                        instruction=text,
                         goal_image=inside(self.images, img1, where),
                     ),
                     where,

@@ -151,19 +151,34 @@ def gier_facts(root: Path, data_root: Path) -> list[Fact]:
             Fact("expert instructions a pair", split, spread(len(r["expert_summary"]) for r in records)),
             Fact("amateur instructions a pair", split, spread(len(r["amateur_summary"]) for r in records)),
             Fact("pairs with a repeated sentence", split, sum(len(set(map(str, t))) < len(t) for t in texts)),
-            Fact("pairs whose request is among the amateurs' instructions", split,
-                 sum(r.get("request") in r["amateur_summary"] for r in records)),
-            Fact("pairs whose detailed request is NaN", split,
-                 sum(isinstance(v := r.get("detailed_request"), float) and math.isnan(v) for r in records)),
+            Fact(
+                "pairs whose request is among the amateurs' instructions",
+                split,
+                sum(r.get("request") in r["amateur_summary"] for r in records),
+            ),
+            Fact(
+                "pairs whose detailed request is NaN",
+                split,
+                sum(isinstance(v := r.get("detailed_request"), float) and math.isnan(v) for r in records),
+            ),
             Fact("pairs by site", split, counted(str(r.get("dataset")) for r in records)),
             *type_facts(split, map(plain_pair, records)),
             Fact("operators", split, counted(name for r in records for name in r["operator"])),
-            Fact("posts of pairs without an operator", split,
-                 sorted(r["input"].split("_")[0] for r in records if not r["operator"])),
-            Fact("operators that are local without mask ids", split,
-                 sum(bool(op.get("local")) and not op.get("ids") for op in operators)),
-            Fact("operators that are not local, with mask ids", split,
-                 sum(not op.get("local") and bool(op.get("ids")) for op in operators)),
+            Fact(
+                "posts of pairs without an operator",
+                split,
+                sorted(r["input"].split("_")[0] for r in records if not r["operator"]),
+            ),
+            Fact(
+                "operators that are local without mask ids",
+                split,
+                sum(bool(op.get("local")) and not op.get("ids") for op in operators),
+            ),
+            Fact(
+                "operators that are not local, with mask ids",
+                split,
+                sum(not op.get("local") and bool(op.get("ids")) for op in operators),
+            ),
             *texts_facts(split, [text for some in texts for text in some]),
         ]
     for split, records in splits.items():
@@ -178,7 +193,8 @@ def gier_facts(root: Path, data_root: Path) -> list[Fact]:
 def subset_facts(root: Path, split: str, records: list[Record]) -> list[Fact]:
     subsets = {
         name: gier.subset_indices(root, split, name, len(records))
-        for name in gier.SUBSETS if (root / "splits" / f"{split}_{name}_sess_3.json").is_file()
+        for name in gier.SUBSETS
+        if (root / "splits" / f"{split}_{name}_sess_3.json").is_file()
     }
     facts = []
     if {"global", "shapeAlign"} <= set(subsets):
@@ -262,10 +278,16 @@ def ma5k_facts(root: Path, data_root: Path) -> list[Fact]:
             Fact("triples", split, len(requests)),
             Fact("input images", split, len(inputs)),
             Fact("goal images an input image", split, spread(inputs.values())),
-            Fact("records whose ids differ", split,
-                 sum(r["input"].split("_")[0] != r["output"].split("_")[0] for r in records)),
-            Fact("lengths of request_idx", split, spread(map(len, (
-                r["request_idx"] for r in records if isinstance(r.get("request_idx"), list))))),
+            Fact(
+                "records whose ids differ",
+                split,
+                sum(r["input"].split("_")[0] != r["output"].split("_")[0] for r in records),
+            ),
+            Fact(
+                "lengths of request_idx",
+                split,
+                spread(map(len, (r["request_idx"] for r in records if isinstance(r.get("request_idx"), list)))),
+            ),
             *texts_facts(split, requests),
         ]
     common = Counter(text for text in requests if isinstance(text, str)).most_common(2)

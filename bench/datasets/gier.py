@@ -24,7 +24,8 @@ from bench.settings import DataSettings
 from mgie.io.files import inside
 
 SOURCE = Source(
-    "GIER", "gier",
+    "GIER",
+    "gier",
     "https://sites.google.com/view/gierdataset (images, masks); annotations: "
     "https://github.com/jshi31/T2ONet (data/GIER)",
     "none stated with the annotations; see the site for the images",
@@ -119,8 +120,12 @@ class GIER(Annotated):
         for k, text in found if self.settings.expand == "instruction" else found[:1]:
             collected.add(
                 Example(
-                    id=f"gier/{self.split}/{goal_image.stem}#{k}", group=goal_image.stem.split("_")[0],
-                    input_image=input_image, instruction=text, goal_image=goal_image, mask=mask,
+                    id=f"gier/{self.split}/{goal_image.stem}#{k}",
+                    group=goal_image.stem.split("_")[0],
+                    input_image=input_image,
+                    instruction=text,
+                    goal_image=goal_image,
+                    mask=mask,
                 ),
                 where,
             )

@@ -25,7 +25,9 @@ from mgie.io.files import inside, refuse_unwritable
 from mgie.train.data import positions
 
 SOURCE = Source(
-    "IPr2Pr", "ipr2pr", "http://instruct-pix2pix.eecs.berkeley.edu/ (clip-filtered-dataset, 436 GB)",
+    "IPr2Pr",
+    "ipr2pr",
+    "http://instruct-pix2pix.eecs.berkeley.edu/ (clip-filtered-dataset, 436 GB)",
     "none stated for the data; the code that made it is MIT-style",
     "git clone https://github.com/timothybrooks/instruct-pix2pix && "
     "bash instruct-pix2pix/scripts/download_data.sh clip-filtered-dataset && mv data/clip-filtered-dataset {root}",
@@ -83,8 +85,10 @@ class IPr2Pr(Annotated):
         for seed in seeds:
             collected.add(
                 Example(
-                    id=f"ipr2pr/{self.split}/{folder.name}_{seed}", group=folder.name,
-                    input_image=inside(folder, f"{seed}_0.jpg", where), instruction=instruction,
+                    id=f"ipr2pr/{self.split}/{folder.name}_{seed}",
+                    group=folder.name,
+                    input_image=inside(folder, f"{seed}_0.jpg", where),
+                    instruction=instruction,
                     goal_image=inside(folder, f"{seed}_1.jpg", where),
                     goal_caption=caption(prompt.get("output"), "output", path),
                     input_caption=caption(before, "input", path),

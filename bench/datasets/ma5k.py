@@ -22,7 +22,8 @@ from bench.settings import DataSettings
 from mgie.io.files import inside
 
 SOURCE = Source(
-    "MA5k", "ma5k",
+    "MA5k",
+    "ma5k",
     "https://github.com/jshi31/T2ONet (data/FiveK); images: Google Drive file 1nv6cTObVK8JIokQYffOxj61TDgC7L9rT, "
     "linked from its README",
     "MIT-Adobe FiveK: research only (LicenseAdobe.txt, LicenseAdobeMIT.txt at https://data.csail.mit.edu/graphics/fivek/)",
@@ -66,8 +67,11 @@ class MA5k(Annotated):
             goal_image = inside(images, goal_name, where)
             collected.add(
                 Example(
-                    id=f"ma5k/{self.split}/{goal_image.stem}", group=input_name.split("_")[0].split(".")[0],
-                    input_image=inside(images, input_name, where), instruction=instruction, goal_image=goal_image,
+                    id=f"ma5k/{self.split}/{goal_image.stem}",
+                    group=input_name.split("_")[0].split(".")[0],
+                    input_image=inside(images, input_name, where),
+                    instruction=instruction,
+                    goal_image=goal_image,
                 ),
                 where,
             )

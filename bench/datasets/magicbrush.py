@@ -26,7 +26,8 @@ from bench.settings import DataSettings
 from mgie.io.files import inside, refuse_unwritable
 
 SOURCE = Source(
-    "MagicBrush", "magicbrush",
+    "MagicBrush",
+    "magicbrush",
     "https://osu-nlp-group.github.io/MagicBrush/; train and dev: https://huggingface.co/datasets/osunlp/MagicBrush; "
     "test: the zip linked from https://github.com/OSU-NLP-Group/MagicBrush (its README has the password)",
     "CC-BY-4.0; do not redistribute the unzipped test files and keep them out of training",
@@ -84,9 +85,15 @@ def read_turn(record: object, images: Path, where: str) -> Turn:
         return inside(images, f"{name.split('-')[0]}/{name}", where)
 
     return Turn(
-        img_id=match[1], number=int(match[2]), input_image=path(names["input"]), goal_image=path(names["output"]),
-        goal_name=names["output"], input_name=names["input"], mask=path(mask) if mask else None,
-        instruction=sentence(record, "instruction", where), where=where,
+        img_id=match[1],
+        number=int(match[2]),
+        input_image=path(names["input"]),
+        goal_image=path(names["output"]),
+        goal_name=names["output"],
+        input_name=names["input"],
+        mask=path(mask) if mask else None,
+        instruction=sentence(record, "instruction", where),
+        where=where,
     )
 
 
@@ -118,7 +125,8 @@ class MagicBrush(Annotated):
             other = {"global": "local", "local": "global"}[self.settings.caption]
             raise SOURCE.missing(
                 f"no goal captions {path} (the evaluation's README calls it {self.settings.caption}_captions.json); "
-                f"--caption {other} reads {other}_descriptions.json", self.root,
+                f"--caption {other} reads {other}_descriptions.json",
+                self.root,
             )
         captions = read_json(path, dict, SOURCE, self.root)
         for img_id, named in captions.items():
@@ -176,7 +184,15 @@ class MagicBrush(Annotated):
     ) -> Example:
         named = captions.get(turn.img_id, {})
         return Example(
-            id=self._id(turn) + suffix, group=turn.img_id, input_image=turn.input_image, instruction=turn.instruction,
-            goal_image=turn.goal_image, goal_caption=named.get(turn.goal_name), mask=turn.mask and Mask(turn.mask),
-            turn=turn.number, previous=previous, scored=scored, input_caption=named.get(turn.input_name),
+            id=self._id(turn) + suffix,
+            group=turn.img_id,
+            input_image=turn.input_image,
+            instruction=turn.instruction,
+            goal_image=turn.goal_image,
+            goal_caption=named.get(turn.goal_name),
+            mask=turn.mask and Mask(turn.mask),
+            turn=turn.number,
+            previous=previous,
+            scored=scored,
+            input_caption=named.get(turn.input_name),
         )

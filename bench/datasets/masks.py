@@ -16,6 +16,7 @@ from mgie.io.images import BROKEN, ImageError, refuse_bomb
 if TYPE_CHECKING:
     import numpy as np
 
+
 def decode_masks(path: Path, ids: tuple[int, ...]) -> "np.ndarray":
     """(H, W) bool, True = to be edited: the union of these entries of a list of COCO RLEs. Raises ImageError.
 
@@ -95,7 +96,6 @@ def load_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
         except BROKEN as error:
             raise ImageError(f"{mask.path}: mask cannot be read: {error}") from error
     else:
-
         edit = decode_masks(mask.path, mask.ids)
     if edit.shape != size[::-1]:
         edit = np.asarray(Image.fromarray(edit).resize(size, Image.Resampling.NEAREST))

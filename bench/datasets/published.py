@@ -52,7 +52,9 @@ def is_record(record: object) -> bool:
         return False
     texts, images = record.get("expressive_instruction"), record.get("images")
     return (
-        isinstance(record.get("instruction"), str) and isinstance(texts, dict) and isinstance(images, dict)
+        isinstance(record.get("instruction"), str)
+        and isinstance(texts, dict)
+        and isinstance(images, dict)
         and all(isinstance(texts.get(model), str) for model in ("lgie", "mgie"))
         and all(isinstance(images.get(kind), str) for kind in ("input", "goal", *MODELS))
     )
@@ -83,8 +85,11 @@ class Published:
     def examples(self) -> list[Example]:
         return [
             Example(
-                id=record["id"], group=record["id"], input_image=self._image(record, "input"),
-                instruction=record["instruction"], goal_image=self._image(record, "goal"),
+                id=record["id"],
+                group=record["id"],
+                input_image=self._image(record, "input"),
+                instruction=record["instruction"],
+                goal_image=self._image(record, "goal"),
             )
             for record in self._records
         ]

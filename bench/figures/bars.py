@@ -110,9 +110,7 @@ def _frame(axes: "Axes", rows: Sequence[Row], models: int, scale: int) -> None:
     axes.tick_params(axis="y", labelsize=8)
 
 
-def _legend(
-    figure: "Figure", models: Sequence[tuple[str, str]], colours: dict[str, str], rows: Sequence[Row]
-) -> None:
+def _legend(figure: "Figure", models: Sequence[tuple[str, str]], colours: dict[str, str], rows: Sequence[Row]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

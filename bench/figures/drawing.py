@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
 @contextmanager
 def drawing() -> Iterator[None]:
     """matplotlib's settings: text stays text, and no time stamp or random id, so the same rows are the same file."""
@@ -24,6 +25,7 @@ def save(figure: "Figure", stem: Path) -> list[Path]:
     figure.savefig(paths[0], dpi=100, metadata={"Software": None})
     figure.savefig(paths[1], metadata={"Date": None})
     return paths
+
 
 COLOURS = {
     "identity": "#999999", "codec": "#BBA98C", "inspix2pix": "#E69F00", "lgie": "#56B4E9", "mgie": "#009E73",

@@ -1,4 +1,5 @@
-"""The grid of bench.grid.show as LaTeX: booktabs, best in bold, the interval as subscript, the paper's value below ours.
+"""The grid of bench.grid.show as LaTeX: booktabs, best in bold, the interval as subscript, the paper's
+value below ours.
 
 Needs \\usepackage{booktabs} and, for the width, graphicx. Compiles with pdflatex; no other package.
 """

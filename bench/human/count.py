@@ -84,8 +84,14 @@ def rows_of(votes: Sequence[Vote], suite: str) -> list[Row]:
         for criterion in criteria:
             for dataset in ("all", *datasets):
                 of = [v for v in here if dataset in ("all", v.item.dataset) and criterion in v.answers]
-                rows += [row_of(of, who, suite, figure, criterion, dataset, choice)
-                         for choice in (*MODELS[figure], *((TIE,) if figure == 5 else ()))] if of else []
+                rows += (
+                    [
+                        row_of(of, who, suite, figure, criterion, dataset, choice)
+                        for choice in (*MODELS[figure], *((TIE,) if figure == 5 else ()))
+                    ]
+                    if of
+                    else []
+                )
     return rows
 
 

@@ -223,5 +223,3 @@ def instructions() -> str:
 <p><b>Three edits.</b> A photo, an instruction, often a goal image (how a person did it), and three edits. Order them
 from best to worst for each question. Here B does what was asked, C nothing, A spoils the photo: B &gt; C &gt; A.</p>
 <blockquote>{escape(drawn.instruction)}</blockquote><div class="pictures">{pictures}</div>"""
-
-

@@ -107,8 +107,12 @@ def train_all(place: Path, data_root: Path, variants: Sequence[Variant], recipe:
 
     draw(data_root)
     workers = min(len(os.sched_getaffinity(0)), len(todo))
-    print(f"training {len(todo)} variants of MGIE-mini: {', '.join(v.name for v in todo)}; {recipe.steps} steps each, "
-          f"about three minutes on a core, {workers} at a time; kept in {shown(place)}", file=sys.stderr, flush=True)
+    print(
+        f"training {len(todo)} variants of MGIE-mini: {', '.join(v.name for v in todo)}; {recipe.steps} steps each, "
+        f"about three minutes on a core, {workers} at a time; kept in {shown(place)}",
+        file=sys.stderr,
+        flush=True,
+    )
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         pool.submit(store, place, data_root, recipe).result()
         futures = {pool.submit(train, v, place, data_root, recipe): v for v in todo}

@@ -45,8 +45,11 @@ def write(runs: Runs, tests: Sequence[Test], figures: Sequence[Figure], folder: 
 
 
 def head(runs: Runs) -> list[str]:
-    counts = "; ".join(f"mini-{d} {len(rows)} examples on {len({e.group for e in rows})} photographs, "
-                       f"{sum(runs.ambiguous(d, e.id) for e in rows)} ambiguous" for d, rows in runs.examples.items())
+    counts = "; ".join(
+        f"mini-{d} {len(rows)} examples on {len({e.group for e in rows})} photographs, "
+        f"{sum(runs.ambiguous(d, e.id) for e in rows)} ambiguous"
+        for d, rows in runs.examples.items()
+    )
     seeds = "1 seed" if runs.options.seeds == 1 else f"{runs.options.seeds} seeds"
     where: dict[str, list[str]] = {}
     for (dataset, model, form), why in sorted(runs.reasons.items()):
@@ -99,8 +102,18 @@ def cells(t: Test) -> list[str]:
         return [t.metric, f"{t.first} - {t.second}", f"not run: {t.reason}", *[""] * 7]
     gap = number(t.difference, t.metric, True)
     interval = "" if t.low is None else f" [{number(t.low, t.metric, True)}, {number(t.high, t.metric, True)}]"
-    return [t.metric, f"{t.first} - {t.second}", t.verdict, number(t.first_mean, t.metric),
-            number(t.second_mean, t.metric), gap + interval, f"{t.p:.4f}", f"{t.p_holm:.4f}", str(t.n), str(t.groups)]
+    return [
+        t.metric,
+        f"{t.first} - {t.second}",
+        t.verdict,
+        number(t.first_mean, t.metric),
+        number(t.second_mean, t.metric),
+        gap + interval,
+        f"{t.p:.4f}",
+        f"{t.p_holm:.4f}",
+        str(t.n),
+        str(t.groups),
+    ]
 
 
 def number(value: float | None, metric: str, signed: bool = False) -> str:

@@ -136,7 +136,7 @@ def copied(runs: Runs, dataset: str) -> tuple[list[Score], list[Score]]:
 
 
 def new_object(caption: str) -> str:
-    """"a candle on the left" -> "candle"."""
+    """ "a candle on the left" -> "candle"."""
     for place in PLACES:
         caption = caption.partition(place)[0]
     return caption.removeprefix("some ").removeprefix("an ").removeprefix("a ").strip()

@@ -130,7 +130,6 @@ def train(spec: ModelSettings, folder: Path, data_root: Path, recipe: Recipe = R
     """One model, in this process; returns what to say of it. The loop's own lines go to .log in its folder."""
     from contextlib import redirect_stderr, redirect_stdout
 
-
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".log", "a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
         facts = tune(spec, starts_of(spec), folder, data_root, recipe)

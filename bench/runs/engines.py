@@ -40,7 +40,9 @@ class Workers:
 
 def add_engine_flags(group: argparse._ActionsContainer) -> None:
     group.add_argument(
-        "--engine", choices=ENGINES, default="local",
+        "--engine",
+        choices=ENGINES,
+        default="local",
         help="who edits: this process (default), or Ray actors, on the cluster RAY_ADDRESS names or on this machine",
     )
     group.add_argument("--workers", type=int, help="--engine ray: how many actors (default 1)")
@@ -96,6 +98,7 @@ def pool_of(
 
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     return pool(model, settings, Asked(workers.count, workers.gpus_each, threads, staged), device)
+
 
 DEATHS = 3  # of workers at one slice, until the run gives up
 PATIENCE = 60.0  # seconds without any worker, until a notice says what the cluster has

@@ -1,8 +1,8 @@
 """A run's folder: its files, its lock, and reading them back after a kill.
 
 run.json (written first, never changed), sessions.jsonl (one line a start), images/, edits.jsonl, scores.jsonl,
-failures.jsonl, halvings.jsonl (bench.runs.folder; few runs have it), done.json (written last: its existence means the run
-is whole). Writes are atomic or one appended line; a last line without its newline was cut by a kill and is dropped.
+failures.jsonl, halvings.jsonl (slices edited in smaller batches; few runs have it), done.json (written last: its
+existence means the run is whole). Writes are atomic or one appended line; a last line without its newline was cut by a kill and is dropped.
 """
 
 import errno
@@ -180,6 +180,7 @@ class RunFolder:
 
     def reopen(self) -> None:
         (self.path / "done.json").unlink(missing_ok=True)
+
 
 NAME = "halvings.jsonl"
 

@@ -1,8 +1,8 @@
 """The main path: a list of examples x one model -> edits, in a run folder. Safe to kill at any moment and start again.
 
 Batches are fixed slices of the example list; a broken one is redone whole, so that the pixels never depend on where
-a run was interrupted. Seeds come from the example's id. Who edits a slice (this process, or bench.runs.engines's actors)
-hands back bytes; only this file writes them: images first, then their lines.
+a run was interrupted. Seeds come from the example's id. Who edits a slice (this process, or an actor of
+bench.runs.engines) hands back bytes; only this file writes them: images first, then their lines.
 """
 
 import hashlib

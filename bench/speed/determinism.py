@@ -80,7 +80,8 @@ def run(argv: list[str], variant: Variant, out: Path) -> Path:
     environment = os.environ | {"OMP_NUM_THREADS": str(variant.threads)}
     if variant.kill:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while process.poll() is None and not list(out.rglob("*.png")):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)

@@ -32,6 +32,7 @@ SPEED = Path(__file__).parents[2] / "results" / "speed"
 if TYPE_CHECKING:
     from mgie.pipeline import MGIEPipeline
 
+
 def both(ours: Callable[[], list], theirs: Callable[[], list], device: str, runs: int) -> dict:
     """Medians of either side, taking turns; and what each returned."""
     wall, cpu, images = ([], []), ([], []), [None, None]
@@ -82,10 +83,13 @@ def main() -> None:
         asked = Asked("mgie", args.preset, batch, args.dtype, steps, None, args.random_weights, args.weights, False, 5)
         timed = TimedMGIE(asked, args.device)
         reference = Reference(timed.pipe)
-        theirs = lambda t=timed, r=reference: r.edit(t.images, t.texts, steps, t.generators())  # noqa: E731
-        ours = lambda t=timed: t.pipe(  # noqa: E731
-            t.images, t.texts, num_inference_steps=steps, generator=t.generators()
-        ).images
+
+        def theirs(t: TimedMGIE = timed, r: Reference = reference) -> list:
+            return r.edit(t.images, t.texts, steps, t.generators())
+
+        def ours(t: TimedMGIE = timed) -> list:
+            return t.pipe(t.images, t.texts, num_inference_steps=steps, generator=t.generators()).images
+
         if args.compile:
             timed.pipe.compile()
         row = both(ours, theirs, args.device, args.runs)
@@ -128,7 +132,7 @@ class Reference:
     @torch.no_grad()
     def edit_one(self, image: Image.Image, text: str, generator: torch.Generator, steps: int) -> Image.Image:
         preset = self.pipe.preset
-        states = self.visual_states(image, text)[None]                            # (1, 8, D)
+        states = self.visual_states(image, text)[None]  # (1, 8, D)
         embeddings = self.pipe.visual_embeddings
         embeds = self.pipe.edit_head(states.to(embeddings.dtype), embeddings)
         null = self.pipe.edit_head(torch.zeros_like(states).to(embeddings.dtype), embeddings)

@@ -27,8 +27,14 @@ SPARE_BYTES = 64 * 2**20
 
 
 def convert(
-    llava: Path, mllm: Path, unet: Path, instruct_pix2pix: Path, out: Path, llama_base: Path | None = None,
-    clip: Path | None = None, trained_on: str = RELEASED,
+    llava: Path,
+    mllm: Path,
+    unet: Path,
+    instruct_pix2pix: Path,
+    out: Path,
+    llama_base: Path | None = None,
+    clip: Path | None = None,
+    trained_on: str = RELEASED,
 ) -> dict:
     """Writes OUT and returns its conversion.json. Raises FileNotFoundError or ValueError; nothing half is left as OUT.
 

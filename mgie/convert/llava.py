@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from mgie.preprocess import ClipProcessor
     from mgie.tokenizer import Tokenizer
 
-def open_llava(
-    folder: Path, base: Path | None, dtype: "torch.dtype"
-) -> "tuple[MLLM, Tokenizer, ClipProcessor]":
+
+def open_llava(folder: Path, base: Path | None, dtype: "torch.dtype") -> "tuple[MLLM, Tokenizer, ClipProcessor]":
     """LLaVA v1 as published: one projector, the tower elsewhere. Memory: the weights in dtype, and one tensor more."""
     from torch import nn
     from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM

@@ -81,6 +81,7 @@ def check(where: str, found: Shapes, wanted: Shapes, also: tuple[str, ...] = ())
         )
     return dropped
 
+
 SCHEDULER_FIELDS = ("prediction_type", "timestep_spacing")
 NO_SIZES = ("scheduler", *SCHEDULER_FIELDS, "zero_snr", "context", "image_size")  # of the preset: no tensor's shape
 

@@ -52,8 +52,18 @@ class Desk:
         return text, mark(path, instruction, text), message(what, "good")
 
     def edit(
-        self, path: str | None, instruction: str, expressive: str, written: str, others: list[str],
-        guidance: float, image_guidance: float, steps: float, seed: float, session: str, progress: "gradio.Progress",
+        self,
+        path: str | None,
+        instruction: str,
+        expressive: str,
+        written: str,
+        others: list[str],
+        guidance: float,
+        image_guidance: float,
+        steps: float,
+        seed: float,
+        session: str,
+        progress: "gradio.Progress",
     ) -> Iterator[tuple[str, str, str, str]]:
         """(expressive instruction, the mark of a written one, edits, message) whenever there is something to see."""
         self.stop.discard(session)
@@ -224,8 +234,17 @@ def outputs(gr: "gradio") -> dict:
 
 def connect(gr: "gradio", desk: Desk, parts: dict) -> None:
     def draw(
-        photo: str | None, instruction: str, expressive: str, written: str, others: list[str], guidance: float,
-        image_guidance: float, steps: float, seed: float, request: gr.Request, progress=gr.Progress(),  # noqa: B008
+        photo: str | None,
+        instruction: str,
+        expressive: str,
+        written: str,
+        others: list[str],
+        guidance: float,
+        image_guidance: float,
+        steps: float,
+        seed: float,
+        request: gr.Request,
+        progress=gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[str, str, str, str]]:
         yield from desk.edit(photo, instruction, expressive, written, others, guidance, image_guidance, steps, seed,
                              request.session_hash, progress)  # fmt: skip

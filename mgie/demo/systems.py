@@ -98,7 +98,12 @@ class Systems:
         return self.loaded("mgie").express(photo, instruction)[0]
 
     def edit(
-        self, name: str, photo: "Image", instruction: str, settings: Settings, on_step: OnStep,
+        self,
+        name: str,
+        photo: "Image",
+        instruction: str,
+        settings: Settings,
+        on_step: OnStep,
         expressive_instruction: str | None = None,
     ) -> Drawn:
         """expressive_instruction: draw by this one; None: the model writes its own. Raises ValueError."""
@@ -121,7 +126,11 @@ class Systems:
         return Drawn(image, text, time.perf_counter() - start)
 
     def _by_inspix2pix(
-        self, pipe: "StableDiffusionInstructPix2PixPipeline", photo: "Image", instruction: str, settings: Settings,
+        self,
+        pipe: "StableDiffusionInstructPix2PixPipeline",
+        photo: "Image",
+        instruction: str,
+        settings: Settings,
         on_step: OnStep,
     ) -> "Image":
         """At the photo's size, rounded down to what the VAE takes, as MGIE edits it."""
@@ -134,8 +143,12 @@ class Systems:
         steps = settings.num_inference_steps
         sized = photo.resize(edit_size(photo, pipe.vae_scale_factor, self.preset.max_side), LANCZOS)
         pixels = pipe(
-            prompt=[instruction], image=[sized], num_inference_steps=steps, guidance_scale=settings.guidance_scale,
-            image_guidance_scale=settings.image_guidance_scale, output_type="np",
+            prompt=[instruction],
+            image=[sized],
+            num_inference_steps=steps,
+            guidance_scale=settings.guidance_scale,
+            image_guidance_scale=settings.image_guidance_scale,
+            output_type="np",
             generator=[torch.Generator("cpu").manual_seed(settings.seed)],
             callback_on_step_end=lambda _, step, __, values: on_step(min(step + 1, steps), steps) or values,
         ).images[0]  # (H, W, 3) in [0, 1]

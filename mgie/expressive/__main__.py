@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mgie.expressive.summariser import Summarizer
     from mgie.expressive.writer import Writer
 
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m mgie.expressive", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the dataset's folder, or the parent of several")

@@ -95,9 +95,7 @@ def derive(
     return failed
 
 
-def derive_batch(
-    batch: list[Example], images: list, writer: "Writer", summarizer: "Summarizer"
-) -> list[Derived]:
+def derive_batch(batch: list[Example], images: list, writer: "Writer", summarizer: "Summarizer") -> list[Derived]:
     from mgie.expressive.writer import Request
     from mgie.prompts import tidy
 

@@ -100,7 +100,12 @@ class MLLMWriter:
     """Our own MLLM class, with or without eyes."""
 
     def __init__(
-        self, mllm: "MLLM", tokenizer: "Tokenizer", processor: "ClipProcessor | None", device: str, usual: Request,
+        self,
+        mllm: "MLLM",
+        tokenizer: "Tokenizer",
+        processor: "ClipProcessor | None",
+        device: str,
+        usual: Request,
         rule: Rule = "fast",
     ) -> None:
         self.mllm, self.tokenizer, self.processor, self.device = mllm.to(device), tokenizer, processor, device

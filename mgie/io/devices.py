@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import torch
 
+
 def device_of(name: str, flag: str = "--metric-device") -> str:
     """auto: cuda where there is one, else cpu. ValueError that names the flag for a device that is not there."""
     import torch

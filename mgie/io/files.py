@@ -90,6 +90,8 @@ def write_csv(path: Path, kind: type, rows: Iterable[object]) -> None:
         table.writerow([f.name for f in fields(kind)])
         table.writerows(["" if v is None else v for v in astuple(row)] for row in rows)
     os.replace(temporary, path)
+
+
 TEMPORARY = re.compile(r"\..+\.\d+")  # what an atomic write is called before it is renamed
 
 

@@ -14,6 +14,7 @@ from mgie.io.files import Whole
 if TYPE_CHECKING:
     from torch import Tensor, dtype, nn
 
+
 def load_exactly(module: "nn.Module", state: "dict[str, Tensor]") -> None:
     """Raises ValueError with the first names that are missing, left over or of another shape."""
     name, own = type(module).__name__, module.state_dict()
@@ -145,6 +146,8 @@ def load_file_exactly(
             f"expected {tuple(own[first].shape)}"
         )
     network.load_state_dict(state)
+
+
 # what torch's own unpickler raises on a damaged file, from fuzzing it
 DAMAGED = (
     RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError,

@@ -56,14 +56,21 @@ def measured(name: str, folder: Path, cache: Path) -> list[dict]:
     pairs = WorldPairs(cache, "val", PAIRS, SEED)
     rows = []
     for text, image, steps in GRID:
-        preset = replace(
-            PRESETS["mini"], guidance_scale=text, image_guidance_scale=image, num_inference_steps=steps)
+        preset = replace(PRESETS["mini"], guidance_scale=text, image_guidance_scale=image, num_inference_steps=steps)
         outputs, _ = ship.edit(name, folder, [pairs[i] for i in range(PAIRS)], preset=preset)
         found = errors(outputs, pairs, PAIRS)
         mean = (found["ratio_global"] + found["ratio_inside_local"]) / 2
-        rows.append({"model": name, "guidance_scale": text, "image_guidance_scale": image, "num_inference_steps": steps,
-                     "pairs": PAIRS, "mean": round(mean, 4),
-                     **{key: round(found[key], 4) for key in ("ratio_global", "ratio_inside_local", "outside_local")}})
+        rows.append(
+            {
+                "model": name,
+                "guidance_scale": text,
+                "image_guidance_scale": image,
+                "num_inference_steps": steps,
+                "pairs": PAIRS,
+                "mean": round(mean, 4),
+                **{key: round(found[key], 4) for key in ("ratio_global", "ratio_inside_local", "outside_local")},
+            }
+        )
     return rows
 
 

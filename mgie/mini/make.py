@@ -66,8 +66,11 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m mgie.mini.make", description=__doc__.split("\n")[0])
     parser.add_argument("--stage", action="append", choices=[entry.name for entry in STAGES],
                         help="only this stage; may be given more than once")  # fmt: skip
-    parser.add_argument("--again", action="store_true",
-                        help="also what is up to date: on from its checkpoint in --work, without one from nothing")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="also what is up to date: on from its checkpoint in --work, without one from nothing",
+    )
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="root of the weights")
     parser.add_argument("--results", type=Path, default=RESULTS, help="train.csv, plot, held-out results, scores")
     parser.add_argument("--work", type=Path, default=WORK, help="checkpoints and drawn pictures")

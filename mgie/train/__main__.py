@@ -24,15 +24,28 @@ def parser() -> ArgumentParser:
     p.add_argument("--preset", choices=("7b", "mini"), default="mini", help="sizes of the model (default mini)")
     p.add_argument("--model", choices=("mgie", "lgie", "inspix2pix"), required=True)
     p.add_argument("--form", choices=("e2e", "ft", "fz"), default="e2e", help="not for inspix2pix")
-    p.add_argument("--data", type=Path, required=True, help="a dataset's own folder (with --dataset also the parent of "
-                   "several): IPr2Pr, the ml-mgie repack, a benchmark with its train split")
+    p.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="a dataset's own folder (with --dataset also the parent of "
+        "several): IPr2Pr, the ml-mgie repack, a benchmark with its train split",
+    )
     p.add_argument("--dataset", choices=("ipr2pr", "evr", "gier", "ma5k", "magicbrush"), help="default: by its layout")
-    p.add_argument("--expressive", help="JSONL of expressive instructions (python -m mgie.expressive); 'instruction': "
-                   "the instruction itself; default: expressive.jsonl in --data or <data>_expressive.jsonl beside it")
+    p.add_argument(
+        "--expressive",
+        help="JSONL of expressive instructions (python -m mgie.expressive); 'instruction': "
+        "the instruction itself; default: expressive.jsonl in --data or <data>_expressive.jsonl beside it",
+    )
     p.add_argument("--out", type=Path, required=True, help="becomes the model's folder; holds checkpoints meanwhile")
     start = p.add_argument_group("start")
-    start.add_argument("--from", dest="start", type=Path, metavar="CHECKPOINT",
-                       help="a folder of this model, or Stable Diffusion for inspix2pix; mini without it: new weights")
+    start.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="a folder of this model, or Stable Diffusion for inspix2pix; mini without it: new weights",
+    )
     start.add_argument("--llava", type=Path, help="7b e2e from its parts: merged LLaVA (or LLaMA for lgie)")
     start.add_argument("--stable-diffusion", type=Path, help="7b e2e from its parts: Stable Diffusion 1.5")
     recipe = p.add_argument_group("recipe; a flag overrides what --recipe says")
@@ -53,8 +66,12 @@ def parser() -> ArgumentParser:
     speed.add_argument("--micro-batch", type=int, help="examples at a time; default 4 for 7b, 32 for mini")
     speed.add_argument("--precision", choices=("float32", "bf16"), help="default bf16 on a GPU, float32 on a CPU")
     speed.add_argument("--gradient-checkpointing", action="store_true", help="less memory, a third more work")
-    speed.add_argument("--precompute", choices=("auto", "on", "off"), default="auto",
-                       help="store latents and patch features once; auto: when under 1 GB and read at least twice")
+    speed.add_argument(
+        "--precompute",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="store latents and patch features once; auto: when under 1 GB and read at least twice",
+    )
     speed.add_argument("--workers", type=int, default=0, help="processes that decode images")
     speed.add_argument("--threads", type=int, help="CPU threads; default 1 without a GPU")
     speed.add_argument("--device", choices=("auto", "cpu"), default="auto")
@@ -74,12 +91,17 @@ def main(argv: list[str] | None = None) -> int:
         print(f"mgie.train: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"mgie.train: {error}\nnothing is lost: the same command continues from the last checkpoint",
-              file=sys.stderr)
+        print(
+            f"mgie.train: {error}\nnothing is lost: the same command continues from the last checkpoint",
+            file=sys.stderr,
+        )
         return 1
     except RuntimeError as error:
-        hints = {"Diverged": "", "OutOfMemoryError": "\nfewer examples at a time: --micro-batch 1; less of each: "
-                 "--gradient-checkpointing. The same command with them continues from the last checkpoint"}
+        hints = {
+            "Diverged": "",
+            "OutOfMemoryError": "\nfewer examples at a time: --micro-batch 1; less of each: "
+            "--gradient-checkpointing. The same command with them continues from the last checkpoint",
+        }
         if type(error).__name__ not in hints:
             raise
         print(f"mgie.train: {error}{hints[type(error).__name__]}", file=sys.stderr)
@@ -90,11 +112,15 @@ def main(argv: list[str] | None = None) -> int:
 def check(args: Namespace) -> None:
     """What argparse cannot say. Raises ValueError."""
     if args.form == "fz":
-        raise ValueError("--form fz trains nothing: the expressive instruction goes into a frozen InsPix2Pix. "
-                         "Use e2e or ft, or evaluate it: python -m bench.run --model mgie --form fz")
+        raise ValueError(
+            "--form fz trains nothing: the expressive instruction goes into a frozen InsPix2Pix. "
+            "Use e2e or ft, or evaluate it: python -m bench.run --model mgie --form fz"
+        )
     if args.model == "inspix2pix" and args.form != "e2e":
-        raise ValueError("--form means nothing to inspix2pix; for InsPix2Pix on expressive instructions: "
-                         "--model mgie --form ft (or lgie)")
+        raise ValueError(
+            "--form means nothing to inspix2pix; for InsPix2Pix on expressive instructions: "
+            "--model mgie --form ft (or lgie)"
+        )
     for name in ("steps", "batch_size", "micro_batch", "checkpoint_every", "log_every"):
         value = getattr(args, name)
         if value is not None and value < 1:
@@ -106,8 +132,9 @@ def check(args: Namespace) -> None:
     if args.start and (args.llava or args.stable_diffusion):
         raise ValueError("--from names the whole start; leave --llava and --stable-diffusion out")
     if bool(args.llava) != bool(args.stable_diffusion):
-        raise ValueError("--llava and --stable-diffusion are given together: the MLLM from one, the UNet and VAE from "
-                         "the other")
+        raise ValueError(
+            "--llava and --stable-diffusion are given together: the MLLM from one, the UNet and VAE from the other"
+        )
 
 
 if __name__ == "__main__":

@@ -53,14 +53,18 @@ class MLLMRows:
         row = training_row(text, encode, pad, max_length=self.max_length)
         if len(row.ids) == self.max_length and not self.said:
             self.said = True  # quirk: the official code cuts in silence
-            print(f"a text is longer than {self.max_length} tokens: it is cut and trains no visual tokens (said once): "
-                  f"{instruction[:60]!r}", file=sys.stderr)
+            print(
+                f"a text is longer than {self.max_length} tokens: it is cut and trains no visual tokens (said once): "
+                f"{instruction[:60]!r}",
+                file=sys.stderr,
+            )
         return np.asarray(row.ids, np.int32), np.asarray(row.labels, np.int32)
 
     def collate(self, rows: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]:
         ids, labels = (
             pad_sequence([torch.from_numpy(row[i]).long() for row in rows], batch_first=True, padding_value=value)
-            for i, value in ((0, self.tokenizer.pad), (1, IGNORED)))
+            for i, value in ((0, self.tokenizer.pad), (1, IGNORED))
+        )
         # quirk: the mask is "not the pad id", and the pad id is <unk>: an <unk> in a text is masked as well
         return {"input_ids": ids, "labels": labels, "attention_mask": (ids != self.tokenizer.pad).long()}
 
@@ -80,15 +84,20 @@ class TextRows:
 
 def clip_ids(tokenizer: object, text: str) -> Tensor:
     """(1, q): as the diffusers pipeline asks its tokenizer, padded and cut to its length."""
-    return tokenizer(text, padding="max_length", max_length=tokenizer.model_max_length, truncation=True,
-                     return_tensors="pt").input_ids
+    return tokenizer(
+        text, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+    ).input_ids
 
 
 class TrainingSet(Dataset):
     """Indices of pairs -> Batch. Python objects only, so that worker processes can have it."""
 
     def __init__(
-        self, pairs: Pairs, rows: MLLMRows | TextRows, sizes: Sizes, image_processor: ClipProcessor | None = None,
+        self,
+        pairs: Pairs,
+        rows: MLLMRows | TextRows,
+        sizes: Sizes,
+        image_processor: ClipProcessor | None = None,
         stored: dict[str, np.ndarray] | None = None,
     ) -> None:
         """image_processor: the tower's, or None without eyes. stored: precomputed arrays, see precompute()."""
@@ -149,7 +158,8 @@ class TrainingSet(Dataset):
                 if len(self.unreadable) > MAX_UNREADABLE * len(self.pairs):
                     raise ValueError(
                         f"{len(self.unreadable)} of {len(self.pairs)} training pairs cannot be read, the limit is "
-                        f"{MAX_UNREADABLE:.0%}; the last: {error}") from error
+                        f"{MAX_UNREADABLE:.0%}; the last: {error}"
+                    ) from error
         raise ValueError("no training pair can be read")
 
 
@@ -207,5 +217,3 @@ def store_texts(data: TrainingSet, model: TextModel, folder: Path, device: torch
 
 def load_stored(folder: Path) -> dict[str, np.ndarray]:
     return {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
-
-

@@ -104,8 +104,9 @@ def load_tensors(path: Path) -> dict[str, "Tensor"]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: damaged checkpoint ({error}); delete {path.parents[1]} and start again: "
-                         "the one before it is used") from error
+        raise ValueError(
+            f"{path}: damaged checkpoint ({error}); delete {path.parents[1]} and start again: the one before it is used"
+        ) from error
 
 
 def trained_tensors(model: "nn.Module") -> dict[str, "Tensor"]:
@@ -124,8 +125,10 @@ def load_trained(model: "nn.Module", tensors: dict[str, "Tensor"]) -> None:
     wanted = {clean(name) for name, parameter in model.named_parameters() if parameter.requires_grad}
     if wanted != tensors.keys():
         odd = sorted(wanted ^ tensors.keys())
-        raise ValueError(f"checkpoint and model differ in {len(odd)} trained parameters (first: {odd[0]}); "
-                         "was it written with other --model or --form?")
+        raise ValueError(
+            f"checkpoint and model differ in {len(odd)} trained parameters (first: {odd[0]}); "
+            "was it written with other --model or --form?"
+        )
     set_model_state_dict(model, tensors, options=_options(strict=False))
 
 
@@ -169,5 +172,4 @@ def write_json(path: Path, data: dict) -> None:
 def _options(cpu_offload: bool = True, strict: bool = True) -> object:
     from torch.distributed.checkpoint.state_dict import StateDictOptions
 
-    return StateDictOptions(
-        full_state_dict=True, cpu_offload=cpu_offload, ignore_frozen_params=True, strict=strict)
+    return StateDictOptions(full_state_dict=True, cpu_offload=cpu_offload, ignore_frozen_params=True, strict=strict)

@@ -14,14 +14,12 @@ import sys
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from PIL import Image
 
 from mgie.io.files import read_json
 from mgie.io.images import BROKEN, ImageError, refuse_bomb, to_rgb
-
-if TYPE_CHECKING:
 
 # how --data is recognised when --dataset is not given: dataset -> a path that only its layout has
 LAYOUTS = {
@@ -59,8 +57,8 @@ class Pair(NamedTuple):
     """One training example, images decoded (RGB)."""
 
     id: str
-    input_image: "Image.Image"
-    goal_image: "Image.Image"
+    input_image: Image.Image
+    goal_image: Image.Image
     instruction: str
     expressive: str  # equal to the instruction where a model trains without expressive instructions
 
@@ -107,7 +105,8 @@ def recognise(root: Path) -> str:
     if not root.is_dir():
         raise FileNotFoundError(
             f"--data {root}: no such folder. It is one dataset's own folder, e.g. data/ipr2pr: an IPr2Pr download "
-            "(http://instruct-pix2pix.eecs.berkeley.edu/), an ml-mgie repack or a benchmark with its train split")
+            "(http://instruct-pix2pix.eecs.berkeley.edu/), an ml-mgie repack or a benchmark with its train split"
+        )
     for dataset, patterns in LAYOUTS.items():
         if any(next(root.glob(pattern), None) for pattern in patterns):
             return dataset
@@ -115,7 +114,8 @@ def recognise(root: Path) -> str:
     inside = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
     raise FileNotFoundError(
         f"--data {root}: no training data known here (it holds {inside}). Expected one of: {expected}. "
-        "The parent of several datasets is too high: name one dataset's folder")
+        "The parent of several datasets is too high: name one dataset's folder"
+    )
 
 
 def dataset_folder(root: Path, dataset: str | None) -> tuple[Path, str]:
@@ -128,7 +128,6 @@ def dataset_folder(root: Path, dataset: str | None) -> tuple[Path, str]:
 def read_pairs(root: Path, dataset: str, expressive: str | None, needs_expressive: bool) -> Pairs:
     """The pairs of root's train split. expressive: a file, INSTRUCTION, or None to look next to the data."""
     if dataset == "ipr2pr" and (root / "ipr2pr.tsv").exists():
-
         pairs: Pairs = RepackPairs.read(root)
         if needs_expressive and expressive not in (None, INSTRUCTION):
             raise ValueError(f"--expressive {expressive}: the repack in {root} holds its own in ipr2pr_expressive.json")
@@ -188,28 +187,37 @@ def split_of(dataset: str, root: Path, split: str) -> list[Example]:
     try:
         examples_of = reader.load()
     except (ImportError, AttributeError) as error:  # as after an update that moved it
-        raise ValueError(f"{root}: who reads {dataset} is installed as {reader.value}, which cannot be imported "
-                         f"({error}); in the repository run: pip install -e .") from error
+        raise ValueError(
+            f"{root}: who reads {dataset} is installed as {reader.value}, which cannot be imported "
+            f"({error}); in the repository run: pip install -e ."
+        ) from error
     return examples_of(dataset, root, split)
 
 
 def expressive_for(examples: list[Example], root: Path, dataset: str, file: str | None) -> dict[str, str]:
     """Expressive instructions by id, none empty; all but MAX_LACKING of the examples have one."""
-    looked = [Path(file)] if file else [
-        root / "expressive.jsonl", root / "ipr2pr_expressive.json", root.parent / f"{root.name}_expressive.jsonl"]
+    looked = (
+        [Path(file)]
+        if file
+        else [root / "expressive.jsonl", root / "ipr2pr_expressive.json", root.parent / f"{root.name}_expressive.jsonl"]
+    )
     found = next((path for path in looked if path.is_file()), None)
-    make = (f"python -m mgie.expressive --data {root} --dataset {dataset} --split train --llava DIR --summarizer DIR "
-            f"--out {looked[0]}")
+    make = (
+        f"python -m mgie.expressive --data {root} --dataset {dataset} --split train --llava DIR --summarizer DIR "
+        f"--out {looked[0]}"
+    )
     if found is None:
         raise FileNotFoundError(
             f"no expressive instructions: {' nor '.join(map(str, looked))} exists.\nMake them: {make}\n"
-            f"or train on the plain instruction as its own target: --expressive {INSTRUCTION}")
+            f"or train on the plain instruction as its own target: --expressive {INSTRUCTION}"
+        )
     known = {name: text for name, text in read_expressive(found).items() if text.strip()}
     lacking = [example.id for example in examples if example.id not in known]
     if len(lacking) > MAX_LACKING * len(examples):
         raise ValueError(
             f"{found}: no expressive instruction for {len(lacking)} of {len(examples)} training examples "
-            f"(first: {lacking[0]}); the file holds {len(known)}.\nFinish it (it resumes): {make}")
+            f"(first: {lacking[0]}); the file holds {len(known)}.\nFinish it (it resumes): {make}"
+        )
     return known
 
 
@@ -230,7 +238,9 @@ def read_expressive(path: Path) -> dict[str, str]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f'{path}: expected lines like {{"id": ..., "instruction": ..., "expressive": ...}} (.jsonl) or the '
-            f"official ipr2pr_expressive.json: {error!r}") from error
+            f"official ipr2pr_expressive.json: {error!r}"
+        ) from error
+
 
 TSV, EXPRESSIVE = "ipr2pr.tsv", "ipr2pr_expressive.json"
 
@@ -248,17 +258,22 @@ class RepackPairs:
         tsv, expressive = root / TSV, root / EXPRESSIVE
         if not expressive.is_file():
             raise FileNotFoundError(
-                f"{expressive}: no such file; the repack's instructions are in it (from the ml-mgie README: _data)")
+                f"{expressive}: no such file; the repack's instructions are in it (from the ml-mgie README: _data)"
+            )
         try:
             entries = read_json(expressive)
             text = tuple((entry["instruction"].strip(), entry["expressive"].strip()) for entry in entries.values())
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f'{expressive}: expected {{"0000132_127380018_0": {{"instruction": ..., "expressive": '
-                             f'...}}}}: {error!r}') from error
+            raise ValueError(
+                f'{expressive}: expected {{"0000132_127380018_0": {{"instruction": ..., "expressive": '
+                f"...}}}}: {error!r}"
+            ) from error
         offsets = line_offsets(tsv)
         if len(offsets) != len(text):
-            raise ValueError(f"{tsv} has {len(offsets)} lines, {expressive} {len(text)} entries; they are matched in "
-                             "order, so one of them is incomplete")
+            raise ValueError(
+                f"{tsv} has {len(offsets)} lines, {expressive} {len(text)} entries; they are matched in "
+                "order, so one of them is incomplete"
+            )
         names = tuple(f"ipr2pr/train/{key.removesuffix('_0')}" for key in entries)
         return cls(tsv, offsets, names, text)
 
@@ -300,6 +315,8 @@ def line_offsets(path: Path) -> tuple[int, ...]:
                 offsets.append(at)
             at += len(line)
     return tuple(offsets)
+
+
 SHARES = (0.9, 0.05, 0.05)
 
 

@@ -31,7 +31,15 @@ def mgie(preset: Preset, texts: list[tuple[str, str]], eyes: bool, seed: int, fo
         head, unet, vae = preset.edit_head(), preset.unet(), preset.vae()
     processor = ClipProcessor(preset.vision_size) if eyes else None
     MGIEPipeline(
-        mllm, tokenizer, processor, head, embeddings[tokenizer.visual], unet, vae, preset.sampler(), preset,
+        mllm,
+        tokenizer,
+        processor,
+        head,
+        embeddings[tokenizer.visual],
+        unet,
+        vae,
+        preset.sampler(),
+        preset,
     ).save_pretrained(folder)
     (folder / TOKENIZERS).unlink()
 
@@ -44,9 +52,15 @@ def mllm_tokenizer(texts: list[str], size: int, eyes: bool, folder: Path) -> Tok
     model = Json(models.BPE())
     model.pre_tokenizer, model.decoder = pre_tokenizers.ByteLevel(add_prefix_space=True), decoders.ByteLevel()
     special = [*SENTENCE_TOKENS, *(token for token in ADDED_TOKENS if eyes or token not in IMAGE_TOKENS)]
-    model.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=size, special_tokens=special, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False))
+    model.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=special,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        ),
+    )
     model.save(str(folder / TOKENIZERS))
     return Tokenizer.from_tokenizers(folder / TOKENIZERS)
 
@@ -58,15 +72,29 @@ def inspix2pix(preset: Preset, texts: list[tuple[str, str]], seed: int, folder: 
 
     tokenizer = text_tokenizer(sorted({text for pair in texts for text in pair}), preset.vocab)
     config = CLIPTextConfig(
-        vocab_size=preset.vocab, hidden_size=preset.condition, intermediate_size=4 * preset.condition,
-        num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=CLIP_LENGTH,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+        vocab_size=preset.vocab,
+        hidden_size=preset.condition,
+        intermediate_size=4 * preset.condition,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=CLIP_LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder, unet, vae = CLIPTextModel(config), preset.unet(), preset.vae()
     StableDiffusionInstructPix2PixPipeline(
-        vae, encoder, tokenizer, unet, preset.sampler(), safety_checker=None, feature_extractor=None,
-        requires_safety_checker=False).save_pretrained(folder)
+        vae,
+        encoder,
+        tokenizer,
+        unet,
+        preset.sampler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
     names = ("guidance_scale", "image_guidance_scale", "num_inference_steps")
     (folder / "sampling.json").write_text(json.dumps({name: getattr(preset, name) for name in names}, indent=1) + "\n")
 
@@ -83,11 +111,22 @@ def text_tokenizer(texts: list[str], size: int) -> object:
     model = Json(models.BPE())
     model.normalizer = normalizers.Lowercase()
     model.pre_tokenizer, model.decoder = pre_tokenizers.ByteLevel(add_prefix_space=True), decoders.ByteLevel()
-    model.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=size, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), special_tokens=list(ENDS),
-        show_progress=False))
+    model.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=size,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            special_tokens=list(ENDS),
+            show_progress=False,
+        ),
+    )
     ids = [(token, model.token_to_id(token)) for token in ENDS]
     model.post_processor = processors.TemplateProcessing(single=f"{ENDS[0]} $A {ENDS[1]}", special_tokens=ids)
     return PreTrainedTokenizerFast(
-        tokenizer_object=model, bos_token=ENDS[0], eos_token=ENDS[1], pad_token=ENDS[1], unk_token=ENDS[1],
-        model_max_length=CLIP_LENGTH)
+        tokenizer_object=model,
+        bos_token=ENDS[0],
+        eos_token=ENDS[1],
+        pad_token=ENDS[1],
+        unk_token=ENDS[1],
+        model_max_length=CLIP_LENGTH,
+    )

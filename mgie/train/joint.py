@@ -120,8 +120,10 @@ class JointModel(nn.Module):
 
     def condition(self, batch: Batch) -> Conditioning:
         states = self.mllm.llama.model(
-            inputs_embeds=self.embed(batch), attention_mask=batch.attention_mask,
-            position_ids=positions(batch.attention_mask), use_cache=False,
+            inputs_embeds=self.embed(batch),
+            attention_mask=batch.attention_mask,
+            position_ids=positions(batch.attention_mask),
+            use_cache=False,
         ).last_hidden_state
         starts = losses.visual_token_starts(batch.labels, self.visual_ids[0], len(self.visual_ids))
         visual = losses.visual_token_states(states, starts, len(self.visual_ids))

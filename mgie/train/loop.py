@@ -82,7 +82,11 @@ def micro_batches(settings: LoopSettings, pairs: int, start: int, rank: int, pro
 
 class Loop:
     def __init__(
-        self, model: nn.Module, save: Callable[[nn.Module, Path], None], settings: LoopSettings, out: Path,
+        self,
+        model: nn.Module,
+        save: Callable[[nn.Module, Path], None],
+        settings: LoopSettings,
+        out: Path,
         accelerator: object,
     ) -> None:
         """model: JointModel or TextModel, trained parameters chosen. save: writes a model's pipeline into a folder."""
@@ -91,15 +95,23 @@ class Loop:
         if settings.batch_size % processes:
             raise ValueError(
                 f"--batch-size {settings.batch_size} is not a multiple of the {processes} processes; "
-                f"nearest: {max(1, round(settings.batch_size / processes)) * processes}")
+                f"nearest: {max(1, round(settings.batch_size / processes)) * processes}"
+            )
         self.num_timesteps = model.denoiser.noise_scheduler.config.num_train_timesteps
         self.whole = copy_to_save(model, accelerator)
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
-            [{"params": [p for name, p in parameters.items() if is_diffusion(name) is diffusion], "lr": 0.0,
-              "rate": settings.lr_diffusion if diffusion else settings.lr_mllm}
-             for diffusion in (False, True) if any(is_diffusion(name) is diffusion for name in parameters)],
-            weight_decay=settings.weight_decay)
+            [
+                {
+                    "params": [p for name, p in parameters.items() if is_diffusion(name) is diffusion],
+                    "lr": 0.0,
+                    "rate": settings.lr_diffusion if diffusion else settings.lr_mllm,
+                }
+                for diffusion in (False, True)
+                if any(is_diffusion(name) is diffusion for name in parameters)
+            ],
+            weight_decay=settings.weight_decay,
+        )
         self.model, self.optimizer = accelerator.prepare(model, self.optimizer)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.ema = None
@@ -161,11 +173,15 @@ class Loop:
 
     def batches(self, data: TrainingSet) -> Iterator[Batch]:
         accelerator, settings = self.accelerator, self.settings
-        sampler = micro_batches(
-            settings, len(data), self.step, accelerator.process_index, accelerator.num_processes)
+        sampler = micro_batches(settings, len(data), self.step, accelerator.process_index, accelerator.num_processes)
         loader = DataLoader(
-            data, batch_size=None, sampler=sampler, num_workers=settings.workers, collate_fn=as_it_is,
-            pin_memory=accelerator.device.type == "cuda")
+            data,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=settings.workers,
+            collate_fn=as_it_is,
+            pin_memory=accelerator.device.type == "cuda",
+        )
         return (batch.to(accelerator.device) for batch in loader)
 
     def one_step(self, micro: list[Batch]) -> Row:
@@ -223,10 +239,12 @@ class Loop:
     def diverged(self, l_ins: float | None, l_edit: float, norm: float) -> str:
         before = checkpoint.checkpoints(self.out)
         kept = f"the checkpoint of step {before[-1][0]} is whole: {before[-1][1]}" if before else "no checkpoint yet"
-        return (f"step {self.step + 1} of {self.settings.steps}: l_ins {l_ins}, l_edit {l_edit}, gradient norm {norm} "
-                f"are not all finite; training stopped and {kept}.\nLower the learning rates (--lr-mllm "
-                f"{self.settings.lr_mllm}, --lr-diffusion {self.settings.lr_diffusion}), try --precision float32, and "
-                "start into another --out; the same command would diverge again")
+        return (
+            f"step {self.step + 1} of {self.settings.steps}: l_ins {l_ins}, l_edit {l_edit}, gradient norm {norm} "
+            f"are not all finite; training stopped and {kept}.\nLower the learning rates (--lr-mllm "
+            f"{self.settings.lr_mllm}, --lr-diffusion {self.settings.lr_diffusion}), try --precision float32, and "
+            "start into another --out; the same command would diverge again"
+        )
 
     def checkpoint(self) -> None:
         """A collective call. Raises OSError on the main process when the disk is full."""
@@ -285,5 +303,7 @@ def as_it_is(batch: Batch) -> Batch:
 
 def line(row: Row, steps: int, device: str) -> str:
     ins = "" if row.l_ins is None else f"  l_ins {row.l_ins:.4f}"
-    return (f"step {row.step}/{steps}{ins}  l_edit {row.l_edit:.4f}  loss {row.loss:.4f}  lr {row.lr:.2e}  "
-            f"{row.samples_per_second:.1f} samples/s  {row.memory:.0f} MB {'GPU' if device == 'cuda' else 'RAM'}")
+    return (
+        f"step {row.step}/{steps}{ins}  l_edit {row.l_edit:.4f}  loss {row.loss:.4f}  lr {row.lr:.2e}  "
+        f"{row.samples_per_second:.1f} samples/s  {row.memory:.0f} MB {'GPU' if device == 'cuda' else 'RAM'}"
+    )

@@ -26,8 +26,16 @@ class Recipe:
 
 
 PAPER = Recipe(
-    "paper", batch_size=128, epochs=26, lr_mllm=5e-4, lr_diffusion=1e-4, schedule="cosine", warmup=0.03,
-    weight_decay=0.0, clip=1.0, reset_unet=False,
+    "paper",
+    batch_size=128,
+    epochs=26,
+    lr_mllm=5e-4,
+    lr_diffusion=1e-4,
+    schedule="cosine",
+    warmup=0.03,
+    weight_decay=0.0,
+    clip=1.0,
+    reset_unet=False,
     assumptions=("cosine schedule, warm-up .03, weight decay 0, gradient norm clipped at 1 (the released script's)",),
     joint_assumptions=("the edit head learns at the MLLM's rate (the paper names two rates and three parts)",),
 )
@@ -38,8 +46,16 @@ PAPER = Recipe(
 # a clean one. Not followed either: quirk 25 (each rank shuffles with unseeded random numbers) and the mean of
 # micro-batch means; the CLIP tower is not in float16.
 RELEASED_SCRIPT = Recipe(
-    "released-script", batch_size=32, epochs=40, lr_mllm=5e-4, lr_diffusion=5e-4, schedule="cosine", warmup=0.03,
-    weight_decay=0.0, clip=1.0, reset_unet=True,
+    "released-script",
+    batch_size=32,
+    epochs=40,
+    lr_mllm=5e-4,
+    lr_diffusion=5e-4,
+    schedule="cosine",
+    warmup=0.03,
+    weight_decay=0.0,
+    clip=1.0,
+    reset_unet=True,
     assumptions=("the VAE is kept as it was trained: the official one's attention is re-drawn by accident",),
 )
 RECIPES = {recipe.name: recipe for recipe in (PAPER, RELEASED_SCRIPT)}

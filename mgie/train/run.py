@@ -54,10 +54,20 @@ def train(args: Namespace, recipe: Recipe) -> None:
     settings = loop_settings(args, recipe, len(pairs), accelerator.device.type)
     args.out.mkdir(parents=True, exist_ok=True)
     with locked(args.out, accelerator):
-        run = {"model": args.model, "form": args.form, "preset": args.preset, "dataset": dataset, "pairs": len(pairs),
-               "start": start_name(args), "recipe": recipe.name, "min_snr": args.min_snr,
-               "resolution": args.resolution, "texts": sha256(repr(pairs.texts()).encode()).hexdigest(),
-               "gradient_checkpointing": args.gradient_checkpointing, "loop": asdict(settings)}
+        run = {
+            "model": args.model,
+            "form": args.form,
+            "preset": args.preset,
+            "dataset": dataset,
+            "pairs": len(pairs),
+            "start": start_name(args),
+            "recipe": recipe.name,
+            "min_snr": args.min_snr,
+            "resolution": args.resolution,
+            "texts": sha256(repr(pairs.texts()).encode()).hexdigest(),
+            "gradient_checkpointing": args.gradient_checkpointing,
+            "loop": asdict(settings),
+        }
         begin(args.out, run, accelerator)
         say(accelerator, described(args, run, recipe, settings))
         with accelerator.main_process_first():
@@ -72,8 +82,9 @@ def train(args: Namespace, recipe: Recipe) -> None:
         train_from(trainee, data, settings, args.out, accelerator, f"{args.preset} {args.model} {args.form}")
 
 
-def train_from(trainee: starts.Trainee, data: TrainingSet, settings: LoopSettings, out: Path, accelerator: object,
-               title: str) -> None:
+def train_from(
+    trainee: starts.Trainee, data: TrainingSet, settings: LoopSettings, out: Path, accelerator: object, title: str
+) -> None:
     """The loop from its newest checkpoint on; then OUT becomes the model's folder."""
     if accelerator.is_main_process:
         checkpoint.clear_unfinished(out)
@@ -92,8 +103,11 @@ def keeps_half(settings: LoopSettings, accelerator: object) -> bool:
     """FSDP wants one dtype; a CPU computes in float32 faster than it casts."""
     from accelerate import DistributedType
 
-    return (settings.precision == "bf16" and accelerator.device.type == "cuda"
-            and accelerator.distributed_type != DistributedType.FSDP)
+    return (
+        settings.precision == "bf16"
+        and accelerator.device.type == "cuda"
+        and accelerator.distributed_type != DistributedType.FSDP
+    )
 
 
 def repeatable() -> None:
@@ -107,10 +121,18 @@ def loop_settings(args: Namespace, recipe: Recipe, pairs: int, device: str) -> L
     values = overridden(args, recipe)
     steps = args.steps or math.ceil(recipe.epochs * pairs / values["batch_size"])
     return LoopSettings(
-        steps=steps, **values, clip=recipe.clip, ins_weight=args.ins_weight, ema=args.ema, seed=args.seed,
+        steps=steps,
+        **values,
+        clip=recipe.clip,
+        ins_weight=args.ins_weight,
+        ema=args.ema,
+        seed=args.seed,
         precision=args.precision or ("bf16" if device == "cuda" else "float32"),
         micro_batch=args.micro_batch or (4 if args.preset == "7b" else 32),
-        checkpoint_every=args.checkpoint_every, workers=args.workers, log_every=args.log_every)
+        checkpoint_every=args.checkpoint_every,
+        workers=args.workers,
+        log_every=args.log_every,
+    )
 
 
 def described(args: Namespace, run: dict, recipe: Recipe, settings: LoopSettings) -> str:
@@ -120,7 +142,8 @@ def described(args: Namespace, run: dict, recipe: Recipe, settings: LoopSettings
         f"training {args.model}{'' if args.model == 'inspix2pix' else ' ' + args.form}, preset {args.preset}, on "
         f"{run['pairs']} pairs of {run['dataset']} in {args.data}; start: {run['start']['what']}",
         f"recipe {recipe.name}: {settings.steps} steps of {settings.batch_size}, {rates}, {settings.schedule}, "
-        f"{settings.precision}"]
+        f"{settings.precision}",
+    ]
     if run["dataset"] == "ipr2pr":
         lines.append("assumed: every seed of a folder is a pair; with a seeds.json, its first 90 % of folders train")
     if args.expressive == INSTRUCTION:
@@ -150,24 +173,35 @@ def start(args: Namespace, kind: tuple[str, str], pairs: Pairs, recipe: Recipe, 
         from mgie.train import starts as start_parts
 
         if not joint:
-            raise ValueError(f"--llava is for --form e2e; --model {args.model} --form {args.form} starts --from an "
-                             "InsPix2Pix or Stable Diffusion folder")
+            raise ValueError(
+                f"--llava is for --form e2e; --model {args.model} --form {args.form} starts --from an "
+                "InsPix2Pix or Stable Diffusion folder"
+            )
         reset_seed = args.seed if recipe.reset_unet else None
-        return starts.write_once(made, lambda folder: start_parts.assemble(
-            args.llava, args.stable_diffusion, preset, args.model == "mgie", args.seed, reset_seed, folder))
+        return starts.write_once(
+            made,
+            lambda folder: start_parts.assemble(
+                args.llava, args.stable_diffusion, preset, args.model == "mgie", args.seed, reset_seed, folder
+            ),
+        )
     if args.preset != "mini":
-        ways = ("--llava DIR --stable-diffusion DIR (merged LLaVA-7B and Stable Diffusion 1.5), or --from a folder "
-                "that python -m mgie.convert made" if joint else
-                "--from DIR (timbrooks/instruct-pix2pix, or Stable Diffusion 1.5 whose UNet is then widened)")
+        ways = (
+            "--llava DIR --stable-diffusion DIR (merged LLaVA-7B and Stable Diffusion 1.5), or --from a folder "
+            "that python -m mgie.convert made"
+            if joint
+            else "--from DIR (timbrooks/instruct-pix2pix, or Stable Diffusion 1.5 whose UNet is then widened)"
+        )
         raise ValueError(f"preset {args.preset} is not trained from nothing; name its start: {ways}")
     if joint:
-        return starts.write_once(made, lambda folder: fresh.mgie(
-            preset, pairs.texts(), args.model == "mgie", args.seed, folder))
+        return starts.write_once(
+            made, lambda folder: fresh.mgie(preset, pairs.texts(), args.model == "mgie", args.seed, folder)
+        )
     return starts.write_once(made, lambda folder: fresh.inspix2pix(preset, pairs.texts(), args.seed, folder))
 
 
-def training_set(args: Namespace, pairs: Pairs, trainee: starts.Trainee, settings: LoopSettings,
-                 accelerator: object) -> TrainingSet:
+def training_set(
+    args: Namespace, pairs: Pairs, trainee: starts.Trainee, settings: LoopSettings, accelerator: object
+) -> TrainingSet:
     """With what is frozen precomputed, if asked for or if it is small and read more than once."""
     data = TrainingSet(pairs, trainee.rows, trainee.sizes, trainee.image_processor)
     size = stored_bytes(data, trainee.model)
@@ -201,8 +235,10 @@ def begin(out: Path, run: dict, accelerator: object) -> None:
     before = json.loads(path.read_text(encoding="utf-8"))
     differs = [f"{name}: {a!r}, now {b!r}" for name, a, b in differences(before, json.loads(json.dumps(run)))]
     if differs:
-        raise ValueError(f"{out} holds a run with other settings ({'; '.join(differs)}); give the same command to "
-                         "continue it, or another --out")
+        raise ValueError(
+            f"{out} holds a run with other settings ({'; '.join(differs)}); give the same command to "
+            "continue it, or another --out"
+        )
 
 
 def differences(before: dict, now: dict) -> Iterator[tuple[str, object, object]]:
@@ -233,5 +269,6 @@ def locked(out: Path, accelerator: object) -> Iterator[None]:
 def say(accelerator: object, text: str) -> None:
     if accelerator.is_main_process:
         print(text, file=sys.stdout, flush=True)
+
 
 AUTO_STORED = 2**30  # bytes up to which frozen parts are precomputed without being asked

@@ -47,8 +47,14 @@ class Trainee(NamedTuple):
     sizes: Sizes
 
 
-def load(folder: Path, kind: tuple[str, str], preset: str | None, resolution: int | None = None,
-         min_snr_gamma: float | None = None, keep_half: bool = False) -> Trainee:
+def load(
+    folder: Path,
+    kind: tuple[str, str],
+    preset: str | None,
+    resolution: int | None = None,
+    min_snr_gamma: float | None = None,
+    keep_half: bool = False,
+) -> Trainee:
     """folder: a start. kind: (model, form), a key of joint.TRAINED. preset: its name, or None to accept any.
 
     resolution: pixels of the diffusion's training images, None for the preset's. keep_half: frozen weights of the LLM
@@ -60,39 +66,61 @@ def load(folder: Path, kind: tuple[str, str], preset: str | None, resolution: in
     return load_text(folder, kind, preset, resolution, min_snr_gamma)
 
 
-def load_joint(folder: Path, kind: tuple[str, str], expected: str | None, resolution: int | None,
-               min_snr_gamma: float | None, dtype: torch.dtype | None) -> Trainee:
+def load_joint(
+    folder: Path,
+    kind: tuple[str, str],
+    expected: str | None,
+    resolution: int | None,
+    min_snr_gamma: float | None,
+    dtype: torch.dtype | None,
+) -> Trainee:
     if class_of(folder) != "MGIEPipeline":
-        raise ValueError(f"--from {folder} is a {class_of(folder)}; --model {kind[0]} --form e2e starts from an "
-                         "MGIEPipeline folder (python -m mgie.convert, or an earlier --out of this command)")
+        raise ValueError(
+            f"--from {folder} is a {class_of(folder)}; --model {kind[0]} --form e2e starts from an "
+            "MGIEPipeline folder (python -m mgie.convert, or an earlier --out of this command)"
+        )
     pipe = MGIEPipeline.from_pretrained(folder, expected, dtype)
     for name, part in pipe.components.items():
         if name != "llama":
             part.float()
     eyes = pipe.mllm.tower is not None
     if eyes != (kind[0] == "mgie"):
-        raise ValueError(f"--from {folder} is {'MGIE: its MLLM has' if eyes else 'LGIE: its LLM has no'} eyes; "
-                         f"--model {kind[0]} needs the other")
+        raise ValueError(
+            f"--from {folder} is {'MGIE: its MLLM has' if eyes else 'LGIE: its LLM has no'} eyes; "
+            f"--model {kind[0]} needs the other"
+        )
     denoiser = Denoiser(pipe.unet, pipe.vae, pipe.scheduler, min_snr_gamma)
     model = JointModel(pipe.mllm, pipe.edit_head, denoiser, pipe.tokenizer.visual, pipe.tokenizer.pad)
     choose_trained(model, kind)
 
     def save(trained: JointModel, target: Path) -> None:
         MGIEPipeline(
-            trained.mllm, pipe.tokenizer, pipe.image_processor, trained.edit_head, trained.visual_embeddings(),
-            trained.denoiser.unet, trained.denoiser.vae, pipe.scheduler, pipe.preset).save_pretrained(target)
+            trained.mllm,
+            pipe.tokenizer,
+            pipe.image_processor,
+            trained.edit_head,
+            trained.visual_embeddings(),
+            trained.denoiser.unet,
+            trained.denoiser.vae,
+            pipe.scheduler,
+            pipe.preset,
+        ).save_pretrained(target)
 
-    rows = MLLMRows(pipe.tokenizer, pipe.preset.patches if eyes else 0,
-                    min(pipe.preset.max_length, pipe.preset.context))
+    rows = MLLMRows(
+        pipe.tokenizer, pipe.preset.patches if eyes else 0, min(pipe.preset.max_length, pipe.preset.context)
+    )
     return Trainee(model, save, rows, pipe.image_processor, sizes_of(pipe.preset, pipe.vae, resolution))
 
 
-def load_text(folder: Path, kind: tuple[str, str], expected: str | None, resolution: int | None,
-              min_snr_gamma: float | None) -> Trainee:
+def load_text(
+    folder: Path, kind: tuple[str, str], expected: str | None, resolution: int | None, min_snr_gamma: float | None
+) -> Trainee:
     folder = folder / "inspix2pix" if (folder / "inspix2pix" / INDEX).exists() else folder
     if class_of(folder) not in ("StableDiffusionInstructPix2PixPipeline", "StableDiffusionPipeline"):
-        raise ValueError(f"--from {folder} is a {class_of(folder)}; --model {kind[0]} --form {kind[1]} tunes a "
-                         "StableDiffusionInstructPix2PixPipeline or a StableDiffusionPipeline, which it widens")
+        raise ValueError(
+            f"--from {folder} is a {class_of(folder)}; --model {kind[0]} --form {kind[1]} tunes a "
+            "StableDiffusionInstructPix2PixPipeline or a StableDiffusionPipeline, which it widens"
+        )
     pipe = inspix2pix_from(folder)
     sampling = folder / "sampling.json"
     sampling_text = sampling.read_text() if sampling.exists() else None
@@ -121,7 +149,8 @@ def class_of(folder: Path) -> str:
         state = f"has no {INDEX}" if folder.is_dir() else "does not exist"
         raise FileNotFoundError(
             f"--from {folder} {state}; expected a model's folder: python -m mgie.convert makes MGIE's, and "
-            "InsPix2Pix's is `hf download timbrooks/instruct-pix2pix --local-dir DIR`")
+            "InsPix2Pix's is `hf download timbrooks/instruct-pix2pix --local-dir DIR`"
+        )
     return str(read_json(index).get("_class_name"))
 
 
@@ -131,8 +160,10 @@ def sizes_of(preset: Preset | None, vae: nn.Module, resolution: int | None, unet
     square = preset.image_size if preset is not None else unet.config.sample_size * factor
     diffusion = resolution or (square // 2 if square == PRESETS["7b"].image_size else square)
     if diffusion % factor or diffusion < factor:
-        raise ValueError(f"--resolution {diffusion} is not a multiple of the VAE's {factor} px; "
-                         f"nearest: {max(1, round(diffusion / factor)) * factor}")
+        raise ValueError(
+            f"--resolution {diffusion} is not a multiple of the VAE's {factor} px; "
+            f"nearest: {max(1, round(diffusion / factor)) * factor}"
+        )
     return Sizes(max(square, diffusion), diffusion, (vae.config.latent_channels, *[diffusion // factor] * 2))
 
 
@@ -142,8 +173,10 @@ def check_sizes(pipe: "DiffusionPipeline", preset: Preset, folder: Path) -> None
         found = pipe.unet.config[name]
         found = tuple(found) if isinstance(found, list) else found
         if found != wanted[name]:
-            raise ValueError(f"--from {folder}: its UNet's {name} is {found}, preset {preset.name} has {wanted[name]}; "
-                             f"name the preset that it was made with (--preset {' or '.join(PRESETS)})")
+            raise ValueError(
+                f"--from {folder}: its UNet's {name} is {found}, preset {preset.name} has {wanted[name]}; "
+                f"name the preset that it was made with (--preset {' or '.join(PRESETS)})"
+            )
 
 
 def inspix2pix_from(folder: Path) -> "DiffusionPipeline":
@@ -198,11 +231,13 @@ def write_once(folder: Path, make: Callable[[Path], None]) -> Path:
         temporary.rename(folder)
     return folder
 
+
 NEW_ROW_STD = 0.02
 
 
-def assemble(llava: Path, stable_diffusion: Path, preset: Preset, eyes: bool, seed: int, reset_seed: int | None,
-             target: Path) -> None:
+def assemble(
+    llava: Path, stable_diffusion: Path, preset: Preset, eyes: bool, seed: int, reset_seed: int | None, target: Path
+) -> None:
     """An MGIEPipeline folder in target. reset_seed: None, or follow quirks 1 and 2 with this seed (mgie.train.recipes).
 
     Raises FileNotFoundError or ValueError for parts that are missing, unmerged or of other sizes than the preset's.
@@ -259,5 +294,7 @@ def check(llava: Path, stable_diffusion: Path, preset: Preset, found: Preset) ->
     differs = [name for name in ours if ours[name] != theirs[name]]
     if differs:
         name = differs[0]
-        raise ValueError(f"{llava} and {stable_diffusion} are not of preset {preset.name}: {name} is {theirs[name]}, "
-                         f"expected {ours[name]}")
+        raise ValueError(
+            f"{llava} and {stable_diffusion} are not of preset {preset.name}: {name} is {theirs[name]}, "
+            f"expected {ours[name]}"
+        )

@@ -107,8 +107,10 @@ def test_a_folder_that_says_all_its_defaults_is_known_without_diffusers(tmp_path
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionInstructPix2PixPipeline"}')
     sampling = {"guidance_scale": 1.3, "image_guidance_scale": 1.2, "num_inference_steps": 8}
     (tmp_path / "sampling.json").write_text(json.dumps(sampling))
-    code = ("import sys; from baselines.editor import Editor, find; d = Editor(find(sys.argv[1])).defaults; "
-            "print(d.guidance_scale, d.image_guidance_scale, d.num_inference_steps, 'diffusers' in sys.modules)")
+    code = (
+        "import sys; from baselines.editor import Editor, find; d = Editor(find(sys.argv[1])).defaults; "
+        "print(d.guidance_scale, d.image_guidance_scale, d.num_inference_steps, 'diffusers' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1.3", "1.2", "8", "False"]
 

@@ -136,12 +136,22 @@ def test_json_is_one_object_on_stdout(tmp_path, capsys):
     rows = {(row["where"], row["what"]): row for row in data["facts"]}
     assert data["dataset"] == "ma5k"
     assert rows["test", "records"] == {
-        "what": "records", "where": "test", "value": 10, "official": 4950, "verdict": "differs"}
+        "what": "records",
+        "where": "test",
+        "value": 10,
+        "official": 4950,
+        "verdict": "differs",
+    }
 
 
-@pytest.mark.parametrize("arguments", [
-    [], ["--dataset", "ipr2pr"], ["--dataset", "ma5k", "--image-root", "x"],
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--dataset", "ipr2pr"],
+        ["--dataset", "ma5k", "--image-root", "x"],
+    ],
+)
 def test_wrong_use_exits_with_two(arguments):
     with pytest.raises(SystemExit) as stop:
         audit.main(arguments)
@@ -207,7 +217,8 @@ def test_the_known_answers_about_gier(official):
     found = numbers("gier", official)
     of = ("test", "train", "val")
     subsets = {
-        "global": ([394, 2997, 380], [1850, 14019, 1794]), "shapeAlign": ([454, 3779, 488], [2196, 18517, 2404]),
+        "global": ([394, 2997, 380], [1850, 14019, 1794]),
+        "shapeAlign": ([454, 3779, 488], [2196, 18517, 2404]),
         "global and shapeAlign": ([281, 2221, 289], [1322, 10534, 1385]),
         "shapeAlignNonCrop": ([537, 3468, 568], [2593, 16741, 2776]),
         "Ids_L1Thr_0.06": ([482, 2990, 485], [2316, 14527, 2378]),
@@ -217,9 +228,10 @@ def test_the_known_answers_about_gier(official):
         assert [found[s, f"triples in {name}"] for s in of] == triples
     assert [found[s, "records"] for s in of] == [618, 4943, 618] and found["all", "records"] == 6179
     assert [found[s, "triples"] for s in of] == [2969, 23898, 3004] and found["all", "triples"] == 29871
-    assert [found["all", f"{what} a pair"] for what in (
-        "instructions", "mean instructions", "expert instructions", "amateur instructions"
-    )] == ["1 to 10", 4.83, "0 to 6", "0 to 4"]
+    assert [
+        found["all", f"{what} a pair"]
+        for what in ("instructions", "mean instructions", "expert instructions", "amateur instructions")
+    ] == ["1 to 10", 4.83, "0 to 6", "0 to 4"]
     assert found["all", "pairs whose detailed request is NaN"] == 3907
     assert found["all", "pairs whose request is among the amateurs' instructions"] == 2470
     assert found["all", "pairs with a repeated sentence"] == 68
@@ -234,7 +246,12 @@ def test_the_known_answers_about_gier(official):
     assert found["test", "of them with the operator crop"] == 48
     assert found["test", "pairs in global with a local operator"] == 60
     assert found["all", "types of input and goal image"] == {
-        "jpg to jpg": 5534, "jpg to png": 532, "png to jpg": 63, "png to png": 49, "jpeg to png": 1}
+        "jpg to jpg": 5534,
+        "jpg to png": 532,
+        "png to jpg": 63,
+        "png to png": 49,
+        "jpeg to png": 1,
+    }
     assert found["all", "records whose types differ"] == 596
     assert found["all", "operators that are local without mask ids"] == 32
     assert found["all", "operators that are not local, with mask ids"] == 7
@@ -252,7 +269,9 @@ def test_the_known_answers_about_ma5k(official):
     absent = found["all", "ids of FiveK that are absent (1 to 5000)"]
     assert len(absent) == 50 and absent[:3] == [30, 68, 169] and absent[-2:] == [4912, 4949]
     assert found["all", "most frequent instructions"] == {
-        "Make a bit more brightness and a bit sharpen": 1258, "add more contrast to simulate more light": 1142}
+        "Make a bit more brightness and a bit sharpen": 1258,
+        "add more contrast to simulate more light": 1142,
+    }
     assert (found["all", "most words of an instruction"], found["all", "instructions that are not ASCII"]) == (74, 6)
     assert not any(value for (where, what), value in found.items() if " and " in where and "shared" in what)
     assert found["all", "the splits are FiveK.json, shuffled with seed 0, 70/10/20"] == "yes"

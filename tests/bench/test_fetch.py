@@ -77,9 +77,14 @@ def site(tmp_path, monkeypatch):
     records, files, lines = [], {}, ["path,sha256,bytes,source_path"]
     for dataset in ("ipr2pr", *published.IN_SAMPLE):
         for i in range(6):
-            texts = {"lgie": f"It's LGIE, {dataset} {i}.", "mgie": f"It is MGIE: \"{dataset}\" {i} & more"}
-            records.append({"id": f"{dataset}/published/{i}", "instruction": f"edit {dataset}  {i}",
-                            "expressive_instruction": texts})
+            texts = {"lgie": f"It's LGIE, {dataset} {i}.", "mgie": f'It is MGIE: "{dataset}" {i} & more'}
+            records.append(
+                {
+                    "id": f"{dataset}/published/{i}",
+                    "instruction": f"edit {dataset}  {i}",
+                    "expressive_instruction": texts,
+                }
+            )
             for kind, theirs in KINDS.items():
                 data = hashlib.sha256(f"{dataset}{i}{kind}".encode()).digest() * 40
                 source = f"_qual/{ON_PAGE[dataset]}_{i}_{theirs}.jpg"
@@ -184,7 +189,7 @@ def test_a_transfer_that_stays_broken_is_given_up_and_named(site, tmp_path, caps
 
 
 def test_a_changed_page_is_refused_and_named(site, tmp_path, capsys):
-    site.files["index.html"] = site.files["index.html"].replace(b"MGIE: \"evr\" 4", b"MGIE: \"eve\" 4")
+    site.files["index.html"] = site.files["index.html"].replace(b'MGIE: "evr" 4', b'MGIE: "eve" 4')
     site.files["index.html"] = site.files["index.html"].replace(b"LGIE, evr 4", b"LGIE, eve 4")
     assert run(site, tmp_path) == 1
     assert "the texts of evr/published/4" in capsys.readouterr().err
@@ -204,10 +209,16 @@ def test_no_server_at_all_ends_with_every_file_named(tmp_path, capsys, monkeypat
     assert capsys.readouterr().err.count("missing: ") == 151
 
 
-@pytest.mark.parametrize("arguments", [
-    [], ["ma5k"], ["published", "--base-url", "file:///etc"], ["published", "--base-url", "x"],
-    ["published", "--split", "x"],
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["ma5k"],
+        ["published", "--base-url", "file:///etc"],
+        ["published", "--base-url", "x"],
+        ["published", "--split", "x"],
+    ],
+)
 def test_wrong_use_exits_with_two(arguments):
     with pytest.raises(SystemExit) as stop:
         fetch.main(arguments)

@@ -1,6 +1,7 @@
 """Whatever happens to a run, what was done is kept, the same command goes on, and its files are an undisturbed run's.
 
-Kills at every write of a single-turn run are in tests/bench/runs/test_resume.py, damaged run folders in test_damaged_runs.py.
+Kills at every write of a single-turn run are in tests/bench/runs/test_resume.py, damaged run folders in
+test_damaged_runs.py.
 """
 
 import json

@@ -299,8 +299,10 @@ def test_wrong_use_ends_in_one_clear_message_and_exit_code_2(files, tmp_path, ca
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("file", ["llava/config.json", "instruct-pix2pix/unet/config.json",
-                                  "instruct-pix2pix/scheduler/scheduler_config.json"])
+@pytest.mark.parametrize(
+    "file",
+    ["llava/config.json", "instruct-pix2pix/unet/config.json", "instruct-pix2pix/scheduler/scheduler_config.json"],
+)
 def test_a_config_that_lacks_an_entry_is_refused_by_name(files, tmp_path, file):
     path = files["llava"].parent / file
     path.write_text(json.dumps({"mm_vision_tower": "tower"}))

@@ -139,8 +139,7 @@ def test_killed_at_any_moment_and_repeated_it_ends_in_the_same_file(data, models
     arguments = ("--batch-size", "1")
     main(command(data, models, expected, *arguments))
     code = (
-        "import sys; from mgie.expressive import __main__ as m, derive; "
-        "derive.MAX_NEW_TOKENS = 16; sys.exit(m.main())"
+        "import sys; from mgie.expressive import __main__ as m, derive; derive.MAX_NEW_TOKENS = 16; sys.exit(m.main())"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, *command(data, models, out, *arguments)],

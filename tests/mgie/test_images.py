@@ -126,8 +126,14 @@ def test_exif_orientation_is_applied_or_ignored_as_asked(orientation, tmp_path):
     exif[ORIENTATION] = orientation
     path = stored(scene(), tmp_path / "a.png", exif=exif)
     turned = {
-        1: [], 2: ["FLIP_LEFT_RIGHT"], 3: ["ROTATE_180"], 4: ["FLIP_TOP_BOTTOM"], 5: ["TRANSPOSE"], 6: ["ROTATE_270"],
-        7: ["TRANSVERSE"], 8: ["ROTATE_90"],
+        1: [],
+        2: ["FLIP_LEFT_RIGHT"],
+        3: ["ROTATE_180"],
+        4: ["FLIP_TOP_BOTTOM"],
+        5: ["TRANSPOSE"],
+        6: ["ROTATE_270"],
+        7: ["TRANSVERSE"],
+        8: ["ROTATE_90"],
     }
     expected = scene()
     for step in turned[orientation]:
@@ -148,10 +154,16 @@ def test_the_content_counts_and_not_the_name(tmp_path):
     np.testing.assert_array_equal(pixels(load(tmp_path / "a.jpg")), np.asarray(scene()))
 
 
-@pytest.mark.parametrize(("size", "limit", "expected"), [
-    ((200, 100), 50, (50, 25)), ((100, 200), 50, (25, 50)), ((40, 30), 50, (40, 30)), ((50, 50), 50, (50, 50)),
-    ((300, 1), 30, (30, 1)),
-])
+@pytest.mark.parametrize(
+    ("size", "limit", "expected"),
+    [
+        ((200, 100), 50, (50, 25)),
+        ((100, 200), 50, (25, 50)),
+        ((40, 30), 50, (40, 30)),
+        ((50, 50), 50, (50, 50)),
+        ((300, 1), 30, (30, 1)),
+    ],
+)
 def test_max_side_shrinks_and_never_enlarges(size, limit, expected, tmp_path):
     path = stored(scene(*size), tmp_path / "a.png")
     found = load(path, EditSettings(max_side=limit))

@@ -95,8 +95,13 @@ def test_half_precision_weights_are_loaded_as_the_dtype_that_is_asked_for(pipe, 
     again = MGIEPipeline.from_pretrained(tmp_path, dtype=torch.float32)
     assert {p.dtype for part in again.components.values() for p in part.parameters()} == {torch.float32}
     again.progress = False
-    assert difference(again(tiny.picture(), "x", generator=tiny.generators(0)).images[0],
-                      pipe(tiny.picture(), "x", generator=tiny.generators(0)).images[0]) < 64
+    assert (
+        difference(
+            again(tiny.picture(), "x", generator=tiny.generators(0)).images[0],
+            pipe(tiny.picture(), "x", generator=tiny.generators(0)).images[0],
+        )
+        < 64
+    )
 
 
 def test_offloaded_weights_give_the_same_edit_and_stay_where_they_are():

@@ -28,9 +28,11 @@ def shapes(module: torch.nn.Module, prefix: str = "") -> dict[str, list[int]]:
 def test_7b_has_the_official_names_and_shapes(meta):
     official, mllm = json.loads(MANIFEST.read_text()), meta["mllm"]
     llama = shapes(mllm.llama)
-    assert shapes(meta["edit_head"], "edit_head.") | {
-        name: llama[name] for name in ("model.embed_tokens.weight", "lm_head.weight")
-    } == official["mllm.pt"]
+    assert (
+        shapes(meta["edit_head"], "edit_head.")
+        | {name: llama[name] for name in ("model.embed_tokens.weight", "lm_head.weight")}
+        == official["mllm.pt"]
+    )
     assert shapes(meta["unet"]) == official["unet.pt"]
     assert shapes(meta["vae"], "vae.") == official["vae (inside training checkpoints as vae.*)"]
     assert shapes(mllm.projector, "model.mm_projector.") | llama == official["llava_7b_v1"] | {

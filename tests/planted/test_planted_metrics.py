@@ -69,10 +69,15 @@ def everywhere(patch, name, value):
 def plant_transform(patch, backbone, side, resize=None, scale=None, filter="bicubic", norm="clip"):
     from torchvision import transforms as t
 
-    transform = t.Compose([
-        t.Resize(resize or side, interpolation=t.InterpolationMode(filter)),
-        t.CenterCrop(side), t.ToTensor(), t.Lambda(scale or (lambda x: x)), t.Normalize(*NORM[norm]),
-    ])
+    transform = t.Compose(
+        [
+            t.Resize(resize or side, interpolation=t.InterpolationMode(filter)),
+            t.CenterCrop(side),
+            t.ToTensor(),
+            t.Lambda(scale or (lambda x: x)),
+            t.Normalize(*NORM[norm]),
+        ]
+    )
     patch.setattr(backbone, "transform", transform)
 
 
@@ -153,9 +158,7 @@ def plant_dropout(patch):
 
 def plant_unit_lpips(patch):
     original = lpips_backbone.Perceptual.distance
-    patch.setattr(
-        lpips_backbone.Perceptual, "distance", lambda self, a, b: original(self, (a + 1) / 2, (b + 1) / 2)
-    )
+    patch.setattr(lpips_backbone.Perceptual, "distance", lambda self, a, b: original(self, (a + 1) / 2, (b + 1) / 2))
 
 
 def plant_swapped_direction(patch):
@@ -238,7 +241,9 @@ PLANTED = {
     "range bug unasked for": (check_direction, lambda m: plant_transform(m, CLIP, 48, scale=lambda x: 2 * x - 1)),
     "features not normalised": (check_direction, set_(clip_direction, "normalised", lambda x: x.astype(np.float64))),
     "legacy without its bug": (
-        check_legacy_direction, set_(clip_direction, "legacy_transform", lambda image, clip: clip.transform(image))),
+        check_legacy_direction,
+        set_(clip_direction, "legacy_transform", lambda image, clip: clip.transform(image)),
+    ),
 }
 
 

@@ -77,10 +77,17 @@ def rle(mask: np.ndarray) -> dict:
 def gier_record(input_name: str, output: str, operator: dict, expert: list, amateur: list, detail: object) -> dict:
     post = input_name.split("_")[0]
     return {
-        "input": input_name, "output": output, "segment": f"{post}/{post}.jpg", "palette": f"{post}/{post}plt.jpg",
-        "request": amateur[0] if amateur else "please", "detailed_request": detail,
-        "dataset": "reddit", "workerId": "A000000000000", "operator": operator,
-        "expert_summary": expert, "amateur_summary": amateur,
+        "input": input_name,
+        "output": output,
+        "segment": f"{post}/{post}.jpg",
+        "palette": f"{post}/{post}plt.jpg",
+        "request": amateur[0] if amateur else "please",
+        "detailed_request": detail,
+        "dataset": "reddit",
+        "workerId": "A000000000000",
+        "operator": operator,
+        "expert_summary": expert,
+        "amateur_summary": amateur,
     }
 
 
@@ -131,7 +138,8 @@ def draw_ma5k(root: Path) -> Path:
     ids = [i for i in range(1, 12) if i != 4]
     records = [
         {"input": f"{i:04}_O.jpg", "output": f"{i:04}_{expert}.jpg", "request": f"make photo {i} like {expert}"}
-        for i in ids for expert in "ABCDE"
+        for i in ids
+        for expert in "ABCDE"
     ]
     inputs = np.unique([record["input"] for record in records])
     np.random.RandomState(0).shuffle(inputs)
@@ -158,8 +166,10 @@ def sessions(count: int) -> dict[str, list[dict]]:
     return {
         str(100 + s): [
             {
-                "input": f"{100 + s}-{'input' if t == 1 else f'output{t - 1}'}.png", "mask": f"{100 + s}-mask{t}.png",
-                "output": f"{100 + s}-output{t}.png", "instruction": f"put {t} cats on seat {s}",
+                "input": f"{100 + s}-{'input' if t == 1 else f'output{t - 1}'}.png",
+                "mask": f"{100 + s}-mask{t}.png",
+                "output": f"{100 + s}-output{t}.png",
+                "instruction": f"put {t} cats on seat {s}",
             }
             for t in range(1, s % 3 + 2)
         ]
@@ -209,19 +219,31 @@ def draw_magicbrush_hub(root: Path, split: str = "dev", count: int = 4, kind: st
     import pyarrow.parquet as pq
 
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    schema = pa.schema([
-        ("img_id", pa.string()), ("turn_index", pa.int32()), ("source_img", image), ("mask_img", image),
-        ("instruction", pa.string()), ("target_img", image),
-    ])
+    schema = pa.schema(
+        [
+            ("img_id", pa.string()),
+            ("turn_index", pa.int32()),
+            ("source_img", image),
+            ("mask_img", image),
+            ("instruction", pa.string()),
+            ("target_img", image),
+        ]
+    )
     rows = []
     for s, (img_id, session) in enumerate(sessions(count).items()):
         source = png(picture(100 * s, (40, 40)))
         for t, turn in enumerate(session, 1):
             goal = png(picture(100 * s + t, (40, 40)))
-            rows.append({
-                "img_id": img_id, "turn_index": t, "source_img": source, "mask_img": png(masked(100 * s + t, (40, 40))),
-                "instruction": turn["instruction"], "target_img": goal,
-            })
+            rows.append(
+                {
+                    "img_id": img_id,
+                    "turn_index": t,
+                    "source_img": source,
+                    "mask_img": png(masked(100 * s + t, (40, 40))),
+                    "instruction": turn["instruction"],
+                    "target_img": goal,
+                }
+            )
             source = goal
     table, half = pa.Table.from_pylist(rows, schema=schema), len(rows) // 2
     (root / "data").mkdir(parents=True)

@@ -25,8 +25,10 @@ from bench.settings import MetricSettings
 from mgie.io import images
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "published"
-NORM = {"clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
-        "dino": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
+NORM = {
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "dino": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
 LONG = "a very long caption about a dog and a cat and a house " * 12 + "at night"
 
 
@@ -75,8 +77,15 @@ def check_ssim(settings):
     def reference(output, goal):
         output = np.asarray(output.resize(goal.size, Image.Resampling.BICUBIC)) / 255
         return structural_similarity(
-            output, np.asarray(goal) / 255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-            channel_axis=-1, data_range=1.0, K1=0.01, K2=0.03,
+            output,
+            np.asarray(goal) / 255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            channel_axis=-1,
+            data_range=1.0,
+            K1=0.01,
+            K2=0.03,
         )
 
     of = all_pairs()
@@ -138,10 +147,14 @@ def seen(image, side, norm, resize_to=None):
     """MagicBrush's transform: Resize bicubic on PIL, CenterCrop, ToTensor, Normalize."""
     from torchvision import transforms as t
 
-    return t.Compose([
-        t.Resize(resize_to or side, interpolation=t.InterpolationMode.BICUBIC), t.CenterCrop(side), t.ToTensor(),
-        t.Normalize(*NORM[norm]),
-    ])(image.convert("RGB"))[None]
+    return t.Compose(
+        [
+            t.Resize(resize_to or side, interpolation=t.InterpolationMode.BICUBIC),
+            t.CenterCrop(side),
+            t.ToTensor(),
+            t.Normalize(*NORM[norm]),
+        ]
+    )(image.convert("RGB"))[None]
 
 
 def cosine(a, b):
@@ -176,12 +189,21 @@ def hf_clip(folder: str):
     from safetensors.torch import load_file
     from transformers import CLIPConfig, CLIPModel
 
-    sides = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
-             "hidden_act": "quick_gelu"}
+    sides = {
+        "hidden_size": 32,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "hidden_act": "quick_gelu",
+    }
     text = {**sides, "vocab_size": 49408, "max_position_embeddings": 77, "eos_token_id": 49407, "bos_token_id": 49406}
-    model = CLIPModel(CLIPConfig(
-        text_config=text, vision_config={**sides, "image_size": 48, "patch_size": 16}, projection_dim=24,
-    )).eval()
+    model = CLIPModel(
+        CLIPConfig(
+            text_config=text,
+            vision_config={**sides, "image_size": 48, "patch_size": 16},
+            projection_dim=24,
+        )
+    ).eval()
     own = load_file(Path(folder) / "open_clip_model.safetensors")
     model.load_state_dict({k: v for k, v in renamed(own).items() if k in model.state_dict()}, strict=True)
     return model
@@ -198,17 +220,24 @@ def renamed(own):
         "vision_model.embeddings.position_embedding.weight": own["visual.positional_embedding"],
         "vision_model.embeddings.patch_embedding.weight": own["visual.conv1.weight"],
     }
-    norms = {"visual.ln_pre": "vision_model.pre_layrnorm", "visual.ln_post": "vision_model.post_layernorm",
-             "ln_final": "text_model.final_layer_norm"}
+    norms = {
+        "visual.ln_pre": "vision_model.pre_layrnorm",
+        "visual.ln_post": "vision_model.post_layernorm",
+        "ln_final": "text_model.final_layer_norm",
+    }
     for theirs, prefix in (("vision_model", "visual.transformer"), ("text_model", "transformer")):
         for i in range(2):
             block, layer = f"{prefix}.resblocks.{i}", f"{theirs}.encoder.layers.{i}"
             for kind in ("weight", "bias"):
                 for part, value in zip("qkv", own[f"{block}.attn.in_proj_{kind}"].chunk(3), strict=True):
                     state[f"{layer}.self_attn.{part}_proj.{kind}"] = value
-            norms |= {f"{block}.attn.out_proj": f"{layer}.self_attn.out_proj", f"{block}.mlp.c_fc": f"{layer}.mlp.fc1",
-                      f"{block}.mlp.c_proj": f"{layer}.mlp.fc2", f"{block}.ln_1": f"{layer}.layer_norm1",
-                      f"{block}.ln_2": f"{layer}.layer_norm2"}
+            norms |= {
+                f"{block}.attn.out_proj": f"{layer}.self_attn.out_proj",
+                f"{block}.mlp.c_fc": f"{layer}.mlp.fc1",
+                f"{block}.mlp.c_proj": f"{layer}.mlp.fc2",
+                f"{block}.ln_1": f"{layer}.layer_norm1",
+                f"{block}.ln_2": f"{layer}.layer_norm2",
+            }
     for name, theirs in norms.items():
         state |= {f"{theirs}.{kind}": own[f"{name}.{kind}"] for kind in ("weight", "bias")}
     return state
@@ -250,8 +279,10 @@ def check_cvs(settings):
 
 
 def with_long_caption(of):
-    return [replace(p, example=replace(p.example, goal_caption=LONG if i == 1 else p.example.goal_caption))
-            for i, p in enumerate(of)]
+    return [
+        replace(p, example=replace(p.example, goal_caption=LONG if i == 1 else p.example.goal_caption))
+        for i, p in enumerate(of)
+    ]
 
 
 def check_cts(settings):
@@ -328,5 +359,15 @@ def check_legacy_direction(settings):
     check_direction(settings, legacy=True)
 
 
-CHECKS = [check_l1, check_ssim, check_lpips, check_one_value_a_pair, check_dino, check_cvs, check_cts, check_clip_s,
-          check_direction, check_legacy_direction]
+CHECKS = [
+    check_l1,
+    check_ssim,
+    check_lpips,
+    check_one_value_a_pair,
+    check_dino,
+    check_cvs,
+    check_cts,
+    check_clip_s,
+    check_direction,
+    check_legacy_direction,
+]

@@ -121,7 +121,10 @@ def awkward_pairs() -> list[Pair]:
 
 def pair(output: Image.Image, goal: Image.Image, source: Image.Image | None = None, number: int = 0) -> Pair:
     example = Example(
-        f"drawn/test/{number}", f"drawn/{number}", Path("none"), f"make the {COLOURS[number % 4]} square larger",
+        f"drawn/test/{number}",
+        f"drawn/{number}",
+        Path("none"),
+        f"make the {COLOURS[number % 4]} square larger",
         goal_caption=f"a photo of {number + 2} dogs on {COLOURS[number % 4]} grass",
         input_caption=f"a {COLOURS[(number + 1) % 4]} hill",
     )

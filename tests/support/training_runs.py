@@ -43,14 +43,29 @@ def tiny_start(folder: Path, eyes: bool = True) -> Path:
 
 
 def settings(**changes: object) -> LoopSettings:
-    base = {"steps": 6, "batch_size": 4, "lr_mllm": 5e-3, "lr_diffusion": 2e-3, "micro_batch": 4, "log_every": 100,
-            "checkpoint_every": 100}
+    base = {
+        "steps": 6,
+        "batch_size": 4,
+        "lr_mllm": 5e-3,
+        "lr_diffusion": 2e-3,
+        "micro_batch": 4,
+        "log_every": 100,
+        "checkpoint_every": 100,
+    }
     return LoopSettings(**(base | changes))
 
 
-def train(out: Path, start: Path, data: Path, kind: tuple[str, str] = ("mgie", "e2e"), stored: bool = False,
-          min_snr_gamma: float | None = None, keep_half: bool = False,
-          recompute: bool = False, **changes: object) -> Path:
+def train(
+    out: Path,
+    start: Path,
+    data: Path,
+    kind: tuple[str, str] = ("mgie", "e2e"),
+    stored: bool = False,
+    min_snr_gamma: float | None = None,
+    keep_half: bool = False,
+    recompute: bool = False,
+    **changes: object,
+) -> Path:
     """Trains into out, from its checkpoint if there is one; returns out."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)

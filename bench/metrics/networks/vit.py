@@ -76,12 +76,14 @@ class DINONetwork:
     def transform(self) -> object:
         from torchvision import transforms
 
-        return transforms.Compose([
-            transforms.Resize(self.resize_to, interpolation=transforms.InterpolationMode.BICUBIC),
-            transforms.CenterCrop(self.source.size),
-            transforms.ToTensor(),
-            transforms.Normalize(*self.source.norm),
-        ])
+        return transforms.Compose(
+            [
+                transforms.Resize(self.resize_to, interpolation=transforms.InterpolationMode.BICUBIC),
+                transforms.CenterCrop(self.source.size),
+                transforms.ToTensor(),
+                transforms.Normalize(*self.source.norm),
+            ]
+        )
 
     def images(self, pictures: list[Seen], cache: FeatureCache, on_disk: bool = True) -> np.ndarray:
         """(n, D), not normalised."""

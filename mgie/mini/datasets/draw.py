@@ -29,7 +29,11 @@ from mgie.mini.world.examples import draw as draw_example
 from mgie.mini.world.phrasing import STYLES, families
 
 WRITERS = {
-    "evr": write_evr, "gier": write_gier, "ma5k": write_ma5k, "magicbrush": write_magicbrush, "ipr2pr": write_ipr2pr,
+    "evr": write_evr,
+    "gier": write_gier,
+    "ma5k": write_ma5k,
+    "magicbrush": write_magicbrush,
+    "ipr2pr": write_ipr2pr,
 }
 
 
@@ -99,8 +103,8 @@ def check(hashes: dict[str, dict[str, str]], parameters: Parameters) -> None:
         raise ValueError(
             f"the miniature's {', '.join(wrong)} came out other than stored in {ASSETS / 'world.json'}: "
             f"{hashes['drawn'][wrong[0]][:16]}, expected {expected['drawn'][wrong[0]][:16]}. Scores would not be "
-            "comparable. Was the world's code or an asset changed? Then raise VERSION in mgie/mini/world/examples.py and run "
-            "python -m mgie.mini.datasets.draw --store"
+            "comparable. Was the world's code or an asset changed? Then raise VERSION in mgie/mini/world/examples.py "
+            "and run python -m mgie.mini.datasets.draw --store"
         )
     other = [name for name, value in hashes["decoded"].items() if value != expected["decoded"][name]]
     if other:

@@ -87,8 +87,11 @@ class Align:
         batch = question_rows(self.rows[0 if blind else 1], [pairs.words[i] for i in some]).to(llama.device)
         embeddings = self.embed(batch, None if blind else pairs.pixels[some, 0])
         states = llama.model(
-            inputs_embeds=embeddings, attention_mask=batch.attention_mask, position_ids=positions(batch.attention_mask),
-            use_cache=False).last_hidden_state
+            inputs_embeds=embeddings,
+            attention_mask=batch.attention_mask,
+            position_ids=positions(batch.attention_mask),
+            use_cache=False,
+        ).last_hidden_state
         count = len(self.tokenizer.visual)
         starts = losses.visual_token_starts(batch.labels, self.tokenizer.visual[0], count)
         return losses.visual_token_states(states, starts, count).float()
@@ -108,8 +111,8 @@ class Align:
     def encode(self, texts: list[str]) -> Tensor:
         """(B, Q, F): states of the text encoder, some spread over the words, the others from the text's end on."""
         ids = torch.cat([clip_ids(self.words, text) for text in texts]).to(self.encoder.device)
-        states = self.encoder(ids)[0].float()                                     # (B, 40, F)
-        ends = (ids == self.words.eos_token_id).int().argmax(dim=1)               # (B,)
+        states = self.encoder(ids)[0].float()  # (B, 40, F)
+        ends = (ids == self.words.eos_token_id).int().argmax(dim=1)  # (B,)
         spread = torch.linspace(0, 1, self.align.words, device=ids.device)
         rest = self.preset.queries - self.align.words
         behind = (ends[:, None] + torch.arange(1, rest + 1, device=ids.device)).clamp(max=ids.shape[1] - 1)
@@ -138,7 +141,8 @@ class Align:
         self.join(network)
         stage = Diffusion(self.recipe, self.train, self.used, self.test, self.parts, self.preset)
         painter = self.parts.restored(
-            Painter(quick(self.preset.unet()), text_encoder(self.words, self.preset, DiffusionSettings())), "sd")
+            Painter(quick(self.preset.unet()), text_encoder(self.words, self.preset, DiffusionSettings())), "sd"
+        )
         some = list(range(12))
         with torch.no_grad():
             text = network.eval()(self.states(self.test, some, False), self.visual_embeddings())

@@ -130,8 +130,6 @@ class Eyes:
         """Nothing by itself: stages lgie and mgie ship these parts inside their pipelines."""
 
 
-
-
 def splice(network: nn.Module, tower: nn.Module, batch: Batch, pixels: NDArray[np.uint8],
            tokenizer: Tokenizer) -> Tensor:  # fmt: skip
     """(B, L, D): embeddings with the projected patch features in the places of <im_patch>. pixels: (B, H, W, 3)."""
@@ -155,6 +153,7 @@ def judged(words: list[Words], texts: list[str]) -> dict[str, float]:
     shares = {family: sum(rows) / len(rows) for family, rows in sorted(right.items())}
     exact = sum(w.expressive == text for w, text in zip(words, texts, strict=True)) / max(1, len(words))
     return {"right": sum(shares.values()) / max(1, len(shares)), "exact": exact, **shares}
+
 
 SHARE = 0.6  # of the rows have slips
 LOST, PUT_IN, SWAPPED = 0.08, 0.2, 0.08  # of a row's words, each

@@ -120,8 +120,13 @@ class Editor:
         trainee = starts.load(start, self.kind, "mini")
         speed_up(trainee.model)
         pairs = Told(self.train, self.name == "base") if self.model == "inspix2pix" else Slipped(self.train)
-        data = TrainingSet(pairs, trainee.rows, trainee.sizes, trainee.image_processor,
-                           self.stored(trainee, pairs, torch.device(device)))
+        data = TrainingSet(
+            pairs,
+            trainee.rows,
+            trainee.sizes,
+            trainee.image_processor,
+            self.stored(trainee, pairs, torch.device(device)),
+        )
         trainee = trainee._replace(save=watched(trainee.save, self.sheets_due(results)))
         loop = replace(self.loop, precision=precision(device))  # of the recipe's bf16 what this processor can do
         train_from(trainee, data, loop, self.folder, Accelerator(cpu=device == "cpu"), f"mini {self.name}")
@@ -241,6 +246,7 @@ def write_features(pairs: WorldPairs, trainee: starts.Trainee, folder: Path, dev
         parts.append(mllm.patch_features(trainee.image_processor(pictures).to(device)).half().cpu().numpy())
     np.save(folder / "features.npy", np.concatenate(parts))
 
+
 VISIBLE = 12
 
 
@@ -258,10 +264,10 @@ def errors(outputs: np.ndarray, test: WorldPairs, many: int) -> dict[str, float]
     """L1 in [0, 1] of output images and, as identity_, of the input images."""
     inputs, goals = (test.pixels[:many, side].astype(np.int32) for side in (0, 1))
     whole = np.array([world.FAMILIES[w.family].is_global for w in test.words[:many]])
-    changed = np.abs(goals - inputs).max(axis=-1) > VISIBLE                       # (n, H, W)
+    changed = np.abs(goals - inputs).max(axis=-1) > VISIBLE  # (n, H, W)
     found: dict[str, float] = {}
     for row, images in (("", outputs.astype(np.int32)), ("identity_", inputs)):
-        error = np.abs(images - goals).mean(axis=-1) / 255                        # (n, H, W)
+        error = np.abs(images - goals).mean(axis=-1) / 255  # (n, H, W)
         found |= {f"{row}l1_global": error[whole].mean(), f"{row}l1_local": error[~whole].mean(),
                   f"{row}inside_local": error[~whole][changed[~whole]].mean(),
                   f"{row}outside_local": error[~whole][~changed[~whole]].mean()}  # fmt: skip

@@ -1,4 +1,5 @@
-"""Latents of drawn edits, encoded once by the shipped codec for all stages that diffuse, as mgie.train.batches stores them.
+"""Latents of drawn edits, encoded once by the shipped codec for all stages that diffuse, as
+mgie.train.batches stores them.
 
 float16: half the disk, and far below the codec's own noise. A folder of arrays appears whole.
 """

@@ -177,10 +177,19 @@ def vocabulary(train: WorldPairs, preset: Preset) -> object:
 def text_encoder(tokenizer: object, preset: Preset, settings: DiffusionSettings) -> nn.Module:
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    encoder = CLIPTextModel(CLIPTextConfig(
-        vocab_size=preset.vocab, hidden_size=preset.condition, intermediate_size=4 * preset.condition,
-        num_hidden_layers=settings.text_layers, num_attention_heads=4, max_position_embeddings=TEXT_LENGTH,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
+    encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=preset.vocab,
+            hidden_size=preset.condition,
+            intermediate_size=4 * preset.condition,
+            num_hidden_layers=settings.text_layers,
+            num_attention_heads=4,
+            max_position_embeddings=TEXT_LENGTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
     encoder.set_attn_implementation("eager")  # as quick() says
     return encoder
 
@@ -191,6 +200,7 @@ def quick(unet: nn.Module) -> nn.Module:
 
     unet.set_attn_processor(AttnProcessor())
     return unet
+
 
 KEPT = 0.1  # of the library's own random start on the channels that carry something
 LATER = 0.3  # and on the way out

@@ -128,8 +128,11 @@ def answer_losses(network: nn.Module, batch: Batch, tokenizer: Tokenizer, llama:
     if embeddings is None:
         embeddings = llama.get_input_embeddings()(batch.input_ids)
     states = llama.model(
-        inputs_embeds=embeddings, attention_mask=batch.attention_mask, position_ids=positions(batch.attention_mask),
-        use_cache=False).last_hidden_state  # (B, L, D)
+        inputs_embeds=embeddings,
+        attention_mask=batch.attention_mask,
+        position_ids=positions(batch.attention_mask),
+        use_cache=False,
+    ).last_hidden_state  # (B, L, D)
     scored, targets = losses.scored_places(batch.labels)
     weight = None if weight is None else weight.to(states.device)
     answers = F.cross_entropy(llama.lm_head(states[:, :-1][scored]).float(), targets, weight)

@@ -169,6 +169,7 @@ def label_sheet(logits: tuple[Tensor, ...], batch: Batch, path: Path) -> None:
         texts.append(f"{names}; {nouns()[noun[i]]} ({nouns()[batch.nouns[i]]}){wrong}"[:70])
     save_sheet(rows, path, ("picture", "objects read", "objects drawn"), texts, columns=2)
 
+
 WEIGHT = 0.5  # of the places beside the other losses
 CODE = 0.4  # standard deviation of the code; the patch embeddings' is 0.6, the learned positions' 0.03 by column
 

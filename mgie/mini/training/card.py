@@ -14,8 +14,8 @@ Written by `python -m mgie.mini.make`; every figure was measured by that command
 on (40 of 206, split by photograph). These are small networks for a small world: 64 px pictures of a photograph with up
 to three drawn objects. They are no reproduction of the paper's models, and as judges they know nothing but this world.
 
-- **Data**: the miniature world, `mgie/mini/world/examples.py`, drawn from a seed. Photographs: public domain, CC0, CC-BY;
-  objects: MIT. Authors and licences: `NOTICE`, `mgie/mini/assets/photos.json`, `mgie/mini/assets/objects.json`.
+- **Data**: the miniature world, `mgie/mini/world/examples.py`, drawn from a seed. Photographs: public domain, CC0,
+  CC-BY; objects: MIT. Authors and licences: `NOTICE`, `mgie/mini/assets/photos.json`, `mgie/mini/assets/objects.json`.
 - **Licence** of the weights: as the project (`LICENSE`). The attribution of the CC-BY photographs is in `NOTICE`.
 - Files are fp16 safetensors; recipe hash, data hash, seed, steps, seconds and device are in each file's metadata.
 - **The judge does not share the player's eyes**: the tower of MGIE was trained with seed 1, the three metric networks

@@ -2,7 +2,8 @@
 
 A processor without such instructions emulates them: a convolution of 64 channels took 60 times as long in bfloat16 as
 in float32 on an AVX2 machine. The weights in the repository were trained in bfloat16; what float32 makes of the first
-steps is compared with their train.csv by mgie.mini.training.stage.check. Not covered: the trainer of real sizes (--precision).
+steps is compared with their train.csv by mgie.mini.training.stage.check. Not covered: the
+trainer of real sizes (--precision).
 """
 
 from functools import cache

@@ -36,8 +36,15 @@ def write_inspix2pix(painter: "nn.Module", tokenizer: object, vae: "nn.Module", 
     from diffusers import StableDiffusionInstructPix2PixPipeline
 
     StableDiffusionInstructPix2PixPipeline(
-        vae, painter.text_encoder, tokenizer, painter.unet, preset.sampler(), safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False).save_pretrained(folder)
+        vae,
+        painter.text_encoder,
+        tokenizer,
+        painter.unet,
+        preset.sampler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
     write_sampling(preset, folder)
 
 

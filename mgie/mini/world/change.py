@@ -58,8 +58,14 @@ class Family:
 
 
 def local(
-    key: str, before: Scene, after: Scene, words: dict[str, str], local_caption: str,
-    mask: NDArray[np.bool_] | None = None, cause: str = "", answer: tuple[str, ...] = (),
+    key: str,
+    before: Scene,
+    after: Scene,
+    words: dict[str, str],
+    local_caption: str,
+    mask: NDArray[np.bool_] | None = None,
+    cause: str = "",
+    answer: tuple[str, ...] = (),
 ) -> Change:
     """Both scenes rendered. mask None: wherever an object (or its shadow) came, went or changed."""
     if mask is None:
@@ -74,8 +80,15 @@ def local(
 
 
 def overall(
-    key: str, scene: Scene, before: Image, after: Image, setting: str, words: dict[str, str] | None = None,
-    level: int = 1, cause: str = "", answer: tuple[str, ...] = (),
+    key: str,
+    scene: Scene,
+    before: Image,
+    after: Image,
+    setting: str,
+    words: dict[str, str] | None = None,
+    level: int = 1,
+    cause: str = "",
+    answer: tuple[str, ...] = (),
 ) -> Change:
     """The whole picture changes, nothing in it moves. setting: what the goal looks like ("a bright photo")."""
     seen = caption(scene)

@@ -52,8 +52,14 @@ class Drawn:
 
 
 def draw(
-    seed: object, split: str = "train", size: int = 64, family: str | None = None, cause: str | None = None,
-    photograph: Photograph | None = None, style: str = "plain", anything: bool = False,
+    seed: object,
+    split: str = "train",
+    size: int = 64,
+    family: str | None = None,
+    cause: str | None = None,
+    photograph: Photograph | None = None,
+    style: str = "plain",
+    anything: bool = False,
 ) -> Drawn:
     """One example. What is left out (family, cause, photograph) is drawn from the seed, uniformly.
 

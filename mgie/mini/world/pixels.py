@@ -150,6 +150,7 @@ def enlarge(image: Image, size: int) -> Image:
     index = np.arange(size) * image.shape[0] // size
     return image[index][:, index]
 
+
 COLUMNS = {  # five bytes a letter, lowest bit on top
     "A": "7E1111117E", "B": "7F49494936", "C": "3E41414122", "D": "7F4141221C", "E": "7F49494941", "F": "7F09090901",
     "G": "3E4149497A", "H": "7F0808087F", "I": "00417F4100", "J": "2040413F01", "K": "7F08142241", "L": "7F40404040",

@@ -19,8 +19,9 @@ def examples(root, **settings):
 
 def test_single_turn_edits_every_turn_on_its_true_input(tmp_path):
     found = examples(draw_magicbrush(tmp_path, count=4))
-    assert [e.id for e in found] == [f"magicbrush/test/{t}" for t in (
-        "100-1", "101-1", "101-2", "102-1", "102-2", "102-3", "103-1")]
+    assert [e.id for e in found] == [
+        f"magicbrush/test/{t}" for t in ("100-1", "101-1", "101-2", "102-1", "102-2", "102-3", "103-1")
+    ]
     assert [e.input_image.name for e in found[3:6]] == ["102-input.png", "102-output1.png", "102-output2.png"]
     assert all(e.scored and e.previous is None for e in found)
     assert [(e.turn, e.group) for e in found[3:6]] == [(1, "102"), (2, "102"), (3, "102")]
@@ -132,7 +133,8 @@ def test_the_hubs_files_give_the_same_examples_and_pixels_as_the_zip(tmp_path, k
     hub = examples(draw_magicbrush_hub(tmp_path / "hub", kind=kind), split="dev")
     zipped = examples(draw_magicbrush(tmp_path / "zip", "dev", count=4), split="dev")
     assert [(e.id, e.instruction, e.turn, e.group) for e in hub] == [
-        (e.id, e.instruction, e.turn, e.group) for e in zipped]
+        (e.id, e.instruction, e.turn, e.group) for e in zipped
+    ]
     for ours, theirs in zip(hub, zipped, strict=True):
         for a, b in ((ours.input_image, theirs.input_image), (ours.goal_image, theirs.goal_image)):
             assert (np.asarray(load(a)) == np.asarray(load(b))).all()

@@ -34,7 +34,10 @@ def change(path: Path, edit) -> None:
 def test_evr_has_one_example_an_instruction_and_ids_of_uid_and_index(tmp_path):
     found = examples(EVR, draw_evr(tmp_path))
     assert [e.id for e in found[:4]] == [
-        "evr/test/Reddit_1052#0", "evr/test/Reddit_1052#1", "evr/test/Reddit_1052#2", "evr/test/Reddit_30#0",
+        "evr/test/Reddit_1052#0",
+        "evr/test/Reddit_1052#1",
+        "evr/test/Reddit_1052#2",
+        "evr/test/Reddit_30#0",
     ]
     assert len(found) == 18
     assert found[0].instruction == "take the people out "  # raw
@@ -65,19 +68,25 @@ def test_evr_images_are_looked_for_in_the_image_root(tmp_path):
 def test_gier_takes_the_experts_instructions_before_the_amateurs(tmp_path):
     found = examples(GIER, draw_gier(tmp_path))
     assert [(e.id, e.instruction) for e in found[:5]] == [
-        ("gier/test/aa1_b5#0", "contrast"), ("gier/test/aa1_b5#1", "more"), ("gier/test/aa1_b5#2", "a"),
-        ("gier/test/aa1_b5#3", "b"), ("gier/test/aa4_b6#0", "remove the dog"),
+        ("gier/test/aa1_b5#0", "contrast"),
+        ("gier/test/aa1_b5#1", "more"),
+        ("gier/test/aa1_b5#2", "a"),
+        ("gier/test/aa1_b5#3", "b"),
+        ("gier/test/aa4_b6#0", "remove the dog"),
     ]
     assert [e.group for e in found[:5]] == ["aa1"] * 4 + ["aa4"]
 
 
-@pytest.mark.parametrize(("split", "stems"), [
-    ("test_global", ["aa1_b5", "aa5_b7", "aa7_b9"]),
-    ("test:shapeAlign", ["aa1_b5", "aa4_b6", "aa5_b7", "aa7_b9"]),
-    ("test:global+shapeAlign", ["aa1_b5", "aa5_b7", "aa7_b9"]),
-    ("test_shapeAlign_global", ["aa1_b5", "aa5_b7", "aa7_b9"]),
-    ("train_shapeAlign", ["aa1_b1", "aa2_b3"]),
-])
+@pytest.mark.parametrize(
+    ("split", "stems"),
+    [
+        ("test_global", ["aa1_b5", "aa5_b7", "aa7_b9"]),
+        ("test:shapeAlign", ["aa1_b5", "aa4_b6", "aa5_b7", "aa7_b9"]),
+        ("test:global+shapeAlign", ["aa1_b5", "aa5_b7", "aa7_b9"]),
+        ("test_shapeAlign_global", ["aa1_b5", "aa5_b7", "aa7_b9"]),
+        ("train_shapeAlign", ["aa1_b1", "aa2_b3"]),
+    ],
+)
 def test_gier_subsets_are_splits_and_keep_the_ids_of_the_whole_split(tmp_path, split, stems):
     found = examples(GIER, draw_gier(tmp_path), split=split, expand="pair")
     assert [e.id for e in found] == [f"gier/{split[: 4 + split.startswith('train')]}/{s}#0" for s in stems]
@@ -114,18 +123,21 @@ def test_any_mask_survives_both_forms_of_run_length_coding(tmp_path, seed):
     assert (decode_masks(tmp_path / "m.json", (1,)) == mask).all()
 
 
-@pytest.mark.parametrize(("entry", "ids"), [
-    ({"size": [4, 4], "counts": [3, 99]}, (0,)),  # more pixels than there are
-    ({"size": [4, 4], "counts": [3]}, (0,)),
-    ({"size": [4, 4], "counts": "0"}, (0,)),
-    ({"size": [4, 4], "counts": "zzzzz\x7f"}, (0,)),
-    ({"size": [10**6, 10**6], "counts": [10**12]}, (0,)),
-    ({"size": [-1, 4], "counts": []}, (0,)),
-    ({"counts": [16]}, (0,)),
-    ("mask", (0,)),
-    ({"size": [4, 4], "counts": [16]}, (1,)),
-    ({"size": [4, 4], "counts": [16]}, (-1,)),
-])
+@pytest.mark.parametrize(
+    ("entry", "ids"),
+    [
+        ({"size": [4, 4], "counts": [3, 99]}, (0,)),  # more pixels than there are
+        ({"size": [4, 4], "counts": [3]}, (0,)),
+        ({"size": [4, 4], "counts": "0"}, (0,)),
+        ({"size": [4, 4], "counts": "zzzzz\x7f"}, (0,)),
+        ({"size": [10**6, 10**6], "counts": [10**12]}, (0,)),
+        ({"size": [-1, 4], "counts": []}, (0,)),
+        ({"counts": [16]}, (0,)),
+        ("mask", (0,)),
+        ({"size": [4, 4], "counts": [16]}, (1,)),
+        ({"size": [4, 4], "counts": [16]}, (-1,)),
+    ],
+)
 def test_a_broken_mask_is_an_image_error_that_names_the_file(tmp_path, entry, ids):
     write_json(tmp_path / "m.json", [entry])
     with pytest.raises(ImageError, match=r"m\.json"):
@@ -204,17 +216,30 @@ def test_blank_nan_and_null_instructions_are_left_out_counted_and_keep_their_ind
     assert len(data.examples()) == 9 and "1 empty" in data.note
 
 
-@pytest.mark.parametrize(("cls", "name", "split", "official"), [
-    (EVR, "dataset/adobe/test.json", "test", 495), (MA5k, "annotations/val_sess_1.json", "val", 2475),
-])
+@pytest.mark.parametrize(
+    ("cls", "name", "split", "official"),
+    [
+        (EVR, "dataset/adobe/test.json", "test", 495),
+        (MA5k, "annotations/val_sess_1.json", "val", 2475),
+    ],
+)
 @pytest.mark.parametrize("off", [-3, 0, 2])
 def test_annotations_of_nearly_the_official_count_are_warned_about(tmp_path, cls, name, split, official, off):
     record = {"sents": ["go"], "request": "go"}
-    write_json(tmp_path / name, [
-        record | {"uid": f"R_{i}", "img0": f"R_{i}_{i}.jpg", "img1": f"R_{i}_b.jpg",
-                  "input": f"{i:04}_O.jpg", "output": f"{i:04}_A.jpg"}
-        for i in range(official + off)
-    ])
+    write_json(
+        tmp_path / name,
+        [
+            record
+            | {
+                "uid": f"R_{i}",
+                "img0": f"R_{i}_{i}.jpg",
+                "img1": f"R_{i}_b.jpg",
+                "input": f"{i:04}_O.jpg",
+                "output": f"{i:04}_A.jpg",
+            }
+            for i in range(official + off)
+        ],
+    )
     data = cls(tmp_path, DataSettings(split=split))
     if off:
         with pytest.warns(UserWarning, match=f"{official + off:,} records, the official file {official:,}"):
@@ -225,10 +250,18 @@ def test_annotations_of_nearly_the_official_count_are_warned_about(tmp_path, cls
 
 
 def test_twenty_thousand_records_load_fast(tmp_path):
-    write_json(tmp_path / "annotations" / "train_sess_1.json", [
-        {"input": f"{i // 5:05}_O.jpg", "output": f"{i // 5:05}_{'ABCDE'[i % 5]}.jpg", "request": "brighter " * 9,
-         "request_idx": list(range(17))} for i in range(20000)
-    ])
+    write_json(
+        tmp_path / "annotations" / "train_sess_1.json",
+        [
+            {
+                "input": f"{i // 5:05}_O.jpg",
+                "output": f"{i // 5:05}_{'ABCDE'[i % 5]}.jpg",
+                "request": "brighter " * 9,
+                "request_idx": list(range(17)),
+            }
+            for i in range(20000)
+        ],
+    )
     start = time.process_time()
     with pytest.warns(UserWarning):
         assert len(examples(MA5k, tmp_path, split="train")) == 20000

@@ -18,8 +18,14 @@ SHARED = Path(__file__).parents[4] / "shared" / "data" / "published"
 def record(dataset: str, i: int) -> dict:
     images = {kind: f"{dataset}/{i}_{kind}.jpg" for kind in ("input", "goal", *published.MODELS)}
     expressive = {"lgie": f"lgie's words {i}", "mgie": f"mgie's words {i}"}
-    return {"id": f"{dataset}/published/{i}", "dataset": dataset, "instruction": f"edit {i}",
-            "expressive_instruction": expressive, "images": images, "sample": i < 3}
+    return {
+        "id": f"{dataset}/published/{i}",
+        "dataset": dataset,
+        "instruction": f"edit {i}",
+        "expressive_instruction": expressive,
+        "images": images,
+        "sample": i < 3,
+    }
 
 
 @pytest.fixture
@@ -125,7 +131,9 @@ def test_the_real_manifest_has_thirty_quintuples_and_thirty_texts():
     listed = manifest()
     images = {path for path in listed if not path.startswith("examples.jsonl#")}
     assert images == {
-        f"{dataset}/{i}_{kind}.jpg" for dataset in ("ipr2pr", *published.IN_SAMPLE) for i in range(6)
+        f"{dataset}/{i}_{kind}.jpg"
+        for dataset in ("ipr2pr", *published.IN_SAMPLE)
+        for i in range(6)
         for kind in ("input", "goal", *published.MODELS)
     }
     assert len(listed) == 180 and all(len(row.sha256) == 64 and row.bytes > 0 for row in listed.values())

@@ -12,8 +12,11 @@ from bench.settings import DataSettings
 
 DRAWN = {"evr": draw_evr, "gier": draw_gier, "ma5k": draw_ma5k, "magicbrush": draw_magicbrush, "ipr2pr": draw_ipr2pr}
 FILES = {
-    "evr": "dataset/adobe/test.json", "gier": "splits/test_sess_3.json", "ma5k": "annotations/test_sess_1.json",
-    "magicbrush": "test/edit_turns.json", "ipr2pr": "seeds.json",
+    "evr": "dataset/adobe/test.json",
+    "gier": "splits/test_sess_3.json",
+    "ma5k": "annotations/test_sess_1.json",
+    "magicbrush": "test/edit_turns.json",
+    "ipr2pr": "seeds.json",
 }
 INPUT = {"evr": "img0", "gier": "input", "ma5k": "input", "magicbrush": "input"}
 
@@ -113,15 +116,28 @@ def test_a_record_of_another_kind_is_named_by_its_place(tmp_path, draw, name, re
         read(name, tmp_path)
 
 
-@pytest.mark.parametrize(("name", "field", "value"), [
-    ("evr", "sents", "a sentence"), ("evr", "sents", [{"raw": "x"}]), ("evr", "sents", [3]), ("evr", "uid", 7),
-    ("evr", "img0", None), ("gier", "expert_summary", "x"), ("gier", "amateur_summary", None), ("gier", "operator", []),
-    ("gier", "operator", {"hue": {"local": True, "ids": [-1]}}),
-    ("gier", "operator", {"hue": {"local": "no", "ids": []}}),
-    ("gier", "operator", {"hue": {"local": True, "ids": ["1"]}}), ("gier", "operator", {"hue": True}),
-    ("ma5k", "request", ["x"]), ("ma5k", "output", float("nan")), ("magicbrush", "instruction", 5),
-    ("magicbrush", "output", "100-result.png"), ("magicbrush", "mask", 1),
-])
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("evr", "sents", "a sentence"),
+        ("evr", "sents", [{"raw": "x"}]),
+        ("evr", "sents", [3]),
+        ("evr", "uid", 7),
+        ("evr", "img0", None),
+        ("gier", "expert_summary", "x"),
+        ("gier", "amateur_summary", None),
+        ("gier", "operator", []),
+        ("gier", "operator", {"hue": {"local": True, "ids": [-1]}}),
+        ("gier", "operator", {"hue": {"local": "no", "ids": []}}),
+        ("gier", "operator", {"hue": {"local": True, "ids": ["1"]}}),
+        ("gier", "operator", {"hue": True}),
+        ("ma5k", "request", ["x"]),
+        ("ma5k", "output", float("nan")),
+        ("magicbrush", "instruction", 5),
+        ("magicbrush", "output", "100-result.png"),
+        ("magicbrush", "mask", 1),
+    ],
+)
 def test_a_field_of_another_kind_is_named(tmp_path, draw, name, field, value):
     draw(name, tmp_path)
     change(tmp_path, name, lambda data: data[0].__setitem__(field, value))
@@ -129,9 +145,15 @@ def test_a_field_of_another_kind_is_named(tmp_path, draw, name, field, value):
         read(name, tmp_path)
 
 
-@pytest.mark.parametrize(("name", "field"), [
-    ("evr", "sents"), ("gier", "expert_summary"), ("ma5k", "request"), ("magicbrush", "instruction"),
-])
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("evr", "sents"),
+        ("gier", "expert_summary"),
+        ("ma5k", "request"),
+        ("magicbrush", "instruction"),
+    ],
+)
 def test_a_record_without_its_instruction_is_refused(tmp_path, draw, name, field):
     draw(name, tmp_path)
     change(tmp_path, name, lambda data: data[1].pop(field))

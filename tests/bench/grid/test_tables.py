@@ -192,7 +192,7 @@ def test_the_markdown_says_scale_n_protocol_and_notes(tmp_path):
 
 
 def test_stored_scores_read_back_equal_and_equal_scores_are_equal_files(tmp_path):
-    scores = [*scores_of("ma5k", "l1", 0.1), Score("ma5k/test/x", "g", 0, "l1", None, "too, small\n\"q\"", "p")]
+    scores = [*scores_of("ma5k", "l1", 0.1), Score("ma5k/test/x", "g", 0, "l1", None, 'too, small\n"q"', "p")]
     write_scores(tmp_path / "a.csv.gz", scores)
     write_scores(tmp_path / "b.csv.gz", scores)
     assert read_scores(tmp_path / "a.csv.gz") == scores

@@ -50,7 +50,7 @@ def answer(page: Page) -> None:
     """All questions of the item, by keyboard alone."""
     page.wait_for_function(OPEN)
     texts = "Two texts" in page.inner_text("#task")
-    for key in ("13" if texts else "bacabc"):
+    for key in "13" if texts else "bacabc":
         page.keyboard.press(key)
     expect(page.locator(".question input:checked")).to_have_count(2 if texts else 3)
     page.keyboard.press("Enter")

@@ -80,7 +80,7 @@ def test_a_damaged_file_is_computed_again_and_mended(damage, tmp_path):
     encode = Counting()
     expected = FeatureCache(tmp_path).features("p", pictures(1, 2), encode)
     whole = files(tmp_path)
-    (name, data), = whole.items()
+    ((name, data),) = whole.items()
     flipped = bytearray(data)
     flipped[-DIGEST - 3] ^= 1
     broken = {"cut": data[:-40], "empty": b"", "a flipped bit": bytes(flipped), "text": b"nothing"}

@@ -81,10 +81,17 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.setattr("bench.metrics.networks.perceptual.reachable", lambda url: False)
 
 
-@pytest.mark.parametrize(("name", "flag"), [
-    ("cvs", "--clip"), ("cts", "--clip"), ("clip_s", "--clip"), ("clip_direction", "--clip"), ("dino", "--dino"),
-    ("lpips", "--lpips-weights"),
-])
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("cvs", "--clip"),
+        ("cts", "--clip"),
+        ("clip_s", "--clip"),
+        ("clip_direction", "--clip"),
+        ("dino", "--dino"),
+        ("lpips", "--lpips-weights"),
+    ],
+)
 def test_a_network_that_is_nowhere_at_hand_is_said_at_once_with_the_way_out(name, flag, offline):
     with pytest.raises(FileNotFoundError) as error:
         load(METRICS, name, "metric")(MetricSettings(), FeatureCache(None))
@@ -92,10 +99,15 @@ def test_a_network_that_is_nowhere_at_hand_is_said_at_once_with_the_way_out(name
     assert flag in message and "get it with `" in message and "\n" not in message
 
 
-@pytest.mark.parametrize(("name", "change"), [
-    ("cvs", {"clip": "./nowhere"}), ("cvs", {"clip": "ViT-B-32/nowhere/file.pt"}), ("dino", {"dino": "./nowhere"}),
-    ("lpips", {"lpips_weights": Path("nowhere")}),
-])
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("cvs", {"clip": "./nowhere"}),
+        ("cvs", {"clip": "ViT-B-32/nowhere/file.pt"}),
+        ("dino", {"dino": "./nowhere"}),
+        ("lpips", {"lpips_weights": Path("nowhere")}),
+    ],
+)
 def test_a_path_that_does_not_exist_is_named(name, change):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load(METRICS, name, "metric")(MetricSettings(**change), FeatureCache(None))
@@ -177,9 +189,16 @@ def clip_with_own_tokenizer(folder, eos_id):
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<start> $A <end>", special_tokens=[("<start>", 0), ("<end>", 1)]
     )
-    tiny_clip(folder, text_cfg={
-        "context_length": 12, "vocab_size": 8, "hf_tokenizer_name": "own", "pool_type": "eos", "eos_id": eos_id,
-    })
+    tiny_clip(
+        folder,
+        text_cfg={
+            "context_length": 12,
+            "vocab_size": 8,
+            "hf_tokenizer_name": "own",
+            "pool_type": "eos",
+            "eos_id": eos_id,
+        },
+    )
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<start>", eos_token="<end>", pad_token="<pad>", unk_token="<unk>"
     ).save_pretrained(folder)

@@ -49,13 +49,21 @@ def test_an_own_lpips_network_without_calibrated_layers_sums_over_layers(tmp_pat
 
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published examples are not at hand")
-@pytest.mark.parametrize(("model", "l1", "ssim"), [
-    ("mgie", 0.0581, 0.7975), ("inspix2pix", 0.1803, 0.6902), ("lgie", 0.1445, 0.7564), ("input", 0.1533, 0.8332),
-])
+@pytest.mark.parametrize(
+    ("model", "l1", "ssim"),
+    [
+        ("mgie", 0.0581, 0.7975),
+        ("inspix2pix", 0.1803, 0.6902),
+        ("lgie", 0.1445, 0.7564),
+        ("input", 0.1533, 0.8332),
+    ],
+)
 def test_the_authors_outputs_on_ma5k_have_their_known_scores(model, l1, ssim):
     folder = PUBLISHED / "ma5k"
     example = awkward_pairs()[0].example
-    of = [pairs.Pair(example, pairs.Picture(folder / f"{i}_{model}.jpg"), pairs.Picture(folder / f"{i}_goal.jpg"))
-          for i in range(3)]
+    of = [
+        pairs.Pair(example, pairs.Picture(folder / f"{i}_{model}.jpg"), pairs.Picture(folder / f"{i}_goal.jpg"))
+        for i in range(3)
+    ]
     assert ours("l1", of, MetricSettings()).mean() == pytest.approx(l1, abs=5e-5)
     assert ours("ssim", of, MetricSettings()).mean() == pytest.approx(ssim, abs=5e-5)

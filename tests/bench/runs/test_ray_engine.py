@@ -112,9 +112,7 @@ def test_a_killed_worker_is_replaced_and_its_slice_done_again(pool_of, tmp_path,
     run = run_of(examples(tmp_path / "in", 7))
     (tmp_path / "marks").mkdir()
     mortal = Mortal(tmp_path / "marks", 2, "toy/test/4")
-    assert edited(run, mortal, tmp_path / "ray", pool_of(mortal).outcomes) == edited(
-        run, Mortal(), tmp_path / "local"
-    )
+    assert edited(run, mortal, tmp_path / "ray", pool_of(mortal).outcomes) == edited(run, Mortal(), tmp_path / "local")
     assert len(list((tmp_path / "marks").iterdir())) == 2
     assert capsys.readouterr().err.count("another takes its place") == 2
 

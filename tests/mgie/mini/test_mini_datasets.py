@@ -203,8 +203,9 @@ def test_split_fresh_has_as_many_other_edits_of_the_test_photographs(root, name)
     fresh, test = mini(root, name, split="fresh").examples(), mini(root, name).examples()
     assert sum(e.scored for e in fresh) == sum(e.scored for e in test) == SMALL.test
     assert all(photographs()[e.group].split == "test" for e in fresh)
-    edits = [{tuple(images.load(i).tobytes() for i in (e.input_image, e.goal_image)) for e in some}
-             for some in (fresh, test)]  # goals alone may be equal: a plain backdrop with its only object removed
+    edits = [
+        {tuple(images.load(i).tobytes() for i in (e.input_image, e.goal_image)) for e in some} for some in (fresh, test)
+    ]  # goals alone may be equal: a plain backdrop with its only object removed
     assert not edits[0] & edits[1]
     assert mini(root, name, split="fresh").folder != mini(root, name).folder
 

@@ -38,7 +38,7 @@ def test_a_seed_gives_the_same_pixels_and_words_again_and_another_seed_others():
 
 
 def test_the_world_is_the_stored_one():
-    """Red after any change of a pixel or a word: raise world.VERSION, then `python -m mgie.mini.datasets.draw --store`."""
+    """Red after any change of a pixel or a word: raise VERSION, then `python -m mgie.mini.datasets.draw --store`."""
     stored = json.loads((ASSETS / "world.json").read_text())
     assert stored["version"] == world.VERSION
     assert stored["sample"] == layouts.sample()
@@ -293,14 +293,28 @@ def test_gamma_tables_are_the_rounded_power_function(p, q):
 
 def test_tables_and_blurs_leave_what_is_even_alone():
     even = np.full((20, 20, 3), 77, np.uint8)
-    for changed in (arithmetic.blur(even, 3), arithmetic.sharpen(even, 1, 512), arithmetic.saturate(even, 400),
-                    arithmetic.resample(even, 7, 9), arithmetic.line(256)[even], arithmetic.scale(even, 256, 256, 256)):
+    for changed in (
+        arithmetic.blur(even, 3),
+        arithmetic.sharpen(even, 1, 512),
+        arithmetic.saturate(even, 400),
+        arithmetic.resample(even, 7, 9),
+        arithmetic.line(256)[even],
+        arithmetic.scale(even, 256, 256, 256),
+    ):
         assert (changed == 77).all()
 
 
 def test_no_drawing_code_uses_floats_or_a_library_resampler():
-    for name in ("pixels", "scene", "dice", "families_global", "families_local", "families_ambiguous", "families_which",
-                 "examples"):
+    for name in (
+        "pixels",
+        "scene",
+        "dice",
+        "families_global",
+        "families_local",
+        "families_ambiguous",
+        "families_which",
+        "examples",
+    ):
         source = (Path(world.__file__).parent / f"{name}.py").read_text()
         code = "\n".join(line.partition("#")[0] for line in source.splitlines())
         for word in ("float", "np.random", "import random", ".resize(", "@ ", "np.dot", "math."):

@@ -54,8 +54,12 @@ def recorded(golden):
     config, arrays = golden.config, golden.arrays("e_train")
     tower, picture = ((len(arrays["ts"]), 3, s, s) for s in (config["clip"]["image_size"], config["img"]))
     return SimpleNamespace(
-        config=config, arrays=with_images(arrays, dict(zip(IMAGES, (tower, picture, picture), strict=True))),
-        facts=golden.json("e_train"), grads=golden.json("f_grads"), full=golden.arrays("f_grads"))
+        config=config,
+        arrays=with_images(arrays, dict(zip(IMAGES, (tower, picture, picture), strict=True))),
+        facts=golden.json("e_train"),
+        grads=golden.json("f_grads"),
+        full=golden.arrays("f_grads"),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +70,18 @@ def model(recorded):
 
 
 def batch_of(arrays: dict) -> Batch:
-    take = {name: torch.from_numpy(arrays[name]) for name in (
-        "input_ids", "attention_mask", "labels", "images", "p2p_inp", "p2p_ans")}
+    take = {
+        name: torch.from_numpy(arrays[name])
+        for name in ("input_ids", "attention_mask", "labels", "images", "p2p_inp", "p2p_ans")
+    }
     return Batch(
-        take["input_ids"], take["attention_mask"].long(), take["labels"], take["images"],
-        input_pixels=take["p2p_inp"], goal_pixels=take["p2p_ans"])
+        take["input_ids"],
+        take["attention_mask"].long(),
+        take["labels"],
+        take["images"],
+        input_pixels=take["p2p_inp"],
+        goal_pixels=take["p2p_ans"],
+    )
 
 
 def draws_of(arrays: dict) -> Draws:
@@ -140,8 +151,12 @@ def test_precomputed_latents_and_features_give_the_same_losses(recorded, model):
     batch, draws = batch_of(recorded.arrays), draws_of(recorded.arrays)
     with torch.no_grad():
         stored = batch._replace(
-            latents=model.denoiser.encode(batch.input_pixels, batch.goal_pixels), input_pixels=None, goal_pixels=None,
-            features=model.mllm.patch_features(batch.pixel_values), pixel_values=None)
+            latents=model.denoiser.encode(batch.input_pixels, batch.goal_pixels),
+            input_pixels=None,
+            goal_pixels=None,
+            features=model.mllm.patch_features(batch.pixel_values),
+            pixel_values=None,
+        )
         for ours, theirs in zip(model(stored, draws), model(batch, draws), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
 
@@ -152,8 +167,11 @@ def test_the_official_parameters_train_with_the_official_gradients(recorded):
     params = recorded.grads["params"]
     assert trained == {name for name, facts in params.items() if facts["requires_grad"]}
     assert len(trained) == recorded.grads["n_trainable"]
-    for kind, weights in (("grad_norm", (1, losses.EDIT_WEIGHT)), ("grad_norm_from_loss_ce", (1, 0)),
-                          ("grad_norm_from_loss_edit_unscaled", (0, 1))):
+    for kind, weights in (
+        ("grad_norm", (1, losses.EDIT_WEIGHT)),
+        ("grad_norm_from_loss_ce", (1, 0)),
+        ("grad_norm_from_loss_edit_unscaled", (0, 1)),
+    ):
         model.zero_grad()
         ins, edit = joint_losses(model, recorded)
         (weights[0] * ins + weights[1] * edit).backward()

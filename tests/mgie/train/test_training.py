@@ -42,8 +42,16 @@ def close(ours: Path, theirs: Path, rel: float) -> None:
 
 
 def test_both_losses_fall_on_two_pairs(tmp_path, start):
-    out = train(tmp_path / "out", start, draw_pairs(tmp_path / "pairs", 2), steps=24, batch_size=8, micro_batch=8,
-                stored=True, schedule="constant")
+    out = train(
+        tmp_path / "out",
+        start,
+        draw_pairs(tmp_path / "pairs", 2),
+        steps=24,
+        batch_size=8,
+        micro_batch=8,
+        stored=True,
+        schedule="constant",
+    )
     ins, edit = numbers(out, "l_ins"), numbers(out, "l_edit")
     assert ins[-1] < 0.5 * ins[0]
     assert sum(edit[-8:]) < 0.8 * sum(edit[:8])  # the timesteps differ from step to step: a mean
@@ -113,13 +121,33 @@ def test_two_processes_continue_a_run_of_one_to_the_same_end(tmp_path, start, da
     out = tmp_path / "out"
     shutil.copytree(unbroken, out)
     shutil.rmtree(out / ".checkpoints/step-000006")
-    arguments = [sys.executable, str(HERE.parents[1] / "support" / "training_runs.py"), str(out), str(start), str(data),
-                 '{"ema": 0.9, "micro_batch": 1}']
+    arguments = [
+        sys.executable,
+        str(HERE.parents[1] / "support" / "training_runs.py"),
+        str(out),
+        str(start),
+        str(data),
+        '{"ema": 0.9, "micro_batch": 1}',
+    ]
     port = str(20000 + os.getpid() % 20000)
-    shared = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-                           "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[2])}
-    runs = [subprocess.Popen(arguments, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for rank in (0, 1)]
+    shared = os.environ | {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(HERE.parents[2]),
+    }
+    runs = [
+        subprocess.Popen(
+            arguments,
+            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
     said = [run.communicate(timeout=200)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said[0][-2000:] + said[1][-2000:]
     assert "continuing after step 3 of 6" in said[0]
@@ -135,8 +163,7 @@ def test_the_saved_model_is_the_moving_average(tmp_path, start, data):
     for step, folder in checkpoints(out):
         raw = load_file(folder / "trainer/trained.safetensors")
         decay = min(0.5, step / (9 + step)) if step > 1 else 0.0  # diffusers' EMAModel without warm-up
-        average = raw if average is None else {
-            name: decay * average[name] + (1 - decay) * raw[name] for name in raw}
+        average = raw if average is None else {name: decay * average[name] + (1 - decay) * raw[name] for name in raw}
         stored = load_file(folder / "trainer/ema.safetensors")
         for name in raw:
             torch.testing.assert_close(stored[name], average[name], rtol=1e-5, atol=1e-6)

@@ -22,7 +22,8 @@ def two_pairs(tmp_path_factory):
         return drawn, drawn / "expressive.jsonl"
     lines = [
         {"id": "ipr2pr/train/0000132_127380018", "expressive": "The scene would be painted in thick, warm strokes."},
-        {"id": "ipr2pr/train/0000132_1818564940", "expressive": "Soft brush marks would replace every edge."}]
+        {"id": "ipr2pr/train/0000132_1818564940", "expressive": "Soft brush marks would replace every edge."},
+    ]
     (folder / "expressive.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return REAL, folder / "expressive.jsonl"
 
@@ -32,8 +33,27 @@ def trained(two_pairs, tmp_path_factory):
     """(OUT, the arguments of the command)"""
     out = tmp_path_factory.mktemp("runs") / "mgie-e2e"
     arguments = [
-        "--model", "mgie", "--data", two_pairs[0], "--expressive", two_pairs[1], "--out", out, "--steps", 12,
-        "--batch-size", 8, "--lr-diffusion", 2e-3, "--lr-mllm", 5e-3, "--schedule", "constant", "--device", "cpu"]
+        "--model",
+        "mgie",
+        "--data",
+        two_pairs[0],
+        "--expressive",
+        two_pairs[1],
+        "--out",
+        out,
+        "--steps",
+        12,
+        "--batch-size",
+        8,
+        "--lr-diffusion",
+        2e-3,
+        "--lr-mllm",
+        5e-3,
+        "--schedule",
+        "constant",
+        "--device",
+        "cpu",
+    ]
     arguments = [*map(str, arguments)]
     assert main(arguments) == 0
     return out, arguments
@@ -75,8 +95,24 @@ def test_the_same_command_again_is_done_and_another_is_refused(trained, capsys):
 
 def test_fine_tuning_starts_from_a_trained_folder(trained, tmp_path):
     data = draw_pairs(tmp_path / "data", 2)
-    arguments = ["--model", "mgie", "--from", str(trained[0]), "--data", str(data), "--out", str(tmp_path / "tuned"),
-                 "--steps", "1", "--batch-size", "2", "--device", "cpu", "--recipe", "released-script"]
+    arguments = [
+        "--model",
+        "mgie",
+        "--from",
+        str(trained[0]),
+        "--data",
+        str(data),
+        "--out",
+        str(tmp_path / "tuned"),
+        "--steps",
+        "1",
+        "--batch-size",
+        "2",
+        "--device",
+        "cpu",
+        "--recipe",
+        "released-script",
+    ]
     assert main(arguments) == 0
     assert json.loads((tmp_path / "tuned/training.json").read_text())["loop"]["lr_diffusion"] == 5e-4
     MGIEPipeline.from_pretrained(tmp_path / "tuned", preset="mini")
@@ -84,8 +120,22 @@ def test_fine_tuning_starts_from_a_trained_folder(trained, tmp_path):
 
 @pytest.mark.parametrize("model", ["inspix2pix", "lgie"])
 def test_the_other_models_train_from_new_weights(two_pairs, tmp_path, model):
-    arguments = ["--model", model, "--data", str(two_pairs[0]), "--expressive", str(two_pairs[1]), "--out",
-                 str(tmp_path / model), "--steps", "2", "--batch-size", "2", "--device", "cpu"]
+    arguments = [
+        "--model",
+        model,
+        "--data",
+        str(two_pairs[0]),
+        "--expressive",
+        str(two_pairs[1]),
+        "--out",
+        str(tmp_path / model),
+        "--steps",
+        "2",
+        "--batch-size",
+        "2",
+        "--device",
+        "cpu",
+    ]
     assert main(arguments) == 0
     index = json.loads((tmp_path / model / "model_index.json").read_text())
     expected = {"inspix2pix": "StableDiffusionInstructPix2PixPipeline", "lgie": "MGIEPipeline"}

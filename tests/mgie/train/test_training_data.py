@@ -72,8 +72,9 @@ def test_the_train_split_of_seeds_json_is_read_and_absent_images_are_left_out(da
     (data / "seeds.json").write_text(json.dumps(seeds))
     (data / "0000000/101_1.jpg").unlink()
     pairs = read_pairs(data, "ipr2pr", None, needs_expressive=False)
-    assert [pair.id for pair in pairs] == [f"ipr2pr/train/{name}" for name in (
-        "0000000_100", "0000001_102", "0000001_103")]  # floor(.9 * 3) = 2 folders train
+    assert [pair.id for pair in pairs] == [
+        f"ipr2pr/train/{name}" for name in ("0000000_100", "0000001_102", "0000001_103")
+    ]  # floor(.9 * 3) = 2 folders train
 
 
 READER = """from mgie.train.data import PlainExample
@@ -105,7 +106,7 @@ def test_a_benchmark_s_split_is_read_by_who_is_installed_for_it(tmp_path, monkey
 def test_the_reader_that_pyproject_names_reads_a_train_split(data):
     (data / "seeds.json").write_text(json.dumps([["0000000", ["100", "101"]], ["0000001", ["102"]]]))
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
-    (name, value), = project["project"]["entry-points"][READERS].items()
+    ((name, value),) = project["project"]["entry-points"][READERS].items()
     read = EntryPoint(name, value, READERS).load()
     assert [example.id for example in read("ipr2pr", data, "train")] == [f"ipr2pr/train/0000000_10{i}" for i in (0, 1)]
     with pytest.raises(ValueError, match="unknown dataset 'ipr3pr'; known: evr, "):

@@ -12,8 +12,14 @@ from mgie.train.recipes import PAPER, RECIPES, factor_at
 def scheduler(prediction_type: str = "epsilon", zero_snr: bool = False):
     from diffusers import DDPMScheduler
 
-    return DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-                         prediction_type=prediction_type, rescale_betas_zero_snr=zero_snr)
+    return DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        prediction_type=prediction_type,
+        rescale_betas_zero_snr=zero_snr,
+    )
 
 
 def test_l_ins_of_equal_logits_is_the_log_of_the_vocabulary():
@@ -39,7 +45,9 @@ def test_the_visual_tokens_start_one_before_img0_clamped_to_the_padded_row():
     assert losses.visual_token_starts(torch.tensor(rows), img0=90, count=8).tolist() == [4, 10, 11, 11]
     states = torch.arange(20.0).expand(2, 20)[:, :, None]
     assert losses.visual_token_states(states, torch.tensor([4, 11]), 8)[:, :, 0].tolist() == [
-        list(range(4, 12)), list(range(11, 19))]
+        list(range(4, 12)),
+        list(range(11, 19)),
+    ]
 
 
 def test_conditions_are_dropped_in_the_shares_of_the_paper():

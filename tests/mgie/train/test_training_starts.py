@@ -143,8 +143,9 @@ def run(tmp_path):
 def test_7b_from_nothing_is_refused_with_the_ways_to_start(run, capsys):
     said = refused(capsys, "--preset", "7b", "--model", "mgie", *run)
     assert "not trained from nothing" in said and "--llava DIR --stable-diffusion DIR" in said
-    assert "timbrooks/instruct-pix2pix" in refused(capsys, "--preset", "7b", "--model", "inspix2pix", *run[:3],
-                                                   run[3].with_name("other"), *run[4:])
+    assert "timbrooks/instruct-pix2pix" in refused(
+        capsys, "--preset", "7b", "--model", "inspix2pix", *run[:3], run[3].with_name("other"), *run[4:]
+    )
 
 
 def test_a_checkpoint_of_another_preset_or_kind_is_refused(run, tmp_path, capsys):
@@ -167,11 +168,12 @@ def test_a_checkpoint_of_another_preset_or_kind_is_refused(run, tmp_path, capsys
 
 def test_wrong_use_is_said_in_one_line(run, capsys):
     for arguments, reason in (
-            (["--model", "mgie", "--form", "fz"], "fz trains nothing"),
-            (["--model", "inspix2pix", "--form", "ft"], "--form means nothing to inspix2pix"),
-            (["--model", "mgie", "--ema", "1.5"], "--ema is 1.5; expected 0 or more and below 1"),
-            (["--model", "mgie", "--llava", "x"], "given together"),
-            (["--model", "mgie", "--resolution", "30"], "--resolution 30 is not a multiple of the VAE's 4 px")):
+        (["--model", "mgie", "--form", "fz"], "fz trains nothing"),
+        (["--model", "inspix2pix", "--form", "ft"], "--form means nothing to inspix2pix"),
+        (["--model", "mgie", "--ema", "1.5"], "--ema is 1.5; expected 0 or more and below 1"),
+        (["--model", "mgie", "--llava", "x"], "given together"),
+        (["--model", "mgie", "--resolution", "30"], "--resolution 30 is not a multiple of the VAE's 4 px"),
+    ):
         assert reason in refused(capsys, *arguments, *run)
 
 
@@ -185,6 +187,8 @@ def test_help_needs_no_torch():
     import subprocess
     import sys
 
-    code = ("import sys; from mgie.train.__main__ import parser; parser().format_help(); "
-            "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)")
+    code = (
+        "import sys; from mgie.train.__main__ import parser; parser().format_help(); "
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
