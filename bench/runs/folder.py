@@ -2,7 +2,8 @@
 
 run.json (written first, never changed), sessions.jsonl (one line a start), images/, edits.jsonl, scores.jsonl,
 failures.jsonl, halvings.jsonl (slices edited in smaller batches; few runs have it), done.json (written last: its
-existence means the run is whole). Writes are atomic or one appended line; a last line without its newline was cut by a kill and is dropped.
+existence means the run is whole). Writes are atomic or one appended line; a last line without its newline was cut by
+a kill and is dropped.
 """
 
 import errno
