@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from bench.datasets import evr, gier, ma5k, magicbrush
 from bench.datasets.annotations import read_json
-from bench.datasets.facts import FACTS, Fact, magicbrush_folders, read_splits
+from bench.datasets.counting import Fact, read_splits
+from bench.datasets.facts import FACTS, magicbrush_folders
 from mgie.io.files import inside
 
 
