@@ -17,8 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.grid.cells import Cell, Options, beside, read_run, run_cells
-from bench.grid.gate import Check, Report, Tolerance, compare, read_check, stale_tables
-from bench.grid.stored import file_name, read_scores, write_scores
+from bench.grid.gate import Check, Findings, Tolerance, compare, read_check, stale_tables
+from bench.grid.stored import read_scores, scores_name, write_scores
 from bench.records import Score
 from bench.registry import BENCHMARKS, SUITES
 
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def stored_file(args: argparse.Namespace, check: Check, cell: Cell) -> Path:
-    name = file_name(cell.dataset, cell.model, cell.setting, cell.form)
+    name = scores_name(cell.dataset, cell.model, cell.setting, cell.form)
     return args.results / args.suite / f"scores{beside(args.suite, check.split)}" / name
 
 
@@ -60,9 +60,9 @@ def rerun(cells: Sequence[Cell], options: Options) -> dict[Cell, list[Score] | s
     return {r.cell: r.reason or read_run(r.folder, options.seeds).scores for r in results}
 
 
-def examine(check: Check, stored: dict[Cell, Path], fresh: dict[Cell, list[Score] | str]) -> Report:
+def examine(check: Check, stored: dict[Cell, Path], fresh: dict[Cell, list[Score] | str]) -> Findings:
     """Compare every cell of the check with what is stored; whatever cannot be read is a problem in the report."""
-    report = Report([], [])
+    report = Findings([], [])
     for cell in check.cells():
         try:
             before = read_scores(stored[cell])
@@ -77,7 +77,7 @@ def examine(check: Check, stored: dict[Cell, Path], fresh: dict[Cell, list[Score
     return report
 
 
-def show(report: Report, models: Sequence[str]) -> None:
+def show(report: Findings, models: Sequence[str]) -> None:
     """What is wrong, what moved most, and the verdict in one line."""
     for problem in report.problems:
         print(f"red: {problem}")
@@ -150,7 +150,7 @@ def init(args: argparse.Namespace, out: Path) -> int:
     rows = {stored_file(args, check, cell).name: len(stored[cell]) for cell in cells}
     check = replace(check, example_ids=ids, metrics=metrics, rows=rows)
     loose = {metric: Tolerance(float("inf"), float("inf"), "") for metric in metrics}
-    noise = Report([], [])
+    noise = Findings([], [])
     for cell in cells:
         noise = noise.joined(compare(replace(check, rows={}, tolerances=loose), cell, fresh[cell], other[cell]))
     if noise.problems:
@@ -162,7 +162,7 @@ def init(args: argparse.Namespace, out: Path) -> int:
     return 0
 
 
-def measured(noise: Report, metric: str, cells: Sequence[Cell]) -> Tolerance:
+def measured(noise: Findings, metric: str, cells: Sequence[Cell]) -> Tolerance:
     """Three times what another batch size moves, at least FLOOR; raises ValueError where that would hide 1 %."""
     moves = [m for m in noise.moves if m.metric == metric]
     largest = max(abs(m.fresh - m.stored) for m in moves)

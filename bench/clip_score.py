@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.figures.figure4 import IMAGES, SPELLED, TEXTS, Row, Test, latex, markdown, name_of, plot, shown
+from bench.figures.figure4 import IMAGES, SPELLED, TEXTS, TextRow, TextTest, latex, markdown, name_of, plot, shown
 from bench.figures.texts import measure
-from bench.grid.options import Asked, asked_of, parser
+from bench.grid.options import Selection, parser, selected
 from bench.grid.show import suite_line
 from bench.records import Score
 from bench.registry import metric_settings
@@ -24,7 +24,7 @@ from mgie.io.command import command, written
 from mgie.io.files import write_atomic, write_csv
 
 
-def head_of(asked: Asked, networks: MetricSettings, rows: Sequence[Row]) -> list[str]:
+def head_of(asked: Selection, networks: MetricSettings, rows: Sequence[TextRow]) -> list[str]:
     """What a reader must know before a number."""
     split = f", split {asked.options.split}" if asked.options.split else ""
     scored = {r.dataset: r for r in rows if r.of is not None and r.text == "instruction" and r.dataset != "all"}
@@ -66,13 +66,13 @@ def is_mini(networks: MetricSettings) -> bool:
 
 
 def write(
-    asked: Asked, rows: Sequence[Row], tests: Sequence[Test], scores: Sequence[Score], head: Sequence[str]
+    asked: Selection, rows: Sequence[TextRow], tests: Sequence[TextTest], scores: Sequence[Score], head: Sequence[str]
 ) -> list[Path]:
     from bench.grid.stored import write_scores
 
     stem = asked.stem("figure4")
-    write_csv(stem.with_suffix(".csv"), Row, rows)
-    write_csv(stem.with_name(f"{stem.name}-tests.csv"), Test, tests)
+    write_csv(stem.with_suffix(".csv"), TextRow, rows)
+    write_csv(stem.with_name(f"{stem.name}-tests.csv"), TextTest, tests)
     write_scores(stem.with_name(f"{stem.name}-scores.csv.gz"), scores)
     write_atomic(stem.with_suffix(".md"), markdown(rows, tests, head))
     write_atomic(stem.with_suffix(".tex"), latex(rows, head))
@@ -81,7 +81,7 @@ def write(
             *(stem.with_name(f"{stem.name}{ending}") for ending in ("-tests.csv", "-scores.csv.gz"))]  # fmt: skip
 
 
-def show(rows: Sequence[Row], head: Sequence[str]) -> None:
+def show(rows: Sequence[TextRow], head: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = p.parse_args(argv)
 
     def make() -> int:
-        asked = asked_of(args)
+        asked = selected(args)
         given = MetricSettings(args.clip, None, None, None, None, metric_device=args.metric_device)
         networks = metric_settings(asked.suite, given)
         print(suite_line(asked.suite, asked.datasets), flush=True)

@@ -41,7 +41,7 @@ CELLS = 60  # rows of a CSV that are printed
 
 
 @dataclass(frozen=True)
-class Asked:
+class Scope:
     suite: str
     split: str
     results: Path
@@ -59,7 +59,7 @@ class Asked:
         return self.folder / f"{name}{self.suffix}{ending}"
 
 
-def section(asked: Asked, name: str, title: str, make: str, alt: str, absent: str = "") -> list[str]:
+def section(asked: Scope, name: str, title: str, make: str, alt: str, absent: str = "") -> list[str]:
     """One table or figure as its command wrote it: its Markdown, its plot, and where its numbers are."""
     stem = f"{name}{'' if name in WHOLE else asked.suffix}"
     text, plot = asked.folder / f"{stem}.md", asked.folder / f"{stem}.png"
@@ -79,7 +79,7 @@ def section(asked: Asked, name: str, title: str, make: str, alt: str, absent: st
     return [*lines, *(["", f"Numbers: {links}", ""] if links else [])]
 
 
-def human(asked: Asked) -> list[str]:
+def human(asked: Scope) -> list[str]:
     """Figures 5 and 6 from what bench.human report wrote below human/: its Markdown, plots and tables."""
     title, folder = "Figures 5 and 6: human evaluation", asked.folder / "human"
     found = sorted(folder.glob("*.csv")) + sorted(folder.glob("*.png")) + sorted(folder.glob("*.md"))
@@ -108,7 +108,7 @@ def csv_table(path: Path) -> list[str]:
     return markdown_table(list(rows[0]), [list(row.values()) for row in rows[:CELLS]]) + more
 
 
-def gallery(asked: Asked) -> list[str]:
+def gallery(asked: Scope) -> list[str]:
     name = f"gallery{asked.suffix}"
     lines = ["### Figures 7 and 8: edits and expressive instructions side by side", ""]
     if not (asked.folder / name / "index.html").is_file():
@@ -126,7 +126,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def rows_of(asked: Asked) -> dict[str, list[dict[str, str]]]:
+def rows_of(asked: Scope) -> dict[str, list[dict[str, str]]]:
     """The CSV rows of every table and figure that is there, by its title up to the colon."""
     names = {f"table{n}": title for n, title in TABLES.items()} | {f"figure{n}": f[0] for n, f in FIGURES.items()}
     found = {title.partition(":")[0]: read(asked.folder / f"{name}{'' if name in WHOLE else asked.suffix}.csv")
@@ -148,7 +148,7 @@ def missing(rows: dict[str, list[dict[str, str]]]) -> list[str]:
     return lines
 
 
-def deviations(asked: Asked, rows: dict[str, list[dict[str, str]]]) -> list[str]:
+def deviations(asked: Scope, rows: dict[str, list[dict[str, str]]]) -> list[str]:
     """What is otherwise than in the paper: in the set-up, and (suite paper) every number outside our interval."""
     words = [row for row in read(DEVIATIONS) if row["suite"] in ("all", asked.suite)]
     lines = [f"- **{row['about']}.** {row['words']}" for row in words]
@@ -168,7 +168,7 @@ def deviations(asked: Asked, rows: dict[str, list[dict[str, str]]]) -> list[str]
     return lines
 
 
-def runs_part(asked: Asked, rows: dict[str, list[dict[str, str]]]) -> list[str]:
+def runs_part(asked: Scope, rows: dict[str, list[dict[str, str]]]) -> list[str]:
     """Failures, settings and environment of the runs that the numbers name."""
     names = {name.rpartition("/")[2] for part in rows.values() for row in part if (name := row.get("run", ""))}
     found, absent = here(sorted(names), asked.out / asked.suite)
@@ -186,7 +186,7 @@ def runs_part(asked: Asked, rows: dict[str, list[dict[str, str]]]) -> list[str]:
     return [*lines, ""]
 
 
-def markdown(asked: Asked) -> str:
+def markdown(asked: Scope) -> str:
     rows = rows_of(asked)
     lines = ["## Tables", ""]
     for n, title in TABLES.items():
@@ -210,7 +210,7 @@ def markdown(asked: Asked) -> str:
     return "\n".join([*first, *contents, "", *lines]).rstrip() + "\n"
 
 
-def latex(asked: Asked) -> str:
+def latex(asked: Scope) -> str:
     """One document that reads the tables' own files; pdflatex in results/<suite>/ compiles it."""
     names = [f"table{n}" for n in TABLES] + [f"figure{n}" for n in FIGURES]
     stems = [name if name in WHOLE else f"{name}{asked.suffix}" for name in names]
@@ -238,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         split = SPLITS[args.suite][args.full] if args.split is None else args.split
         if args.suite in KNOWN_SPLITS and split not in KNOWN_SPLITS[args.suite]:
             raise ValueError(f"suite {args.suite} has no split '{split}'; known: {', '.join(KNOWN_SPLITS[args.suite])}")
-        asked = Asked(args.suite, split, args.results, args.out)
+        asked = Scope(args.suite, split, args.results, args.out)
         if not any(asked.folder.glob("*.csv")):
             raise ValueError(f"{asked.folder} holds no results: make table1 SUITE={args.suite} writes the first")
         text = markdown(asked)

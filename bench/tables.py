@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.grid.cells import cells_of, make_weights, read_run, run_cells
-from bench.grid.options import Asked, asked_of, chosen, parser, suite_of
-from bench.grid.rows import Comparison, Measured, Row, comparisons, rows_of, seconds_row
+from bench.grid.options import Selection, chosen, parser, selected, suite_of
+from bench.grid.rows import Comparison, Measured, TableRow, comparisons, rows_of, seconds_row
 from bench.grid.show import grid, markdown, suite_line
 from bench.registry import METRICS, PAPER_MODELS, WITH_FORMS, metrics_of
 from bench.runs.remote import place
@@ -27,7 +27,7 @@ SEEDS = {"mini": (1, 5), "published": (1, 1), "paper": (5, 5)}
 
 
 @dataclass(frozen=True)
-class Table(Asked):
+class Table(Selection):
     number: int  # the paper's
 
     @property
@@ -58,7 +58,7 @@ def table_of(argv: Sequence[str] | None) -> Table:
     models = WITH_FORMS if args.table == 3 else PAPER_MODELS
     models = ("identity", "codec", *models, "oracle") if suite == "mini" else ("identity", *models)
     seeds = SEEDS[suite][args.full] if args.seeds is None else args.seeds
-    asked = asked_of(args, chosen(args.models, models), (), seeds, chosen(args.metrics, (), METRICS, "metric"))
+    asked = selected(args, chosen(args.models, models), (), seeds, chosen(args.metrics, (), METRICS, "metric"))
     return Table(**vars(asked), number=args.table)
 
 
@@ -74,7 +74,7 @@ def measure(asked: Table) -> list[Measured]:
     ]
 
 
-def table_rows(asked: Table, measured: Sequence[Measured]) -> list[Row]:
+def table_rows(asked: Table, measured: Sequence[Measured]) -> list[TableRow]:
     """In the paper's order: model by model; in Table 1 the inference time of each model at its end."""
     rows, seeds, runs = [], asked.options.seeds, f"{asked.options.out.name}/{asked.suite}"
     for model, form in dict.fromkeys((m.cell.model, m.cell.form) for m in measured):
@@ -86,13 +86,15 @@ def table_rows(asked: Table, measured: Sequence[Measured]) -> list[Row]:
     return rows
 
 
-def write(asked: Table, measured: Sequence[Measured], rows: Sequence[Row], tests: Sequence[Comparison]) -> list[Path]:
+def write(
+    asked: Table, measured: Sequence[Measured], rows: Sequence[TableRow], tests: Sequence[Comparison]
+) -> list[Path]:
     """All files of the table; returns those a reader would open."""
     from bench.figures.bars import plot_table
     from bench.grid.latex import latex
 
     stem, g, notes = asked.file, grid(rows), notes_of(measured)
-    write_csv(stem.with_suffix(".csv"), Row, rows)
+    write_csv(stem.with_suffix(".csv"), TableRow, rows)
     tests_csv = stem.with_name(f"{stem.name}-tests.csv")
     write_csv(tests_csv, Comparison, tests)
     write_atomic(stem.with_suffix(".md"), markdown(g, notes, asked.options.split, tests))
@@ -108,12 +110,12 @@ def notes_of(measured: Sequence[Measured]) -> list[str]:
 
 def write_stored(asked: Table, measured: Sequence[Measured]) -> None:
     """The scores behind the table, as they are in the runs; a cell that was not run leaves what is stored as it is."""
-    from bench.grid.stored import file_name, folder_of, write_scores
+    from bench.grid.stored import folder_of, scores_name, write_scores
 
     for cell, run, _ in measured:
         if run:
             wanted = asked.metrics(cell.dataset)
-            name = file_name(cell.dataset, cell.model, cell.setting, cell.form)
+            name = scores_name(cell.dataset, cell.model, cell.setting, cell.form)
             folder = folder_of(asked.stem("scores"), asked.number, cell.form)
             write_scores(folder / name, [s for s in run.scores if s.metric in wanted])
 

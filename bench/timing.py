@@ -20,12 +20,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.speed.table4 import STAGES, TOKENS, Row
+from bench.speed.table4 import STAGES, TOKENS, TimingRow
 from mgie.io.command import command
 from mgie.io.files import write_atomic
 
 if TYPE_CHECKING:
-    from bench.speed.models import Asked
+    from bench.speed.models import Case
     from bench.speed.stopwatch import Rates
 
 MODELS = ("inspix2pix", "lgie", "mgie")
@@ -52,9 +52,9 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def rows_asked(args: argparse.Namespace, device: str) -> "list[Asked]":
+def rows_asked(args: argparse.Namespace, device: str) -> "list[Case]":
     """Raises ValueError for wrong use."""
-    from bench.speed.models import Asked
+    from bench.speed.models import Case
     from mgie.presets import PRESETS
 
     models = [name.strip() for name in args.model.split(",") if name.strip()]
@@ -83,10 +83,10 @@ def rows_asked(args: argparse.Namespace, device: str) -> "list[Asked]":
         raise ValueError(f"--tokens {tokens}: with the prompt that is over the {PRESETS[preset].context} tokens the "
                          f"model reads; at most {room}")  # fmt: skip
     fixed = (dtype, steps, tokens, random, str(args.weights or ""), args.compile, args.runs)
-    return [Asked(model, preset, batch, *fixed) for model in models for batch in batches]
+    return [Case(model, preset, batch, *fixed) for model in models for batch in batches]
 
 
-def row_of(asked: "Asked", device: str, out: Path, again: bool) -> Row:
+def row_of(asked: "Case", device: str, out: Path, again: bool) -> TimingRow:
     """Timed, or read where it was timed before on this device with these weights."""
     from mgie.io.devices import device_name
 
@@ -95,14 +95,14 @@ def row_of(asked: "Asked", device: str, out: Path, again: bool) -> Row:
     hash8 = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
     path = out / suite_of(asked.preset) / "timing" / f"{asked.model}--{asked.batch}--{hash8}.json"
     if path.exists() and not again:
-        return Row(**json.loads(path.read_text()))
+        return TimingRow(**json.loads(path.read_text()))
     row = time_one(asked, device, name, threads)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(asdict(row), indent=1) + "\n")
     return row
 
 
-def hash_of(asked: "Asked") -> str:
+def hash_of(asked: "Case") -> str:
     from bench.speed.models import folder_of
     from mgie.io.hashes import weights_hash
 
@@ -113,7 +113,7 @@ def suite_of(preset: str) -> str:
     return "mini" if preset == "mini" else "paper"
 
 
-def time_one(asked: "Asked", device: str, name: str, threads: int) -> Row:
+def time_one(asked: "Case", device: str, name: str, threads: int) -> TimingRow:
     """One call in which operations are counted, one to warm up, then the timed ones."""
     import torch
 
@@ -139,7 +139,7 @@ def time_one(asked: "Asked", device: str, name: str, threads: int) -> Row:
     rates = rates_of(device, model.dtype)
     limit, seconds = sum(rates.limit(work).values()), statistics.median(c["total"] for c in calls)
     medians = {stage: statistics.median(c.get(stage, 0.0) for c in calls) for stage in STAGES}
-    return Row(
+    return TimingRow(
         asked.model, asked.preset, "random" if asked.random else "trained", asked.batch, model.preset.image_size,
         asked.steps, asked.dtype, asked.compile, name, device != "cpu", clock, threads, asked.runs, seconds,
         min(c["total"] for c in calls), max(c["total"] for c in calls), round(peak / 2**20), **medians,

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bench.figures.figure3 import AXES, Point, Row, markdown, plot, shown
+from bench.figures.figure3 import AXES, Point, SweepRow, markdown, plot, shown
 from bench.grid.cells import Cell, is_own, one_line, read_run, run_cells
-from bench.grid.options import Asked, asked_of, chosen, parser
+from bench.grid.options import Selection, chosen, parser, selected
 from bench.grid.paper import Reported
 from bench.grid.rows import compare
 from bench.grid.show import dataset_name, suite_line
@@ -45,7 +45,7 @@ def scales_of(given: str | None) -> tuple[float, ...]:
     return tuple(sorted(set(scales)))
 
 
-def sweep(asked: Asked, scales: Sequence[float], guidance: float | None, extra: Sequence[str]) -> list[Row]:
+def sweep(asked: Selection, scales: Sequence[float], guidance: float | None, extra: Sequence[str]) -> list[SweepRow]:
     """Every model at every scale; a cell that cannot run is two rows with its reason."""
     rows = []
     for scale in scales:
@@ -64,14 +64,14 @@ def sweep(asked: Asked, scales: Sequence[float], guidance: float | None, extra: 
     return sorted(rows, key=lambda r: (asked.models.index(r.model), r.image_guidance_scale))
 
 
-def metrics_of_sweep(asked: Asked) -> tuple[str, ...]:
+def metrics_of_sweep(asked: Selection) -> tuple[str, ...]:
     """Both axes; in suite mini Table 1's as well, for one scale of the sweep is its models' default: that run is the
     table's own, and a run is finished with the metrics that it was last asked for."""
     table = metrics_of(asked.suite, asked.datasets[0]) if asked.suite == "mini" else ()
     return (*table, *AXES)
 
 
-def cell_of(asked: Asked, model: str, dataset: str) -> Cell:
+def cell_of(asked: Selection, model: str, dataset: str) -> Cell:
     return Cell(asked.suite, dataset, model, "zero-shot", "e2e" if model in WITH_FORMS else "none")
 
 
@@ -80,7 +80,7 @@ def is_given(cell: Cell) -> bool:
     return is_own(cell.model) or (cell.suite == "published" and cell.model in PAPER_MODELS)
 
 
-def rows_of(cell: Cell, scale: float, folder: object, asked: Asked) -> list[Row]:
+def rows_of(cell: Cell, scale: float, folder: object, asked: Selection) -> list[SweepRow]:
     run, edit = read_run(folder, asked.options.seeds), RunFolder(folder).run()["edit"]
     where, rows = f"{asked.options.out.name}/{asked.suite}/{folder.name}", []
     for axis in AXES:
@@ -90,7 +90,7 @@ def rows_of(cell: Cell, scale: float, folder: object, asked: Asked) -> list[Row]
         said = f"{len(missing)} of {len(scores)} scores missing: {missing[0]}" if missing else ""
         point = Point(cell.dataset, cell.model, scale, axis)
         printed = Reported("", point.value, point.half_unit, point.confirmed)
-        rows.append(Row(
+        rows.append(SweepRow(
             3, cell.suite, cell.setting, cell.form, cell.dataset, cell.model, edit["guidance_scale"], scale, axis,
             summary.mean, summary.low, summary.high, summary.n, run.of, summary.groups, asked.options.seeds,
             point.value, point.confirmed, *(compare(cell.suite, summary, printed) if point.value else (None, "")),
@@ -99,18 +99,18 @@ def rows_of(cell: Cell, scale: float, folder: object, asked: Asked) -> list[Row]
     return rows
 
 
-def not_run(cell: Cell, scale: float, guidance: float | None, seeds: int, reason: str) -> list[Row]:
+def not_run(cell: Cell, scale: float, guidance: float | None, seeds: int, reason: str) -> list[SweepRow]:
     rows, nothing = [], Summary(None, None, None, 0, 0)
     for axis in AXES:
         point = Point(cell.dataset, cell.model, scale, axis)
-        rows.append(Row(
+        rows.append(SweepRow(
             3, cell.suite, cell.setting, cell.form, cell.dataset, cell.model, guidance, scale, axis, *nothing[:4], None,
             0, seeds, point.value, point.confirmed, None, "not run", f"not run: {one_line(reason)}", "", "",
         ))  # fmt: skip
     return rows
 
 
-def head_of(asked: Asked, rows: Sequence[Row]) -> list[str]:
+def head_of(asked: Selection, rows: Sequence[SweepRow]) -> list[str]:
     scored = [r for r in rows if r.of is not None]
     used = {r.model: r.guidance_scale for r in scored}
     data = {(dataset_name(r.dataset, r.suite), r.of, r.groups) for r in scored if r.n == r.of}
@@ -137,7 +137,7 @@ def head_of(asked: Asked, rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def show(rows: Sequence[Row], head: Sequence[str]) -> None:
+def show(rows: Sequence[SweepRow], head: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = p.parse_args(argv)
 
     def make() -> int:
-        asked = asked_of(args, chosen(args.models, PAPER_MODELS), ("magicbrush",), args.seeds)
+        asked = selected(args, chosen(args.models, PAPER_MODELS), ("magicbrush",), args.seeds)
         scales = scales_of(args.image_guidance_scales)
         if len(asked.datasets) > 1:
             raise ValueError(f"--datasets {args.datasets}: this figure has one dataset, for example magicbrush")
@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if missing == len(rows) and stem.with_suffix(".csv").exists():
             print(f"nothing was run: the files in {asked.folder} are left as they are")
         else:
-            write_csv(stem.with_suffix(".csv"), Row, rows)
+            write_csv(stem.with_suffix(".csv"), SweepRow, rows)
             write_atomic(stem.with_suffix(".md"), markdown(rows, head))
             print(written([stem.with_suffix(".csv"), stem.with_suffix(".md"), *plot(rows, stem)]))
         if missing and asked.strict:

@@ -20,7 +20,7 @@ NEAR = 0.9  # a file with at least this share of the official records is meant t
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """Where a dataset officially comes from; part of every error about a file that is not there."""
 
     name: str  # as in the tables: EVR, GIER, MA5k, MagicBrush, IPr2Pr
@@ -47,7 +47,7 @@ class Sentence(NamedTuple):
     text: str  # raw
 
 
-def read_json(path: Path, kind: type, source: Source, root: Path) -> Any:
+def read_json(path: Path, kind: type, source: Origin, root: Path) -> Any:
     """The JSON list or object in path. Raises FileNotFoundError or ValueError that names the file and what to do."""
     if not root.is_dir():
         raise source.missing(f"no folder {root}", root)
@@ -175,7 +175,7 @@ class Annotated:
         return "; ".join(self.once[1])
 
 
-def check_count(source: Source, what: str, found: int, official: int | None) -> str:
+def check_count(source: Origin, what: str, found: int, official: int | None) -> str:
     """'' or a note for the tables, and a warning: nearly the official number of records, or more, but not that number.
 
     A fixture or a small set in the official layout (under NEAR of the official number) is nobody's mistake.
@@ -187,7 +187,7 @@ def check_count(source: Source, what: str, found: int, official: int | None) -> 
     return note
 
 
-def refuse_image_root(settings: DataSettings, source: Source) -> None:
+def refuse_image_root(settings: DataSettings, source: Origin) -> None:
     if settings.image_root is not None:
         raise ValueError(
             f"--image-root {settings.image_root}: only EVR takes it (its annotations hold bare names); "

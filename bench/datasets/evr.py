@@ -7,12 +7,12 @@ Repeated pairs and pairs shared by splits are the official files' own: kept here
 
 from pathlib import Path
 
-from bench.datasets.annotations import Annotated, Examples, Source, check_count, field, read_json, sentences
+from bench.datasets.annotations import Annotated, Examples, Origin, check_count, field, read_json, sentences
 from bench.records import Example
 from bench.settings import DataSettings
 from mgie.io.files import inside
 
-SOURCE = Source(
+SOURCE = Origin(
     "EVR",
     "evr",
     "https://github.com/airsplay/VisualRelationships (dataset/adobe); images: "

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.datasets.annotations import (
     Annotated,
     Examples,
-    Source,
+    Origin,
     check_count,
     field,
     kind_of,
@@ -23,7 +23,7 @@ from bench.records import Example, Mask
 from bench.settings import DataSettings
 from mgie.io.files import inside
 
-SOURCE = Source(
+SOURCE = Origin(
     "GIER",
     "gier",
     "https://sites.google.com/view/gierdataset (images, masks); annotations: "

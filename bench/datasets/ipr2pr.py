@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.datasets.annotations import (
     Annotated,
     Examples,
-    Source,
+    Origin,
     check_count,
     kind_of,
     read_json,
@@ -24,7 +24,7 @@ from bench.settings import DataSettings
 from mgie.io.files import inside, refuse_unwritable
 from mgie.train.data import positions
 
-SOURCE = Source(
+SOURCE = Origin(
     "IPr2Pr",
     "ipr2pr",
     "http://instruct-pix2pix.eecs.berkeley.edu/ (clip-filtered-dataset, 436 GB)",

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.datasets.annotations import (
     Annotated,
     Examples,
-    Source,
+    Origin,
     check_count,
     field,
     read_json,
@@ -21,7 +21,7 @@ from bench.records import Example
 from bench.settings import DataSettings
 from mgie.io.files import inside
 
-SOURCE = Source(
+SOURCE = Origin(
     "MA5k",
     "ma5k",
     "https://github.com/jshi31/T2ONet (data/FiveK); images: Google Drive file 1nv6cTObVK8JIokQYffOxj61TDgC7L9rT, "

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from bench.datasets.annotations import (
     Annotated,
     Examples,
-    Source,
+    Origin,
     check_count,
     field,
     kind_of,
@@ -25,7 +25,7 @@ from bench.records import Example, Mask
 from bench.settings import DataSettings
 from mgie.io.files import inside, refuse_unwritable
 
-SOURCE = Source(
+SOURCE = Origin(
     "MagicBrush",
     "magicbrush",
     "https://osu-nlp-group.github.io/MagicBrush/; train and dev: https://huggingface.co/datasets/osunlp/MagicBrush; "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.figures.drawing import PAPER_INK, colours_of
 from bench.grid.paper import as_printed
-from bench.grid.rows import Row
+from bench.grid.rows import TableRow
 from bench.grid.show import column_name, dataset_name, model_name, title
 from bench.grid.show import grid as grid_of
 from bench.registry import PRINTED_X100
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HATCHES = {"fz": "//", "ft": "..", "e2e": "", "none": ""}
 
 
-def plot_table(rows: Sequence[Row], stem: Path) -> list[Path]:
+def plot_table(rows: Sequence[TableRow], stem: Path) -> list[Path]:
     """Write stem.png (1200 px wide) and stem.svg; returns their paths."""
     import matplotlib
 
@@ -38,7 +38,7 @@ def plot_table(rows: Sequence[Row], stem: Path) -> list[Path]:
     return paths
 
 
-def draw(rows: Sequence[Row]) -> "Figure":
+def draw(rows: Sequence[TableRow]) -> "Figure":
     from matplotlib.figure import Figure
 
     scored = [r for r in rows if r.dataset != "all"]
@@ -61,13 +61,13 @@ def draw(rows: Sequence[Row]) -> "Figure":
     return figure
 
 
-def _warning(rows: Sequence[Row]) -> str:
+def _warning(rows: Sequence[TableRow]) -> str:
     if rows[0].suite == "paper":
         return ""
     return "   the paper's values are of other data: not comparable"
 
 
-def panel(axes: "Axes", rows: Sequence[Row], models: Sequence[tuple[str, str]]) -> None:
+def panel(axes: "Axes", rows: Sequence[TableRow], models: Sequence[tuple[str, str]]) -> None:
     """One dataset and metric. A model that was not run keeps its place, empty and said."""
     first, by_model, colours = rows[0], {(r.model, r.form): r for r in rows}, colours_of(models)
     scale = 100 if first.metric in PRINTED_X100 else 1
@@ -91,12 +91,12 @@ def panel(axes: "Axes", rows: Sequence[Row], models: Sequence[tuple[str, str]]) 
     _frame(axes, rows, len(models), scale)
 
 
-def _value(row: Row | None) -> str:
+def _value(row: TableRow | None) -> str:
     """The mean, below its bar: above it, it would meet whiskers and paper marks."""
     return "" if row is None or row.mean is None else as_printed(row.mean, row.metric)
 
 
-def _frame(axes: "Axes", rows: Sequence[Row], models: int, scale: int) -> None:
+def _frame(axes: "Axes", rows: Sequence[TableRow], models: int, scale: int) -> None:
     first = rows[0]
     sizes = sorted({r.n for r in rows if r.mean is not None})
     n = f", n {' to '.join(map(str, sorted({sizes[0], sizes[-1]})))}" if sizes else ""
@@ -110,7 +110,9 @@ def _frame(axes: "Axes", rows: Sequence[Row], models: int, scale: int) -> None:
     axes.tick_params(axis="y", labelsize=8)
 
 
-def _legend(figure: "Figure", models: Sequence[tuple[str, str]], colours: dict[str, str], rows: Sequence[Row]) -> None:
+def _legend(
+    figure: "Figure", models: Sequence[tuple[str, str]], colours: dict[str, str], rows: Sequence[TableRow]
+) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -24,7 +24,7 @@ LABELS = {"lgie": (-16, -13)}  # points; below its marker: its curve runs beside
 
 
 @dataclass(frozen=True)
-class Row:
+class SweepRow:
     figure: int
     suite: str
     setting: str
@@ -62,7 +62,7 @@ class Point:
         self.confirmed = cell.confirmed if exact else ""
 
 
-def shown(row: Row) -> str:
+def shown(row: SweepRow) -> str:
     return cell(row, x100, "" if row.paper is None else x100(row.paper))
 
 
@@ -70,7 +70,7 @@ def x100(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def markdown(rows: Sequence[Row], head: Sequence[str]) -> str:
+def markdown(rows: Sequence[SweepRow], head: Sequence[str]) -> str:
     lines = [f"# Figure 3: trade-off by image_guidance_scale (suite {rows[0].suite})", "", head[0], ""]
     lines += [f"- {line}" for line in head[1:]] + [""]
     models = list(dict.fromkeys(r.model for r in rows))
@@ -85,7 +85,7 @@ def markdown(rows: Sequence[Row], head: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plot(rows: Sequence[Row], stem: Path) -> list[Path]:
+def plot(rows: Sequence[SweepRow], stem: Path) -> list[Path]:
     """Left ours, right the paper's; the same axes only where the data are the same, in suite paper."""
     from matplotlib.figure import Figure
 
@@ -121,7 +121,7 @@ def _legend(ours: "Axes", paper: "Axes") -> None:
             axes.legend(frameon=False, fontsize=9, loc="lower left")
 
 
-def _points(rows: Sequence[Row], value: str) -> list[tuple[float, Row, Row]]:
+def _points(rows: Sequence[SweepRow], value: str) -> list[tuple[float, SweepRow, SweepRow]]:
     """(image_guidance_scale, its row of either axis), where both have that value, in order of the scale."""
     found = {(r.image_guidance_scale, r.axis): r for r in rows if getattr(r, value) is not None}
     scales = sorted({scale for scale, _ in found})
@@ -130,7 +130,7 @@ def _points(rows: Sequence[Row], value: str) -> list[tuple[float, Row, Row]]:
     ]  # fmt: skip
 
 
-def _ours(axes: "Axes", rows: Sequence[Row], model: str, colour: str) -> None:
+def _ours(axes: "Axes", rows: Sequence[SweepRow], model: str, colour: str) -> None:
     points = _points(rows, "mean")
     x, y = [100 * p[1].mean for p in points], [100 * p[2].mean for p in points]
     if not points:
@@ -145,7 +145,7 @@ def _ours(axes: "Axes", rows: Sequence[Row], model: str, colour: str) -> None:
     _ends(axes, [p[0] for p in points], x, y, colour, LABELS.get(model, (6, 5)))
 
 
-def _paper(axes: "Axes", rows: Sequence[Row], model: str, colour: str) -> None:
+def _paper(axes: "Axes", rows: Sequence[SweepRow], model: str, colour: str) -> None:
     points = _points(rows, "paper")
     if points:
         x, y = [100 * p[1].paper for p in points], [100 * p[2].paper for p in points]

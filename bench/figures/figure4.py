@@ -25,7 +25,7 @@ COLOURS = {"instruction": "#999999", "lgie": "#56B4E9", "mgie": "#009E73"}
 
 
 @dataclass(frozen=True)
-class Row:
+class TextRow:
     figure: int
     suite: str
     setting: str
@@ -49,7 +49,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Test:
+class TextTest:
     """A paired test between two texts of the same examples against the same image."""
 
     figure: int
@@ -76,15 +76,15 @@ def number(value: float) -> str:
     return f"{value:.2f}"
 
 
-def shown(row: Row) -> str:
+def shown(row: TextRow) -> str:
     return cell(row, number, "" if row.paper is None else f"{row.paper:.1f}{_mark(row)}")
 
 
-def _mark(row: Row) -> str:
+def _mark(row: TextRow) -> str:
     return "" if row.paper_confirmed == "yes" else "†"
 
 
-def markdown(rows: Sequence[Row], tests: Sequence[Test], head: Sequence[str]) -> str:
+def markdown(rows: Sequence[TextRow], tests: Sequence[TextTest], head: Sequence[str]) -> str:
     suite = rows[0].suite
     lines = [f"# Figure 4: CLIP-Score of input and goal images (suite {suite})", "", head[0], ""]
     lines += [f"- {line}" for line in head[1:]] + [""]
@@ -104,7 +104,7 @@ def name_of(dataset: str, suite: str) -> str:
     return "all" if dataset == "all" else dataset_name(dataset, suite)
 
 
-def _tests(tests: Sequence[Test], suite: str) -> list[str]:
+def _tests(tests: Sequence[TextTest], suite: str) -> list[str]:
     made = [t for t in tests if t.p is not None]
     if not made:
         return []
@@ -118,7 +118,7 @@ def _tests(tests: Sequence[Test], suite: str) -> list[str]:
     return lines + markdown_table(["Dataset", "Image", "Texts", "Difference", "p", "p (Holm)", "n", "Groups"], table, 3)
 
 
-def latex(rows: Sequence[Row], head: Sequence[str]) -> str:
+def latex(rows: Sequence[TextRow], head: Sequence[str]) -> str:
     """booktabs; the best text of an image in bold, the interval as subscript, the paper's value below."""
     suite, found = rows[0].suite, {(r.dataset, r.image, r.text): r for r in rows}
     lines = [f"% {line}" for line in head] + [r"\begin{table}", r"\centering", r"\resizebox{\textwidth}{!}{%"]
@@ -138,7 +138,7 @@ def latex(rows: Sequence[Row], head: Sequence[str]) -> str:
     return "\n".join([*lines, rf"\label{{tab:{suite}-figure4}}", r"\end{table}"]) + "\n"
 
 
-def _latex_cell(found: dict[tuple[str, str, str], Row], dataset: str, image: str, text: str) -> str:
+def _latex_cell(found: dict[tuple[str, str, str], TextRow], dataset: str, image: str, text: str) -> str:
     row = found[dataset, image, text]
     if row.mean is None:
         return "---"
@@ -147,7 +147,7 @@ def _latex_cell(found: dict[tuple[str, str, str], Row], dataset: str, image: str
     return value + ("" if row.low is None else rf"$_{{[{number(row.low)}, {number(row.high)}]}}$")
 
 
-def plot(rows: Sequence[Row], stem: Path, warning: str) -> list[Path]:
+def plot(rows: Sequence[TextRow], stem: Path, warning: str) -> list[Path]:
     """One panel an image; groups of three bars a dataset, all of them, and the paper's."""
     from matplotlib.figure import Figure
 
@@ -162,7 +162,7 @@ def plot(rows: Sequence[Row], stem: Path, warning: str) -> list[Path]:
         return save(figure, stem)
 
 
-def _panel(axes: "Axes", rows: Sequence[Row], image: str) -> None:
+def _panel(axes: "Axes", rows: Sequence[TextRow], image: str) -> None:
     datasets = list(dict.fromkeys(r.dataset for r in rows))
     for place, dataset in enumerate(datasets):
         for shift, text in enumerate(TEXTS):

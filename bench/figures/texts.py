@@ -6,9 +6,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.figures.figure4 import IMAGES, SPELLED, TEXTS, Row, Test, reported
+from bench.figures.figure4 import IMAGES, SPELLED, TEXTS, TextRow, TextTest, reported
 from bench.grid.cells import Cell, one_line, run_cells
-from bench.grid.options import Asked
+from bench.grid.options import Selection
 from bench.grid.rows import compare
 from bench.records import Example, Score
 from bench.registry import WITH_FORMS, open_dataset
@@ -34,7 +34,7 @@ class Texts:
     runs: dict[str, str] = field(default_factory=dict)  # kind -> run folder
 
 
-def texts_of(asked: Asked, dataset: str, folders: Mapping[str, Path | str]) -> Texts:
+def texts_of(asked: Selection, dataset: str, folders: Mapping[str, Path | str]) -> Texts:
     """folders: by model, its finished run, or why there is none. Raises what opening the dataset does."""
     split = DataSettings(split=asked.options.split)
     examples = [e for e in open_dataset(asked.suite, dataset, asked.data_root, split).examples() if e.scored]
@@ -93,7 +93,7 @@ def _protocol(metric: "CLIPS") -> str:
     return f"clip_s: {metric.clip.protocol}, 100 x cosine image/text, texts of at most {context} tokens, end token kept"
 
 
-def measure(asked: Asked, networks: MetricSettings) -> tuple[list[Row], list[Test], list[Score]]:
+def measure(asked: Selection, networks: MetricSettings) -> tuple[list[TextRow], list[TextTest], list[Score]]:
     """Runs what is missing of LGIE and MGIE, scores, summarises. A missing default CLIP is a reason in every row."""
     from bench.metrics.clip_s import CLIPS
     from bench.metrics.networks.features import FeatureCache
@@ -127,7 +127,7 @@ def measure(asked: Asked, networks: MetricSettings) -> tuple[list[Row], list[Tes
     return rows, tests, everything
 
 
-def rows_of(asked: Asked, texts: Texts, scores: Sequence[Score], cut: Mapping) -> list[Row]:
+def rows_of(asked: Selection, texts: Texts, scores: Sequence[Score], cut: Mapping) -> list[TextRow]:
     return [
         _row(asked, texts.dataset, image, text, _of(scores, image, text), texts.reasons.get(text, ""),
              cut.get((image, text), 0), texts.runs.get(text, ""))
@@ -135,7 +135,7 @@ def rows_of(asked: Asked, texts: Texts, scores: Sequence[Score], cut: Mapping) -
     ]  # fmt: skip
 
 
-def rows_of_all(asked: Asked, parts: Sequence[Texts], scores: Mapping, cut: Mapping) -> list[Row]:
+def rows_of_all(asked: Selection, parts: Sequence[Texts], scores: Mapping, cut: Mapping) -> list[TextRow]:
     """Over every example of every dataset, where each dataset has the text: bars side by side are of the same data."""
     rows = []
     for image in IMAGES:
@@ -152,8 +152,15 @@ def _of(scores: Sequence[Score], image: str, text: str) -> list[Score]:
 
 
 def _row(
-    asked: Asked, dataset: str, image: str, text: str, scores: Sequence[Score], reason: str, cut: int = 0, run: str = ""
-) -> Row:
+    asked: Selection,
+    dataset: str,
+    image: str,
+    text: str,
+    scores: Sequence[Score],
+    reason: str,
+    cut: int = 0,
+    run: str = "",
+) -> TextRow:
     printed = reported(dataset, image, text)
     summary = summarise(scores) if scores else Summary(None, None, None, 0, 0)
     missing = [s.reason for s in scores if s.value is None]
@@ -161,21 +168,21 @@ def _row(
         if missing else ""  # fmt: skip
     why = "; ".join(dict.fromkeys(part for part in (reason, summary.reason if scores else "", said) if part))
     verdict = compare(asked.suite, summary, printed) if printed.value is not None else (None, "")
-    return Row(
+    return TextRow(
         4, asked.suite, "zero-shot", dataset, image, text, summary.mean, summary.low, summary.high, summary.n,
         len(scores) if scores else None, summary.groups, cut, printed.value, printed.confirmed, *verdict, why,
         scores[0].protocol if scores else "", run,
     )  # fmt: skip
 
 
-def paired_tests(asked: Asked, scores: Mapping[str, Sequence[Score]]) -> list[Test]:
+def paired_tests(asked: Selection, scores: Mapping[str, Sequence[Score]]) -> list[TextTest]:
     """Every pair of texts against either image, Holm-corrected over the whole figure."""
     found = []
     for dataset, part in scores.items():
         for image in IMAGES:
             for a, b in PAIRS:
                 t = paired_test(_of(part, image, a), _of(part, image, b))
-                found.append(Test(4, asked.suite, "zero-shot", dataset, image, a, b, t.difference, t.p, None, t.n,
+                found.append(TextTest(4, asked.suite, "zero-shot", dataset, image, a, b, t.difference, t.p, None, t.n,
                                   t.groups, t.method, t.reason))  # fmt: skip
     adjusted = iter(holm([t.p for t in found if t.p is not None]))
     return [replace(t, p_holm=None if t.p is None else next(adjusted)) for t in found]

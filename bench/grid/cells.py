@@ -73,7 +73,7 @@ def beside(suite: str, split: str) -> str:
     return "" if split in ("", SPLITS[suite][0]) else f"-{safe(split)}"
 
 
-def command(cell: Cell, options: Options) -> list[str]:
+def argv_of(cell: Cell, options: Options) -> list[str]:
     """The arguments of bench.run for this cell."""
     argv = ["--suite", cell.suite, "--dataset", cell.dataset, "--model", cell.model, "--setting", cell.setting]
     given = {
@@ -143,7 +143,7 @@ def plan_cell(cell: Cell, options: Options) -> tuple[Result, bool]:
     if is_own(cell.model):
         return own_run(cell, options), True
     try:
-        asked = plan(command(cell, options))
+        asked = plan(argv_of(cell, options))
         return Result(cell, asked.folder.path), is_done(asked)
     except (ValueError, OSError, ImportError) as error:  # what bench.run would exit with 2 for
         return Result(cell, None, one_line(str(error))), True
@@ -177,7 +177,7 @@ def run_cell(cell: Cell, options: Options) -> Result:
 
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        code = main([*command(cell, options), "--json"])
+        code = main([*argv_of(cell, options), "--json"])
     if code == 0:
         return Result(cell, Path(json.loads(out.getvalue().splitlines()[-1])["run"]))
     text = err.getvalue().strip()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.grid.cells import Cell
-from bench.grid.stored import file_name, folder_of, read_scores
+from bench.grid.stored import folder_of, read_scores, scores_name
 from bench.records import Score
 from bench.registry import WITH_FORMS, metrics_of
 from bench.stats import summarise
@@ -72,12 +72,12 @@ class Move(NamedTuple):
         return 0.0 if moved == 0 else moved / self.tolerance if self.tolerance else math.inf
 
 
-class Report(NamedTuple):
+class Findings(NamedTuple):
     problems: list[str]  # anything here is red
     moves: list[Move]  # every score compared
 
-    def joined(self, other: "Report") -> "Report":
-        return Report(self.problems + other.problems, self.moves + other.moves)
+    def joined(self, other: "Findings") -> "Findings":
+        return Findings(self.problems + other.problems, self.moves + other.moves)
 
     @property
     def green(self) -> bool:
@@ -135,12 +135,12 @@ def _consistent(path: Path, check: Check) -> None:
         if not set(metrics_of(check.suite, dataset)) & set(check.metrics):
             raise ValueError(f"{path}: none of the metrics {', '.join(check.metrics)} is scored on {dataset}")
     for cell in check.cells():
-        name = file_name(cell.dataset, cell.model, cell.setting, cell.form)
+        name = scores_name(cell.dataset, cell.model, cell.setting, cell.form)
         if not isinstance(check.rows, dict) or type(check.rows.get(name)) is not int:
             raise ValueError(f"{path}: rows has no whole number for {name}")
 
 
-def compare(check: Check, cell: Cell, stored: Sequence[Score], fresh: Sequence[Score]) -> Report:
+def compare(check: Check, cell: Cell, stored: Sequence[Score], fresh: Sequence[Score]) -> Findings:
     """One model on one dataset. Every score that the check lists must be on both sides, and no other example fresh."""
     metrics = [m for m in metrics_of(check.suite, cell.dataset) if m in check.metrics]
     wanted = {(i, s, m) for i in check.ids_of(cell.dataset) for s in range(check.seeds) for m in metrics}
@@ -161,7 +161,7 @@ def compare(check: Check, cell: Cell, stored: Sequence[Score], fresh: Sequence[S
         elif old.value is not None:
             limit = check.tolerances[metric].example
             moves.append(Move(cell.model, metric, example_id, seed, old.value, new.value, limit))
-    return Report(problems + _drifts(check, cell, moves), moves)
+    return Findings(problems + _drifts(check, cell, moves), moves)
 
 
 def _by_key(scores: Sequence[Score]) -> dict[tuple[str, int, str], Score]:
@@ -180,7 +180,7 @@ def _differences_in_kind(check: Check, cell: Cell, wanted: set, before: dict, af
     extra = sorted({example_id for example_id, _, _ in after} - known)
     if extra:
         problems.append(f"{cell.label}: {len(extra)} examples are not in check.json, first: {extra[0]}")
-    expected = check.rows.get(file_name(cell.dataset, cell.model, cell.setting, cell.form))
+    expected = check.rows.get(scores_name(cell.dataset, cell.model, cell.setting, cell.form))
     if expected is not None and expected != len(before):
         problems.append(f"{cell.label}: {len(before)} scores are stored, check.json says {expected}")
     return problems
@@ -222,7 +222,7 @@ def stale_tables(folder: Path, suffix: str) -> list[str]:
             problems.append(f"{path}: no table of ours: {error}")
             continue
         for r in rows:
-            name = file_name(r["dataset"], r["model"], r["setting"], r["form"])
+            name = scores_name(r["dataset"], r["model"], r["setting"], r["form"])
             try:
                 place = folder_of(folder / f"scores{suffix}", int(path.name[len("table")]), r["form"]) / name
                 stored[place] = stored.get(place) or read_scores(place)

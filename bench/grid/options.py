@@ -12,7 +12,7 @@ from bench.runs.remote import local_place
 
 
 @dataclass(frozen=True)
-class Asked:
+class Selection:
     """What one command line asks for, the flags of the one table or figure apart."""
 
     suite: str
@@ -61,10 +61,10 @@ def suite_of(args: argparse.Namespace) -> str:
     return args.suite or "mini"
 
 
-def asked_of(
+def selected(
     args: argparse.Namespace, models: Sequence[str] = PAPER_MODELS, datasets: Sequence[str] = (), seeds: int = 1,
     metrics: tuple[str, ...] = (),
-) -> Asked:  # fmt: skip
+) -> Selection:  # fmt: skip
     """datasets: where --datasets names none; empty: all of the suite. Raises ValueError for wrong use."""
     suite = suite_of(args)
     split = SPLITS[suite][args.full] if args.split is None else args.split
@@ -74,7 +74,7 @@ def asked_of(
         raise ValueError(f"--seeds {seeds}: expected at least 1")
     usual = (*BENCHMARKS, *(("ipr2pr",) if suite == "published" and split != "sample" else ()))
     engine = workers_of(args, "auto").flags()
-    return Asked(
+    return Selection(
         suite, tuple(models), chosen(args.datasets, tuple(datasets) or usual, DATASETS, "dataset"),
         Options(split, seeds, metrics, args.data_root, args.weights, args.out, engine), args.results, args.strict,
     )  # fmt: skip

@@ -20,7 +20,7 @@ NOT_COMPARABLE = "not comparable"
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     table: int
     suite: str
     setting: str
@@ -52,12 +52,12 @@ class Measured(NamedTuple):
     reason: str = ""
 
 
-def rows_of(table: int, measured: Measured, metrics: Sequence[str], seeds: int, runs: str) -> list[Row]:
+def rows_of(table: int, measured: Measured, metrics: Sequence[str], seeds: int, runs: str) -> list[TableRow]:
     """One row a metric. runs: the folder that the run folders are said to be in."""
     return [_row(table, measured, metric, seeds, runs) for metric in metrics]
 
 
-def _row(table: int, measured: Measured, metric: str, seeds: int, runs: str) -> Row:
+def _row(table: int, measured: Measured, metric: str, seeds: int, runs: str) -> TableRow:
     cell, run, said = measured
     scores = [s for s in run.scores if s.metric == metric] if run else []
     if scores:
@@ -70,7 +70,7 @@ def _row(table: int, measured: Measured, metric: str, seeds: int, runs: str) -> 
         why = said if run is None else run.not_run.get(metric, "not among the metrics of this run")
         reason = f"not run: {one_line(why)}"
     printed = reported(table, cell.setting, cell.form, cell.dataset, cell.model, metric)
-    return Row(
+    return TableRow(
         table, cell.suite, cell.setting, cell.form, cell.dataset, cell.model, metric, summary.mean, summary.low,
         summary.high, summary.n, of, groups, seeds, printed.value, printed.confirmed,
         *compare(cell.suite, summary, printed), reason, protocol, folder,
@@ -113,7 +113,7 @@ def compare(suite: str, ours: Summary, printed: Reported) -> tuple[float | None,
     return difference, "agrees" if inside else "outside the interval"
 
 
-def seconds_row(table: int, cells: Sequence[Measured], seeds: int) -> Row:
+def seconds_row(table: int, cells: Sequence[Measured], seeds: int) -> TableRow:
     """The inference time of one model (one form): median seconds an edit over all its finished cells."""
     cell, runs = cells[0].cell, [m.run for m in cells if m.run]
     seconds = [s for run in runs for s in run.seconds]
@@ -123,7 +123,7 @@ def seconds_row(table: int, cells: Sequence[Measured], seeds: int) -> Row:
     devices = " and ".join(dict.fromkeys(run.device for run in runs if run.seconds))
     batches = ", ".join(sorted({str(run.batch_size) for run in runs if run.seconds}))
     protocol = f"median seconds an edit, batch size {batches}, {devices}" if seconds else ""
-    return Row(
+    return TableRow(
         table, cell.suite, cell.setting, cell.form, "all", cell.model, "seconds", *summary[:4],
         sum(run.of for run in runs) * seeds if seconds else None, 0, seeds, None, "", None, NOT_COMPARABLE, reason,
         protocol, "",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from bench.grid.paper import MARK, as_printed, reported
-from bench.grid.rows import Comparison, Row
+from bench.grid.rows import Comparison, TableRow
 from bench.registry import BOUNDS, DATASET_NAMES, LOWER_IS_BETTER, METRIC_NAMES, MODEL_NAMES
 
 TITLES = {1: "zero-shot editing", 2: "fine-tuned on each dataset", 3: "the architecture of LGIE and MGIE, zero-shot"}
@@ -31,10 +31,10 @@ class Grid(NamedTuple):
     models: list[tuple[str, str]]  # model, form
     columns: list[tuple[str, str]]  # dataset, metric
     cells: dict[tuple[str, str, str, str], CellText]  # model, form, dataset, metric
-    rows: list[Row]
+    rows: list[TableRow]
 
 
-def grid(rows: Sequence[Row]) -> Grid:
+def grid(rows: Sequence[TableRow]) -> Grid:
     models = list(dict.fromkeys((r.model, r.form) for r in rows))
     columns = list(dict.fromkeys((r.dataset, r.metric) for r in rows))
     columns.sort(key=lambda column: column[0] == "all")  # the time last
@@ -53,7 +53,7 @@ def grid(rows: Sequence[Row]) -> Grid:
     return Grid(rows[0].table, rows[0].suite, models, columns, cells, list(rows))
 
 
-def _best(column: tuple[str, str], rows: Sequence[Row]) -> str:
+def _best(column: tuple[str, str], rows: Sequence[TableRow]) -> str:
     """The best printed value of a column among the models that edit; empty when fewer than two were run."""
     means = [r.mean for r in rows if (r.dataset, r.metric) == column and r.mean is not None and r.model not in BOUNDS]
     if len(means) < 2 or column[1] == "seconds":
@@ -136,7 +136,7 @@ def protocols(g: Grid) -> list[str]:
 
 def remarks(g: Grid) -> list[str]:
     """Why cells are empty, or what to know of them; cells with the same reason together."""
-    where: dict[str, list[Row]] = {}
+    where: dict[str, list[TableRow]] = {}
     for r in g.rows:
         if r.reason:
             where.setdefault(r.reason, []).append(r)

@@ -20,7 +20,7 @@ MAX_BYTES = 500_000_000  # of an unpacked file: a hundred times the largest ther
 COLUMNS = ("example_id", "group", "seed", "metric", "value", "reason", "protocol")
 
 
-def file_name(dataset: str, model: str, setting: str, form: str) -> str:
+def scores_name(dataset: str, model: str, setting: str, form: str) -> str:
     from bench.runs.runner import safe
 
     return f"{dataset}--{safe(model)}--{setting}--{form}.csv.gz"

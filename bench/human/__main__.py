@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.grid.options import asked_of, parser
+from bench.grid.options import parser, selected
 from bench.human.study import ANNOTATORS, FIGURES, Study, study_of
 from mgie.io.command import command
 from mgie.io.web import add_server_flags, check_server, gradio_of_ours, serve
@@ -57,7 +57,7 @@ def study(args: argparse.Namespace) -> Study:
     figures = figures_of(args.figures)
     if args.sample is not None and args.sample < 1:
         raise ValueError(f"--sample {args.sample}: expected at least 1 (the paper: 25)")
-    found = from_runs(args.runs, args.data_root, None) if args.runs else from_cells(asked_of(args), None)
+    found = from_runs(args.runs, args.data_root, None) if args.runs else from_cells(selected(args), None)
     if found.notices:
         raise ValueError("people judge finished runs only: " + "; ".join(found.notices))
     return study_of(found.suite, found.entries, args.sample, figures, args.seed)

@@ -27,7 +27,7 @@ PROTOCOL = {
 
 
 @dataclass(frozen=True)
-class Row:
+class ChoiceRow:
     figure: int
     suite: str
     criterion: str
@@ -76,7 +76,7 @@ def points(vote: Vote, criterion: str) -> dict[str, float]:
     return {model: float(3 - place) for place, model in enumerate(answer)}
 
 
-def rows_of(votes: Sequence[Vote], suite: str) -> list[Row]:
+def rows_of(votes: Sequence[Vote], suite: str) -> list[ChoiceRow]:
     who, rows = numbered(votes), []
     for figure, criteria in QUESTIONS.items():
         here = [v for v in votes if v.item.figure == figure]
@@ -97,7 +97,7 @@ def rows_of(votes: Sequence[Vote], suite: str) -> list[Row]:
 
 def row_of(
     votes: Sequence[Vote], who: dict[str, int], suite: str, figure: int, criterion: str, dataset: str, choice: str
-) -> Row:
+) -> ChoiceRow:
     scores = [Score(v.item.id, f"{v.item.dataset}/{v.item.group}", who[v.annotator], criterion,
                     points(v, criterion)[choice], "", PROTOCOL[figure]) for v in votes]  # fmt: skip
     s = summarise(scores)
@@ -105,7 +105,7 @@ def row_of(
     if figure == 5 and cell.value is not None:  # printed as percent
         cell = cell._replace(value=cell.value / 100, half_unit=cell.half_unit / 100)
     difference, verdict = (None, "") if cell.value is None else compare(suite, s, cell)
-    return Row(figure, suite, criterion, dataset, choice, s.mean, s.low, s.high, s.n, len(votes),
+    return ChoiceRow(figure, suite, criterion, dataset, choice, s.mean, s.low, s.high, s.n, len(votes),
                len({v.annotator for v in votes}), s.groups, cell.value, cell.confirmed, difference, verdict, s.reason,
                PROTOCOL[figure])  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.figures.drawing import COLOURS, PAPER_INK, drawing, save
 from bench.grid.show import dataset_name, markdown_table
-from bench.human.count import PROTOCOL, Agreement, Row, agreement_of, numbered, rows_of
+from bench.human.count import PROTOCOL, Agreement, ChoiceRow, agreement_of, numbered, rows_of
 from bench.human.study import ANNOTATORS, FIGURES, QUESTIONS, TIE
 from bench.human.votes import Vote, Votes
 from bench.registry import MODEL_NAMES
@@ -42,7 +42,7 @@ def report(votes: Votes, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for figure in sorted({r.figure for r in rows}):
         here = [r for r in rows if r.figure == figure]
-        write_csv(folder / f"figure{figure}.csv", Row, here)
+        write_csv(folder / f"figure{figure}.csv", ChoiceRow, here)
         paths += [folder / f"figure{figure}.csv", *plot(here, folder / f"figure{figure}")]
     write_csv(folder / "agreement.csv", Agreement, agreement)
     write_atomic(folder / "votes.csv", export(cast))
@@ -66,13 +66,13 @@ def export(votes: Sequence[Vote]) -> str:
     return text.getvalue()
 
 
-def shown(row: Row, value: float | None) -> str:
+def shown(row: ChoiceRow, value: float | None) -> str:
     if value is None:
         return ""
     return f"{100 * value:.1f}" if row.figure == 5 else f"{value:.2f}"
 
 
-def cell(row: Row) -> str:
+def cell(row: ChoiceRow) -> str:
     interval = "" if row.low is None else f" [{shown(row, row.low)}, {shown(row, row.high)}]"
     paper = "" if row.paper is None else f"<br>paper {shown(row, row.paper)}"
     verdict = f", {row.verdict}" if row.verdict and row.suite == "paper" else ""
@@ -80,7 +80,7 @@ def cell(row: Row) -> str:
 
 
 def markdown(
-    rows: Sequence[Row], agreement: Sequence[Agreement], votes: Sequence[Vote], suite: str, of: dict[int, int]
+    rows: Sequence[ChoiceRow], agreement: Sequence[Agreement], votes: Sequence[Vote], suite: str, of: dict[int, int]
 ) -> str:
     lines = [f"# Human evaluation, suite {suite}", ""]
     if suite != "paper":
@@ -102,7 +102,7 @@ def markdown(
     return "\n".join([*lines, *(f"- {text}" for text in ASSUMPTIONS)]) + "\n"
 
 
-def figure_table(rows: Sequence[Row], suite: str) -> list[str]:
+def figure_table(rows: Sequence[ChoiceRow], suite: str) -> list[str]:
     choices = list(dict.fromkeys(r.choice for r in rows))
     found = {(r.criterion, r.dataset, r.choice): r for r in rows}
     keys = list(dict.fromkeys((r.criterion, r.dataset) for r in rows))
@@ -125,7 +125,7 @@ def agreement_table(rows: Sequence[Agreement]) -> list[str]:
     return markdown_table(["figure", "criterion", "measure", "who", "value", "n"], table, left=4)
 
 
-def plot(rows: Sequence[Row], stem: Path) -> list[Path]:
+def plot(rows: Sequence[ChoiceRow], stem: Path) -> list[Path]:
     """One panel a question: ours with intervals, the paper's value as a diamond; all datasets together."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -146,7 +146,7 @@ def plot(rows: Sequence[Row], stem: Path) -> list[Path]:
         return save(figure, stem)
 
 
-def panel(axes: "Axes", rows: Sequence[Row]) -> None:
+def panel(axes: "Axes", rows: Sequence[ChoiceRow]) -> None:
     scale, first = (100 if rows[0].figure == 5 else 1), rows[0]
     for place, r in enumerate(rows):
         colour = TIE_COLOUR if r.choice == TIE else COLOURS[r.choice]

@@ -28,7 +28,7 @@ from mgie import folder as pipelines
 from mgie.io import hashes as weights
 
 if TYPE_CHECKING:
-    from bench.mini.ablate_report import Row
+    from bench.mini.ablate_report import VariantRow
 
 CACHE = Path(__file__).parents[2] / "runs" / "mini-training" / "ablations"
 RECIPE = Recipe(steps=200, batch_size=32, lr_mllm=5e-4, lr_diffusion=6e-4, schedule="hold-then-linear", pairs=2400)
@@ -127,7 +127,7 @@ def train_all(place: Path, data_root: Path, variants: Sequence[Variant], recipe:
         shutil.rmtree(place / STORED, ignore_errors=True)
 
 
-def measure(place: Path, options: Options, datasets: Sequence[str], variants: Sequence[Variant]) -> "list[Row]":
+def measure(place: Path, options: Options, datasets: Sequence[str], variants: Sequence[Variant]) -> "list[VariantRow]":
     """A row a variant, dataset and metric; each against the full variant."""
     from bench.mini.ablate_report import rows_of
     from bench.mini.evidence import Runs

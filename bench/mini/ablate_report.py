@@ -10,7 +10,7 @@ from bench.figures.drawing import drawing
 from bench.grid.show import markdown_table
 from bench.mini.evidence import Runs
 from bench.mini.finetune import Recipe
-from bench.mini.verdicts import Test, test
+from bench.mini.verdicts import ClaimTest, test
 from bench.records import Score
 from bench.stats import summarise
 from mgie.io.files import write_atomic, write_csv
@@ -25,7 +25,7 @@ COLOURS = {IDENTITY: "#999999", "full": "#009E73"}
 
 
 @dataclass(frozen=True)
-class Row:
+class VariantRow:
     variant: str
     visual_tokens: int | None  # None: the input copy
     ins_weight: float | None
@@ -43,7 +43,7 @@ class Row:
 
 
 def rows_of(runs: Mapping[str, Runs], same: Runs, variants: "Sequence[Variant]",
-            judged: Callable[[Sequence[Test]], list[Test]]) -> list[Row]:  # fmt: skip
+            judged: Callable[[Sequence[ClaimTest]], list[ClaimTest]]) -> list[VariantRow]:  # fmt: skip
     rows, full = [], runs[variants[0].name]
     for dataset in same.datasets:
         for metric in METRICS:
@@ -62,12 +62,12 @@ def rows_of(runs: Mapping[str, Runs], same: Runs, variants: "Sequence[Variant]",
 
 
 def row(name: str, tokens: int | None, weight: float | None, dataset: str, metric: str, scores: Sequence[Score],
-        against: Test | None, why: str) -> Row:  # fmt: skip
+        against: ClaimTest | None, why: str) -> VariantRow:  # fmt: skip
     gap = (against.difference, against.p, against.p_holm) if against else (None, None, None)
     if not scores:
-        return Row(name, tokens, weight, dataset, metric, None, None, None, 0, 0, *gap, why or "no such example")
+        return VariantRow(name, tokens, weight, dataset, metric, None, None, None, 0, 0, *gap, why or "no such example")
     s = summarise(scores)
-    return Row(name, tokens, weight, dataset, metric, s.mean, s.low, s.high, s.n, s.groups, *gap, s.reason)
+    return VariantRow(name, tokens, weight, dataset, metric, s.mean, s.low, s.high, s.n, s.groups, *gap, s.reason)
 
 
 def scores_of(runs: Runs, dataset: str, metric: str) -> list[Score]:
@@ -88,15 +88,15 @@ def right(runs: Runs, dataset: str) -> list[Score]:
     return found
 
 
-def write(rows: Sequence[Row], stem: Path, recipe: Recipe, split: str) -> list[Path]:
+def write(rows: Sequence[VariantRow], stem: Path, recipe: Recipe, split: str) -> list[Path]:
     paths = [stem.with_suffix(ending) for ending in (".csv", ".md", ".png")]
-    write_csv(paths[0], Row, rows)
+    write_csv(paths[0], VariantRow, rows)
     write_atomic(paths[1], markdown(rows, recipe, split))
     plot(rows, paths[2], split)
     return paths
 
 
-def markdown(rows: Sequence[Row], recipe: Recipe, split: str) -> str:
+def markdown(rows: Sequence[VariantRow], recipe: Recipe, split: str) -> str:
     said = [
         f"Suite mini, split {split}. Each variant: {recipe.steps} steps of {recipe.batch_size} on {recipe.pairs} pairs "
         "of mini-IPr2Pr, same order and noise, from MGIE's shipped MLLM, InsPix2Pix's shipped UNet, a new edit head.",
@@ -115,7 +115,7 @@ def markdown(rows: Sequence[Row], recipe: Recipe, split: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cell(r: Row | None) -> str:
+def cell(r: VariantRow | None) -> str:
     if r is None:
         return ""
     if r.mean is None:
@@ -127,7 +127,7 @@ def cell(r: Row | None) -> str:
     return text if r.p is None else f"{text}<br>{scale * r.difference:+.{digits}f}, p (Holm) {r.p_holm:.4f}"
 
 
-def plot(rows: Sequence[Row], path: Path, split: str) -> None:
+def plot(rows: Sequence[VariantRow], path: Path, split: str) -> None:
     """A panel a dataset and metric, a bar a variant, whiskers = 95 % interval; the numbers are the CSV's."""
     from matplotlib.figure import Figure
 
@@ -146,7 +146,7 @@ def plot(rows: Sequence[Row], path: Path, split: str) -> None:
         os.replace(temporary, path)
 
 
-def panel(axes: "Axes", rows: Sequence[Row]) -> None:
+def panel(axes: "Axes", rows: Sequence[VariantRow]) -> None:
     first = rows[0]
     scale = 100 if first.metric == "cvs" else 1
     for place, r in enumerate(rows):
@@ -164,7 +164,7 @@ def panel(axes: "Axes", rows: Sequence[Row]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def summary(rows: Sequence[Row]) -> list[str]:
+def summary(rows: Sequence[VariantRow]) -> list[str]:
     """For the terminal."""
     return [f"mini-{r.dataset} {r.metric:5} {r.variant:10} {cell(r).replace('<br>', '; ')}" for r in rows]
 

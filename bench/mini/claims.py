@@ -21,7 +21,7 @@ from bench.settings import MetricSettings
 
 if TYPE_CHECKING:
     from bench.mini.evidence import Runs
-    from bench.mini.verdicts import Figure, Test
+    from bench.mini.verdicts import ClaimTest, Figure
     from bench.records import Score
 
 SIGHT, FORM, TEXT = "1 sight", "2 form", "3 text"
@@ -30,13 +30,13 @@ SPELLED = {"identity": "input copy", "codec": "codec copy", "inspix2pix": "InsPi
 TEXTS = {"mgie": "MGIE's text", "instruction": "human text", "lgie": "LGIE's text"}
 
 
-def all_tests(runs: "Runs") -> "list[Test]":
+def all_tests(runs: "Runs") -> "list[ClaimTest]":
     from bench.mini import verdicts
 
     return verdicts.judged([*sight(runs), *form(runs), *text(runs), *brushed(runs)])
 
 
-def sight(runs: "Runs") -> "list[Test]":
+def sight(runs: "Runs") -> "list[ClaimTest]":
     """Claim 1, and the same on instructions that need no eyes."""
     from bench.mini.verdicts import test
 
@@ -52,7 +52,7 @@ def sight(runs: "Runs") -> "list[Test]":
     return found
 
 
-def form(runs: "Runs") -> "list[Test]":
+def form(runs: "Runs") -> "list[ClaimTest]":
     from bench.mini.verdicts import test
 
     found = []
@@ -67,7 +67,7 @@ def form(runs: "Runs") -> "list[Test]":
     return found
 
 
-def text(runs: "Runs") -> "list[Test]":
+def text(runs: "Runs") -> "list[ClaimTest]":
     """Claim 3, by the command of Figure 4."""
     from bench.mini.verdicts import test
 
@@ -89,15 +89,15 @@ def ambiguous_ids(runs: "Runs") -> set[str]:
 
 def clip_s(runs: "Runs") -> "list[Score]":
     from bench.figures import texts as clip_score
-    from bench.grid.options import Asked
+    from bench.grid.options import Selection
     from bench.registry import metric_settings
 
-    asked = Asked("mini", (), runs.datasets, runs.options, Path("results"), False)
+    asked = Selection("mini", (), runs.datasets, runs.options, Path("results"), False)
     networks = metric_settings("mini", MetricSettings(None, None, None, None, None))
     return clip_score.measure(asked, networks)[2]
 
 
-def brushed(runs: "Runs") -> "list[Test]":
+def brushed(runs: "Runs") -> "list[ClaimTest]":
     """mini-MagicBrush: CTS above the input copy's; L1 inside the mask below, outside it like the codec copy's."""
     from bench.mini.evidence import EDITORS, in_and_out
     from bench.mini.verdicts import test

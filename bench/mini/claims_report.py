@@ -7,7 +7,7 @@ from bench.grid.cells import beside
 from bench.grid.show import markdown_table
 from bench.mini import side_by_side as comparison
 from bench.mini.evidence import Runs
-from bench.mini.verdicts import Figure, Test
+from bench.mini.verdicts import ClaimTest, Figure
 from bench.registry import PRINTED_X100
 from mgie.io.files import write_atomic, write_csv
 
@@ -29,14 +29,14 @@ HEAD = [
 ]
 
 
-def write(runs: Runs, tests: Sequence[Test], figures: Sequence[Figure], folder: Path) -> list[Path]:
+def write(runs: Runs, tests: Sequence[ClaimTest], figures: Sequence[Figure], folder: Path) -> list[Path]:
     ending = "" if runs.options.split == "test" else beside("mini", runs.options.split) or "-quick"
     stem = folder / f"claims{ending}"
     pictures = {d: folder / f"comparison-{d}{ending}.png" for d in runs.datasets}
     pictures = {d: path for d, path in pictures.items() if comparison.compare(runs, d, path)}
     examples = stem.with_name(f"claims-examples{ending}.png")
     shown = comparison.extremes(runs, examples)
-    write_csv(stem.with_suffix(".csv"), Test, tests)
+    write_csv(stem.with_suffix(".csv"), ClaimTest, tests)
     write_csv(stem.with_name(f"claims-figures{ending}.csv"), Figure, figures)
     lines = [*head(runs), *claims(tests), *reached(figures), *pictured(pictures, examples if shown else None)]
     write_atomic(stem.with_suffix(".md"), "\n".join(lines) + "\n")
@@ -59,7 +59,7 @@ def head(runs: Runs) -> list[str]:
     return ["# The paper's claims, tested on the miniature", "", *(f"- {line}" for line in lines)]
 
 
-def claims(tests: Sequence[Test]) -> list[str]:
+def claims(tests: Sequence[ClaimTest]) -> list[str]:
     lines = []
     for claim, words in CLAIMS.items():
         mine = [t for t in tests if t.claim == claim]
@@ -74,7 +74,7 @@ def claims(tests: Sequence[Test]) -> list[str]:
     return lines
 
 
-def in_words(tests: Sequence[Test]) -> list[str]:
+def in_words(tests: Sequence[ClaimTest]) -> list[str]:
     """One sentence a subset and pair on its first metric, which pools all datasets."""
     said = []
     for subset in dict.fromkeys(t.subset for t in tests):
@@ -85,7 +85,7 @@ def in_words(tests: Sequence[Test]) -> list[str]:
     return said
 
 
-def sentence(t: Test) -> str:
+def sentence(t: ClaimTest) -> str:
     pair = f"{subset_words(t)}: {t.first} over {t.second}, {t.metric}"
     if t.p_holm is None:
         return f"{pair}: **not run** ({t.reason})"
@@ -93,11 +93,11 @@ def sentence(t: Test) -> str:
             f"{number(t.high, t.metric, True)}], p (Holm) {t.p_holm:.4f}, n {t.n} in {t.groups} groups")  # fmt: skip
 
 
-def subset_words(t: Test) -> str:
+def subset_words(t: ClaimTest) -> str:
     return {"all": "All examples", "ambiguous": "Ambiguous", "not ambiguous": "Not ambiguous"}[t.subset]
 
 
-def cells(t: Test) -> list[str]:
+def cells(t: ClaimTest) -> list[str]:
     if t.p is None:
         return [t.metric, f"{t.first} - {t.second}", f"not run: {t.reason}", *[""] * 7]
     gap = number(t.difference, t.metric, True)
@@ -151,7 +151,7 @@ def pictured(pictures: dict[str, Path], examples: Path | None) -> list[str]:
     return lines
 
 
-def summary(tests: Sequence[Test], figures: Sequence[Figure]) -> list[str]:
+def summary(tests: Sequence[ClaimTest], figures: Sequence[Figure]) -> list[str]:
     """For the terminal."""
     lines = []
     for claim, words in CLAIMS.items():

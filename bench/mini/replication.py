@@ -25,7 +25,7 @@ SAME = ("data", "steps", "seed", "precision")  # the recipe's hash names the wei
 
 
 @dataclass(frozen=True)
-class Row:
+class Again:
     where: str  # a stage, or a dataset
     what: str
     shipped: float
@@ -35,7 +35,7 @@ class Row:
     again_on: str
 
 
-def of_stages(shipped: Path, again: Path) -> list[Row]:
+def of_stages(shipped: Path, again: Path) -> list[Again]:
     """ValueError: a stage of other pictures, steps, seed or precision."""
     rows = []
     for path in sorted(again.glob("*/scores.json")):
@@ -43,14 +43,14 @@ def of_stages(shipped: Path, again: Path) -> list[Row]:
         if any(new[key] != old[key] for key in SAME) or new["scores"].keys() != old["scores"].keys():
             kept = shipped / path.parent.name
             raise ValueError(f"{path}: not the pictures, steps, seed, precision and scores of {kept}")
-        rows += [Row(new["stage"], name, old["scores"][name], value, None, old["device"], new["device"])
+        rows += [Again(new["stage"], name, old["scores"][name], value, None, old["device"], new["device"])
                  for name, value in new["scores"].items()]  # fmt: skip
     if not rows:
         raise ValueError(f"{again} holds no <stage>/scores.json; mgie.mini.make --results {again} writes them")
     return rows
 
 
-def of_tables(shipped: Path, again: Path) -> list[Row]:
+def of_tables(shipped: Path, again: Path) -> list[Again]:
     """ValueError: not the same cells, or one without a number."""
     first, second = cells_of(shipped), cells_of(again)
     if first.keys() != second.keys():
@@ -59,7 +59,7 @@ def of_tables(shipped: Path, again: Path) -> list[Row]:
     for (dataset, what), old in first.items():
         mean = float(second[dataset, what]["mean"])
         inside = float(old["low"]) <= mean <= float(old["high"])
-        rows.append(Row(f"mini-{dataset}", what, float(old["mean"]), mean, inside, "", ""))
+        rows.append(Again(f"mini-{dataset}", what, float(old["mean"]), mean, inside, "", ""))
     return rows
 
 
@@ -83,7 +83,7 @@ def main() -> int:
 def compare(results: Path, tables: Path) -> int:
     rows = of_stages(RESULTS / "training", results)
     cells = of_tables(RESULTS / TABLE, tables / "mini" / TABLE)
-    write_csv(RESULTS / "replication.csv", Row, rows + cells)
+    write_csv(RESULTS / "replication.csv", Again, rows + cells)
     for row in cells:
         print(f"{row.where:16}{row.what:18}{row.shipped:8.4f}{row.again:8.4f}  {'within' if row.within else 'OUTSIDE'}")
     print(f"{sum(bool(r.within) for r in cells)} of {len(cells)} cells of Table 1 (fresh) lie within the shipped "

@@ -21,7 +21,7 @@ CHECKS = ("MagicBrush", "ablation")  # nobody claims that the first is better
 
 
 @dataclass(frozen=True)
-class Test:
+class ClaimTest:
     claim: str
     subset: str  # which examples
     metric: str
@@ -58,18 +58,18 @@ class Figure:
 
 
 def test(claim: str, subset: str, metric: str, names: tuple[str, str], first: Sequence[Score],
-         second: Sequence[Score], why: str = "") -> Test:  # fmt: skip
+         second: Sequence[Score], why: str = "") -> ClaimTest:  # fmt: skip
     """names: as printed. why: given where a side was not run."""
     found = paired_test(first, second)
     if found.difference is None:
         nothing = [None] * 7
-        return Test(claim, subset, metric, *names, *nothing, 0, 0, "not run", "", why or found.reason)
+        return ClaimTest(claim, subset, metric, *names, *nothing, 0, 0, "not run", "", why or found.reason)
     a, b = by_example(first), by_example(second)
     both = a.keys() & b.keys()
     gaps = [Score(i, a[i][0], 0, metric, a[i][1] - b[i][1], "", "") for i in sorted(both)]
     means = (fsum(side[i][1] for i in both) / len(both) for side in (a, b))
     gap = summarise(gaps)
-    return Test(claim, subset, metric, *names, *means, found.difference, gap.low, gap.high, found.p, None, found.n,
+    return ClaimTest(claim, subset, metric, *names, *means, found.difference, gap.low, gap.high, found.p, None, found.n,
                 found.groups, "", found.method, "")  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def by_example(scores: Sequence[Score]) -> dict[str, tuple[str, float]]:
     return {i: (groups[i], fsum(v) / len(v)) for i, v in values.items()}
 
 
-def judged(tests: Sequence[Test]) -> list[Test]:
+def judged(tests: Sequence[ClaimTest]) -> list[ClaimTest]:
     """With Holm's p and the verdict, within each claim, subset and metric."""
     found = list(tests)
     for key in dict.fromkeys((t.claim, t.subset, t.metric) for t in found):
@@ -93,7 +93,7 @@ def judged(tests: Sequence[Test]) -> list[Test]:
     return found
 
 
-def verdict(t: Test, p: float) -> str:
+def verdict(t: ClaimTest, p: float) -> str:
     better, worse, neither = CHECK if t.claim in CHECKS else CLAIM
     if p >= LEVEL:
         return neither

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.grid.cells import Cell, run_cells
-from bench.grid.options import Asked
+from bench.grid.options import Selection
 from bench.grid.show import dataset_name
 from bench.records import Edit, Example, Score
 from bench.registry import METRICS, MODEL_NAMES, WITH_FORMS, open_dataset
@@ -193,7 +193,7 @@ class Gallery:
     notices: list[str]  # what is missing and why
 
 
-def from_cells(asked: Asked, limit: int | None) -> Gallery:
+def from_cells(asked: Selection, limit: int | None) -> Gallery:
     """The runs of Table 1's cells; what is missing is run."""
     cells = [Cell(asked.suite, dataset, model, "zero-shot", "e2e" if model in WITH_FORMS else "none")
              for model in asked.models for dataset in asked.datasets]  # fmt: skip

@@ -30,6 +30,8 @@ class Workers:
     engine: str = "local"
     count: int = 1
     gpus_each: float = 0.0
+    threads: int = 1  # of each
+    staged: tuple[str, str, Path] | None = None  # bench.runs.remote.stage's arguments, where the data root is remote
 
     def flags(self) -> tuple[str, ...]:
         """The same as arguments of bench.run."""
@@ -97,20 +99,12 @@ def pool_of(
         return nullcontext()
 
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    return pool(model, settings, Asked(workers.count, workers.gpus_each, threads, staged), device)
+    return pool(model, settings, replace(workers, threads=threads, staged=staged), device)
 
 
 DEATHS = 3  # of workers at one slice, until the run gives up
 PATIENCE = 60.0  # seconds without any worker, until a notice says what the cluster has
 STORE = 200 * 2**20  # bytes of shared memory; results pass through it
-
-
-@dataclass(frozen=True)
-class Asked:
-    workers: int
-    gpus_per_worker: float
-    threads: int
-    staged: tuple[str, str, Path] | None = None  # bench.runs.remote.stage's arguments, where the data root is remote
 
 
 class Task(NamedTuple):
@@ -125,12 +119,12 @@ class Task(NamedTuple):
 class Worker:
     """What an actor is made of."""
 
-    def __init__(self, model: Model, asked: Asked) -> None:
+    def __init__(self, model: Model, workers: Workers) -> None:
         self.model, self.scratch = model, tempfile.TemporaryDirectory(prefix="mgie-bench-")
-        if asked.staged:
+        if workers.staged:
             from bench.runs.remote import stage
 
-            stage(*asked.staged)
+            stage(*workers.staged)
 
     def device(self, asked: str) -> str:
         """The name of what it computes on; also the sign that it is up."""
@@ -151,7 +145,7 @@ class Worker:
 
 
 @contextmanager
-def pool(model: Model, settings: EditSettings, asked: Asked, device: str) -> Iterator["Pool"]:
+def pool(model: Model, settings: EditSettings, workers: Workers, device: str) -> Iterator["Pool"]:
     """The workers, for as long as the block runs. device: what the model was asked to run on. Raises ValueError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     try:
@@ -165,17 +159,17 @@ def pool(model: Model, settings: EditSettings, asked: Asked, device: str) -> Ite
         ray.init(address=address, **shown)
     else:
         ray.init(
-            address="local", num_cpus=asked.workers * asked.threads, include_dashboard=False,
+            address="local", num_cpus=workers.count * workers.threads, include_dashboard=False,
             _node_ip_address="127.0.0.1", object_store_memory=STORE, **shown,
         )  # fmt: skip
     try:
-        has, needs = ray.cluster_resources().get("GPU", 0), asked.workers * asked.gpus_per_worker
+        has, needs = ray.cluster_resources().get("GPU", 0), workers.count * workers.gpus_each
         if not address and has < needs:
             raise ValueError(
-                f"--workers {asked.workers} x --gpus-per-worker {asked.gpus_per_worker:g} needs {needs:g} GPUs, Ray "
+                f"--workers {workers.count} x --gpus-per-worker {workers.gpus_each:g} needs {needs:g} GPUs, Ray "
                 f"sees {has:g} here; give fewer workers, or RAY_ADDRESS for a cluster that has them"
             )
-        made = Pool(model, settings, asked, device)
+        made = Pool(model, settings, workers, device)
         yield made
         made.close()
     finally:
@@ -183,24 +177,24 @@ def pool(model: Model, settings: EditSettings, asked: Asked, device: str) -> Ite
 
 
 class Pool:
-    def __init__(self, model: Model, settings: EditSettings, asked: Asked, device: str) -> None:
+    def __init__(self, model: Model, settings: EditSettings, workers: Workers, device: str) -> None:
         import ray
 
-        self.ray, self.asked, self.settings, self.wanted = ray, asked, settings, device
+        self.ray, self.workers, self.settings, self.wanted = ray, workers, settings, device
         self.kind = ray.remote(
-            num_cpus=asked.threads, num_gpus=asked.gpus_per_worker, max_restarts=0, max_task_retries=0,
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(asked.threads)}},  # the local engine's: torch reads it too
+            num_cpus=workers.threads, num_gpus=workers.gpus_each, max_restarts=0, max_task_retries=0,
+            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(workers.threads)}},  # the local engine's; torch reads it
         )(Worker)  # fmt: skip
         self.model = ray.put(model)
         self.starting: dict = {}  # ref of its first answer -> worker
         self.idle: list = []
         self.at_work: dict = {}  # ref -> (worker, Slice, its failures so far)
         self.stillborn = 0  # workers that died before they were up
-        for _ in range(asked.workers):
+        for _ in range(workers.count):
             self.start_one()
 
     def start_one(self) -> None:
-        worker = self.kind.remote(self.model, self.asked)
+        worker = self.kind.remote(self.model, self.workers)
         self.starting[worker.device.remote(self.wanted)] = worker
 
     def close(self) -> None:
@@ -222,7 +216,7 @@ class Pool:
             for ref in self.wait():
                 worker, part, failed = self.at_work.pop(ref)
                 try:
-                    encoded, broken, halving = self.answer(ref)
+                    edited = self.answer(ref)
                 except self.ray.exceptions.RayActorError as error:
                     place = part.seed, part.examples[0].id
                     deaths[place] = deaths.get(place, 0) + 1
@@ -230,7 +224,7 @@ class Pool:
                     waiting.insert(0, part)
                     continue
                 self.idle.append(worker)
-                yield Outcome(part, encoded, failed + broken, halving)
+                yield Outcome(part, edited._replace(failures=failed + edited.failures))
 
     def hand_out(self, waiting: list[Slice], prepare: Prepare) -> None:
         """A slice to each idle worker; a later turn waits until the slice with the turn before it is written."""
@@ -259,7 +253,9 @@ class Pool:
         done, _ = self.ray.wait(refs, num_returns=1, timeout=PATIENCE)
         if not done and not self.idle and not self.at_work:
             has = {k: v for k, v in self.ray.cluster_resources().items() if k in ("CPU", "GPU")}
-            print(f"notice: no worker has started yet; the cluster has {has}, asked are {self.asked}", file=sys.stderr)
+            each = f"{self.workers.threads} CPUs and {self.workers.gpus_each:g} GPUs"
+            asked = f"{self.workers.count} workers, each with {each}"
+            print(f"notice: no worker has started yet; the cluster has {has}; asked: {asked}", file=sys.stderr)
         for ref in [r for r in done if r in self.starting]:
             worker = self.starting.pop(ref)
             try:

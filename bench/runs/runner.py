@@ -139,9 +139,7 @@ class Edited(NamedTuple):
 
 class Outcome(NamedTuple):
     slice: Slice
-    encoded: list[Encoded]
-    failures: list[dict]
-    halving: Halving | None
+    edited: Edited
 
 
 # Edits slices, in any order that keeps a turn behind the one before it. Its second argument makes a slice ready: it is
@@ -156,8 +154,8 @@ def here(model: Model, settings: EditSettings) -> Engine:
     def outcomes(todo: list[Slice], prepare: Prepare) -> Iterator[Outcome]:
         for part in todo:
             ready, failed = prepare(part)
-            encoded, broken, halving = edit_slice(ready, part.seed, settings, model)
-            yield Outcome(part, encoded, failed + broken, halving)
+            edited = edit_slice(ready, part.seed, settings, model)
+            yield Outcome(part, edited._replace(failures=failed + edited.failures))
 
     return outcomes
 
@@ -188,7 +186,7 @@ def edit_all(
     def prepare(part: Slice) -> tuple[list[Example], list[dict]]:
         return on_outputs(part, folder, edits)
 
-    for part, encoded, failed, halving in (engine or here(model, run.edit))(todo, prepare):
+    for part, (encoded, failed, halving) in (engine or here(model, run.edit))(todo, prepare):
         halvings.settle(part.seed, (e.id for e in part.examples), halving)
         new = [write(part.seed, output, folder) for output in encoded]
         folder.append("edits.jsonl", new)

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "results" / "speed" / "determinism.csv"
 
 
-class Variant(NamedTuple):
+class Setting(NamedTuple):
     """grey, score: how far any value of an image (of 255) and a score may be from the reference's; 0: bit-equal."""
 
     flags: tuple[str, ...]
@@ -39,16 +39,16 @@ class Variant(NamedTuple):
 
 
 VARIANTS = {
-    "the same command again": Variant(()),
-    "killed, then continued": Variant((), kill=True),
-    "scores in chunks of 2": Variant(("--metric-batch-size", "2"), score=1e-5),
-    "batch size 1": Variant(("--batch-size", "1"), grey=2, score=1e-3),
-    "batch size 3": Variant(("--batch-size", "3"), grey=2, score=1e-3),
-    "2 threads": Variant((), threads=2, grey=2, score=1e-3),
-    "bfloat16": Variant(("--dtype", "bfloat16"), grey=255, score=0.1),
-    "float16": Variant(("--dtype", "float16"), grey=255, score=0.05),
-    "compiled": Variant(("--compile",), grey=2, score=1e-3),
-    "2 Ray workers": Variant(("--engine", "ray", "--workers", "2")),
+    "the same command again": Setting(()),
+    "killed, then continued": Setting((), kill=True),
+    "scores in chunks of 2": Setting(("--metric-batch-size", "2"), score=1e-5),
+    "batch size 1": Setting(("--batch-size", "1"), grey=2, score=1e-3),
+    "batch size 3": Setting(("--batch-size", "3"), grey=2, score=1e-3),
+    "2 threads": Setting((), threads=2, grey=2, score=1e-3),
+    "bfloat16": Setting(("--dtype", "bfloat16"), grey=255, score=0.1),
+    "float16": Setting(("--dtype", "float16"), grey=255, score=0.05),
+    "compiled": Setting(("--compile",), grey=2, score=1e-3),
+    "2 Ray workers": Setting(("--engine", "ray", "--workers", "2")),
 }
 
 
@@ -74,7 +74,7 @@ class Difference(NamedTuple):
         return self.n > 0 and self.max_grey <= self.allowed_grey and self.max_score <= self.allowed_score
 
 
-def run(argv: list[str], variant: Variant, out: Path) -> Path:
+def run(argv: list[str], variant: Setting, out: Path) -> Path:
     """The run folder of this variant."""
     command = [sys.executable, "-m", "bench.run", *argv, *variant.flags, "--out", str(out), "--json"]
     environment = os.environ | {"OMP_NUM_THREADS": str(variant.threads)}
@@ -92,7 +92,7 @@ def run(argv: list[str], variant: Variant, out: Path) -> Path:
     return next(path.parent for path in out.rglob("done.json"))
 
 
-def compare(name: str, variant: Variant, reference: Path, other: Path) -> Difference:
+def compare(name: str, variant: Setting, reference: Path, other: Path) -> Difference:
     import numpy as np
 
     from bench.runs.folder import RunFolder
@@ -151,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
               "--metric-device", "cpu"]  # fmt: skip
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
-        reference = run(common, Variant(()), Path(temporary) / "reference")
+        reference = run(common, Setting(()), Path(temporary) / "reference")
         for name in names:
             other = run(common, VARIANTS[name], Path(temporary) / name.replace(" ", "-"))
             rows.append(compare(name, VARIANTS[name], reference, other))

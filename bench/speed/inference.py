@@ -74,13 +74,13 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
-    from bench.speed.models import Asked, TimedMGIE
+    from bench.speed.models import Case, TimedMGIE
     from mgie.presets import PRESETS
 
     torch.set_num_threads(1)
     steps, rows = args.steps or PRESETS[args.preset].num_inference_steps, []
     for batch in map(int, args.batch_sizes.split(",")):
-        asked = Asked("mgie", args.preset, batch, args.dtype, steps, None, args.random_weights, args.weights, False, 5)
+        asked = Case("mgie", args.preset, batch, args.dtype, steps, None, args.random_weights, args.weights, False, 5)
         timed = TimedMGIE(asked, args.device)
         reference = Reference(timed.pipe)
 

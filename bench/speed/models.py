@@ -29,7 +29,7 @@ INSTRUCTIONS = ("make it look more professional", "fix the lighting", "what if i
 
 
 @dataclass(frozen=True)
-class Asked:
+class Case:
     """What one row of the table times; all of it, and the device, is the row's key."""
 
     model: str
@@ -52,7 +52,7 @@ class Called(NamedTuple):
 class Timed:
     """modules: the parts of the model, by stage. call(): edits a batch; the device may still be at work after it."""
 
-    def __init__(self, asked: Asked, device: str) -> None:
+    def __init__(self, asked: Case, device: str) -> None:
         import torch
 
         self.asked, self.device, self.preset = asked, device, PRESETS[asked.preset]
@@ -187,7 +187,7 @@ class TimedInsPix2Pix(Timed):
 TIMED = {"inspix2pix": TimedInsPix2Pix, "lgie": TimedMGIE, "mgie": TimedMGIE}
 
 
-def folder_of(asked: Asked) -> Path:
+def folder_of(asked: Case) -> Path:
     """Where a row's trained weights lie. Raises FileNotFoundError."""
     name = asked.model if asked.model == "inspix2pix" else f"{asked.model}-e2e"
     folder = (Path(asked.weights) if asked.weights else MINI) / name

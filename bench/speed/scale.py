@@ -48,13 +48,13 @@ class Stub:
 
 def measure(workers: int, seconds: float, slices_each: int) -> dict:
     """One run of workers x slices_each slices, from the first answer on: starting Ray is not scaling."""
-    from bench.runs.engines import Asked, pool
+    from bench.runs.engines import Workers, pool
 
     photo = Image.open(next(PHOTOS.glob("*.*"))).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     examples = [Example(f"stub/{k}", f"stub/{k}", Path("none"), "edit") for k in range(workers * slices_each * BATCH)]
     settings, stub = EditSettings(batch_size=BATCH), Stub(seconds, photo)
     run = Run("mini", "stub", "stub", "zero-shot", "none", DataSettings(), settings, {}, examples, "none")
-    with tempfile.TemporaryDirectory() as folder, pool(stub, settings, Asked(workers, 0.0, 1), "cpu") as made:
+    with tempfile.TemporaryDirectory() as folder, pool(stub, settings, Workers("ray", workers), "cpu") as made:
         while len(made.idle) < workers:
             made.wait()
         wall, cpu = time.perf_counter(), time.process_time()

@@ -10,7 +10,7 @@ from bench.grid.paper import MARK, Reported, reported_cells
 from mgie.io.files import write_atomic, write_csv
 
 if TYPE_CHECKING:
-    from bench.speed.models import Asked
+    from bench.speed.models import Case
 
 
 STAGES = ("text_encoder", "tower", "decode", "edit_head", "vae_encode", "unet", "vae_decode", "other")
@@ -23,7 +23,7 @@ HEAD = ("model", "batch", "s a call", "spread", "s an edit", "peak MB", "tokens"
 
 
 @dataclass(frozen=True)
-class Row:
+class TimingRow:
     """One model at one batch size. Seconds are of one call with the whole batch."""
 
     model: str
@@ -63,7 +63,7 @@ class Row:
     copy_gbs: float
 
 
-def said(asked: "Asked", device: str) -> str:
+def said(asked: "Case", device: str) -> str:
     """The first line: what is timed, and what it is not."""
     weights = "random weights" if asked.random else "trained weights"
     if asked.preset == "mini":
@@ -71,12 +71,12 @@ def said(asked: "Asked", device: str) -> str:
     return f"Table 4 at the true sizes (preset {asked.preset}), {weights}, on {device}"
 
 
-def paper_of(row: Row) -> Reported:
+def paper_of(row: TimingRow) -> Reported:
     key = ("table4", f"A100, batch {row.batch}", "-", row.model, "seconds")
     return reported_cells().get(key, Reported())
 
 
-def compared(row: Row) -> str:
+def compared(row: TimingRow) -> str:
     """How far from the paper's cell, where that can be said: the true sizes on an A100."""
     paper = paper_of(row).value
     if row.preset == "mini" or "A100" not in row.device or paper is None:
@@ -84,7 +84,7 @@ def compared(row: Row) -> str:
     return f" ({row.seconds / paper:.2f} of it)"
 
 
-def cells(row: Row) -> list[str]:
+def cells(row: TimingRow) -> list[str]:
     paper = paper_of(row)
     share = "fixed" if row.fixed else f"{100 * (row.under_32 or 0):.0f} % under 32"
     tokens = "" if row.tokens is None else f"{row.tokens:g} ({share})"
@@ -95,12 +95,12 @@ def cells(row: Row) -> list[str]:
     ]  # fmt: skip
 
 
-def stage_cells(row: Row) -> list[str]:
+def stage_cells(row: TimingRow) -> list[str]:
     values = asdict(row)
     return [NAMES[row.model], str(row.batch), *(f"{values[s]:.3g}" if values[s] else "" for s in STAGE_NAMES)]
 
 
-def notes(rows: Sequence[Row]) -> list[str]:
+def notes(rows: Sequence[TimingRow]) -> list[str]:
     first = rows[0]
     size = "the built-in miniature, not MGIE-7B" if first.preset == "mini" else f"the true sizes, preset {first.preset}"
     fixed = (
@@ -127,16 +127,16 @@ def notes(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def write(stem: Path, rows: Sequence[Row]) -> list[Path]:
+def write(stem: Path, rows: Sequence[TimingRow]) -> list[Path]:
     """stem.csv, .md and .tex; returns them."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(stem.with_suffix(".csv"), Row, rows)
+    write_csv(stem.with_suffix(".csv"), TimingRow, rows)
     write_atomic(stem.with_suffix(".md"), markdown(rows))
     write_atomic(stem.with_suffix(".tex"), latex(rows))
     return [stem.with_suffix(end) for end in (".csv", ".md", ".tex")]
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[TimingRow]) -> str:
     def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
         rule = "|---|" + "---:|" * (len(head) - 1)
         return [f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(line)} |" for line in body)]
@@ -148,7 +148,7 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def latex(rows: Sequence[Row]) -> str:
+def latex(rows: Sequence[TimingRow]) -> str:
     lines = [f"% {line}" for line in notes(rows)] + [r"\begin{table}", r"\centering", r"\resizebox{\textwidth}{!}{%"]
     lines += [rf"\begin{{tabular}}{{l{'r' * (len(HEAD) - 1)}}}", r"\toprule"]
     lines += [" & ".join(map(escaped, HEAD)) + r" \\", r"\midrule"]
@@ -158,7 +158,7 @@ def latex(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def show(rows: Sequence[Row], files: Sequence[Path]) -> None:
+def show(rows: Sequence[TimingRow], files: Sequence[Path]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -13,7 +13,7 @@ from bench.clip_score import main as clip_score
 from bench.figures.figure3 import AXES, Point
 from bench.figures.figure4 import IMAGES, TEXTS, latex, reported
 from bench.figures.texts import Texts, paired_tests, rows_of, score
-from bench.grid.options import asked_of, parser
+from bench.grid.options import parser, selected
 from bench.grid.paper import REPORTED
 from bench.metrics.clip_direction import CLIPDirection
 from bench.metrics.clip_s import CLIPS
@@ -80,7 +80,7 @@ def test_each_text_meets_both_images_and_what_is_missing_says_why(tmp_path, clip
 
 
 def test_a_bar_counts_what_it_has_and_a_text_that_was_not_run_is_no_bar(tmp_path, clip):
-    asked = asked_of(parser("x", "").parse_args(["--suite", "paper", "--datasets", "ma5k"]))
+    asked = selected(parser("x", "").parse_args(["--suite", "paper", "--datasets", "ma5k"]))
     texts, cut = drawn_texts(tmp_path), {}
     scores = list(score(texts, CLIPS(clip, FeatureCache(None)), cut))
     rows = {(r.image, r.text): r for r in rows_of(asked, texts, scores, cut)}
@@ -95,7 +95,7 @@ def test_a_bar_counts_what_it_has_and_a_text_that_was_not_run_is_no_bar(tmp_path
 
 
 def test_the_nearest_text_is_bold_in_latex_by_its_value_and_not_by_its_spelling(tmp_path, clip):
-    asked = asked_of(parser("x", "").parse_args(["--suite", "paper", "--datasets", "ma5k"]))
+    asked = selected(parser("x", "").parse_args(["--suite", "paper", "--datasets", "ma5k"]))
     texts, means = drawn_texts(tmp_path), {"instruction": 9.5, "lgie": 31.25, "mgie": None}
     rows = [replace(r, mean=means[r.text], low=None) for r in rows_of(asked, texts, [], {})]
     (line,) = [line for line in latex(rows, ["head"]).splitlines() if line.startswith("MA5k")]
@@ -123,7 +123,7 @@ def test_the_mini_clip_is_named_as_what_it_is():
     from bench.clip_score import head_of
     from bench.registry import metric_settings
 
-    asked = asked_of(parser("x", "").parse_args(["--suite", "published", "--split", "sample"]))
+    asked = selected(parser("x", "").parse_args(["--suite", "published", "--split", "sample"]))
     unset = MetricSettings(None, None, None, None, None)
     mini, real = metric_settings("mini", unset), metric_settings("published", unset)
     assert any("mini-clip" in line and "--clip" in line for line in head_of(asked, mini, []))

@@ -8,21 +8,20 @@ import pytest
 from browser import NARROW, chromium, keep_screens
 from seen_runs import draw_runs
 
-from bench.clip_score import Row as Bar
+from bench.clip_score import TextRow
 from bench.figures.figure4 import IMAGES, TEXTS, markdown, plot
 from bench.pages.render import html, slug
-from bench.report import Asked as Report
-from bench.report import deviations, main, rows_of
+from bench.report import Scope, deviations, main, rows_of
 from bench.tables import main as tables
 from mgie.io.files import write_csv
 
 REAL = Path(__file__).parents[2] / "results" / "mini" / "report.html"
 
 
-def bar(dataset: str, image: str, text: str) -> Bar:
+def bar(dataset: str, image: str, text: str) -> TextRow:
     paper = (22.1, "yes", 3.0, "outside the interval") if dataset == "all" else (None, "", None, "")
     numbers = (25.1, 24.0, 26.0, 7, 7, 4, 1, *paper)
-    return Bar(4, "paper", "zero-shot", dataset, image, text, *numbers, "", "clip_s: a CLIP", "")
+    return TextRow(4, "paper", "zero-shot", dataset, image, text, *numbers, "", "clip_s: a CLIP", "")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def made(tmp_path_factory) -> Path:
     for path in folder.glob("table1-test*"):  # as without --split
         path.rename(path.with_name(path.name.replace("table1-test", "table1", 1)))
     bars = [bar(d, image, text) for d in ("magicbrush", "all") for image in IMAGES for text in TEXTS]
-    write_csv(folder / "figure4.csv", Bar, bars)
+    write_csv(folder / "figure4.csv", TextRow, bars)
     (folder / "figure4.md").write_text(markdown(bars, [], ["suite paper", "a line with <model>[-form]"]), "utf-8")
     plot(bars, folder / "figure4", "")
     draw_runs(root / "more", ("third",))
@@ -78,7 +77,7 @@ def test_the_page_needs_nothing_beside_it_but_what_it_links_to(made):
 
 
 def test_numbers_outside_the_interval_are_put_into_words(made):
-    asked = Report("paper", "", made / "results", made / "runs")
+    asked = Scope("paper", "", made / "results", made / "runs")
     lines = "\n".join(deviations(asked, rows_of(asked)))
     assert "Of 6 numbers that the paper prints too, 0 agree." in lines
     assert "Figure 4, mgie on all, CLIP-S, goal image: ours 25.1 [24, 26], the paper 22.1: higher by 3" in lines

@@ -203,7 +203,7 @@ PLANTED = {
         losses, "dropped_conditions", lambda draw: (torch.zeros(len(draw), dtype=torch.bool),) * 2)),
     # the gate
     "a gate that is always green": (
-        T_CHECK.test_one_example_that_moved_is_red_though_the_mean_barely_did, set_(compare.Report, "green", True)),
+        T_CHECK.test_one_example_that_moved_is_red_though_the_mean_barely_did, set_(compare.Findings, "green", True)),
     "a gate without the mean": (
         T_CHECK.test_a_drift_of_one_percent_in_one_metric_is_red_though_each_example_is_within_its_tolerance,
         set_(compare, "_drifts", lambda check, cell, moves: [])),

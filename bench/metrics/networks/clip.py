@@ -28,7 +28,7 @@ WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 
 
-class Source(NamedTuple):
+class ClipWeights(NamedTuple):
     """One CLIP: what open_clip calls it, its weights, what describes it."""
 
     name: str  # a built-in model name, or local-dir:<folder>
@@ -47,7 +47,7 @@ class Texts(NamedTuple):
     truncated: int  # how many texts were longer than the network reads
 
 
-class Written(NamedTuple):
+class CachedText(NamedTuple):
     """A text as the cache of features knows it."""
 
     text: str
@@ -64,14 +64,14 @@ def clip_of(settings: MetricSettings) -> "CLIP":
 
 
 @lru_cache(maxsize=2)
-def shared(source: "Source", sha256: str, device: str, batch_size: int) -> "CLIP":
+def shared(source: "ClipWeights", sha256: str, device: str, batch_size: int) -> "CLIP":
     return CLIP(source, device, batch_size)
 
 
 class CLIP:
     """Cheap to make: the network is loaded at the first image."""
 
-    def __init__(self, source: Source, device: str, batch_size: int) -> None:
+    def __init__(self, source: ClipWeights, device: str, batch_size: int) -> None:
         from open_clip import get_tokenizer
         from open_clip.transform import PreprocessCfg
 
@@ -125,11 +125,11 @@ class CLIP:
         ids, lengths = self.tokens(list(dict.fromkeys(texts)))
         long = {text for text, length in zip(dict.fromkeys(texts), lengths, strict=True) if length > ids.shape[1]}
         key = f"text {who(self.network_id, self.sha256, self.device, self.batch_size)}"
-        written = [Written(text) for text in texts]
+        written = [CachedText(text) for text in texts]
         features = (cache or FeatureCache(None)).features(key, written, self.encode_texts)
         return Texts(features, sum(text in long for text in texts))
 
-    def encode_texts(self, written: list["Written"]) -> np.ndarray:
+    def encode_texts(self, written: list["CachedText"]) -> np.ndarray:
         ids, _ = self.tokens([one.text for one in written])
         return in_batches(list(ids), self.batch_size, self.device, lambda batch: self.network.encode_text(batch))
 
@@ -159,7 +159,7 @@ class CLIP:
         return self.tokenizer.tokenizer.eos_token_id if own is None else own
 
 
-def find(spec: str) -> Source:
+def find(spec: str) -> ClipWeights:
     """The CLIP behind --clip. FileNotFoundError: nowhere at hand; ValueError: not a name, or a wrong pairing."""
     from open_clip import get_model_config, get_pretrained_cfg, list_models, list_pretrained_tags_by_model
 
@@ -182,17 +182,17 @@ def find(spec: str) -> Source:
             known = ", ".join(list_pretrained_tags_by_model(name)) or "none"
             wrong = FileNotFoundError if "/" in pretrained or "." in pretrained else ValueError
             raise wrong(f"--clip {spec}: no file {pretrained}, and no weights of {name} called so; known: {known}")
-        return Source(name, f"{name}/{Path(pretrained).name}", Path(pretrained), (), json.dumps(config))
+        return ClipWeights(name, f"{name}/{Path(pretrained).name}", Path(pretrained), (), json.dumps(config))
     if bool(tag.get("quick_gelu")) != bool(config.get("quick_gelu")):
         other = name.removesuffix("-quickgelu") if config.get("quick_gelu") else f"{name}-quickgelu"
         raise ValueError(f"--clip {spec}: its weights need another activation than {name}; use {other}/{pretrained}")
     repo, _, file = tag["hf_hub"].rpartition("/")
     weights = from_hub(repo, (file,) if file else WEIGHTS[::2], f"CLIP {spec}", f"--clip {name}/FILE")
     preprocess = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode")}
-    return Source(name, spec, weights, (), json.dumps(config), json.dumps(preprocess))
+    return ClipWeights(name, spec, weights, (), json.dumps(config), json.dumps(preprocess))
 
 
-def in_folder(folder: Path) -> Source:
+def in_folder(folder: Path) -> ClipWeights:
     """open_clip's own local-dir scheme: open_clip_config.json, weights, a tokenizer where the config asks for it."""
     described = folder / "open_clip_config.json"
     if not described.is_file():
@@ -205,4 +205,4 @@ def in_folder(folder: Path) -> Source:
         raise FileNotFoundError(f"--clip {folder}: no weights in it; expected {WEIGHTS[0]}")
     tokenizer = [folder / name for name in TOKENIZER if (folder / name).is_file()]
     config, preprocess = json.dumps(data["model_cfg"]), json.dumps(data.get("preprocess_cfg", {}))
-    return Source(f"local-dir:{folder}", folder.name, found[0], (described, *tokenizer), config, preprocess)
+    return ClipWeights(f"local-dir:{folder}", folder.name, found[0], (described, *tokenizer), config, preprocess)

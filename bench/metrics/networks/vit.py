@@ -28,7 +28,7 @@ HEADS = ("head.", "fc.")  # a classifier in the file is of no use here
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-class Source(NamedTuple):
+class ViTWeights(NamedTuple):
     name: str  # what timm.create_model takes
     shown: str
     weights: Path
@@ -46,14 +46,14 @@ def dino_of(settings: MetricSettings) -> "DINONetwork":
 
 
 @lru_cache(maxsize=2)
-def shared(source: "Source", sha256: str, device: str, batch_size: int) -> "DINONetwork":
+def shared(source: "ViTWeights", sha256: str, device: str, batch_size: int) -> "DINONetwork":
     return DINONetwork(source, device, batch_size)
 
 
 class DINONetwork:
     """Cheap to make: the network is loaded at the first image."""
 
-    def __init__(self, source: Source, device: str, batch_size: int) -> None:
+    def __init__(self, source: ViTWeights, device: str, batch_size: int) -> None:
         self.source, self.device, self.batch_size, self.sha256 = source, device, batch_size, source.sha256()
         self.resize_to = round(self.source.size * 256 / 224)
         norm = "ImageNet norm" if self.source.norm == IMAGENET else f"norm {self.source.norm}"
@@ -100,7 +100,7 @@ def class_token(network: "nn.Module", batch: "Tensor") -> "Tensor":
     return network.forward_features(batch)[:, 0]
 
 
-def find(spec: str) -> Source:
+def find(spec: str) -> ViTWeights:
     """The network behind --dino. FileNotFoundError: nowhere at hand; ValueError: not a name timm knows."""
     import timm
 
@@ -108,7 +108,7 @@ def find(spec: str) -> Source:
     if path.is_dir():
         return in_folder(path)
     if path.is_file():
-        return Source(ARCHITECTURE, path.name, path, (), 224, IMAGENET)
+        return ViTWeights(ARCHITECTURE, path.name, path, (), 224, IMAGENET)
     if spec.startswith(("/", ".", "~")) or path.suffix in (".safetensors", ".pth", ".pt", ".bin"):
         raise FileNotFoundError(f"--dino {spec}: no such file or folder")
     name = spec.rpartition("/")[2]
@@ -119,10 +119,10 @@ def find(spec: str) -> Source:
         raise ValueError(f"--dino {spec}: timm has no weights called so; MagicBrush's are timm/{ARCHITECTURE}.dino")
     repo = config.hf_hub_id if "/" in config.hf_hub_id and not config.hf_hub_id.endswith("/") else f"timm/{name}"
     weights = from_hub(repo, ("model.safetensors", "pytorch_model.bin"), f"DINO {spec}", "--dino FILE")
-    return Source(name.partition(".")[0], spec, weights, (), config.input_size[-1], (config.mean, config.std))
+    return ViTWeights(name.partition(".")[0], spec, weights, (), config.input_size[-1], (config.mean, config.std))
 
 
-def in_folder(folder: Path) -> Source:
+def in_folder(folder: Path) -> ViTWeights:
     """timm's own local-dir scheme: config.json (architecture, model_args, pretrained_cfg) and model.safetensors."""
     described, weights = folder / "config.json", folder / "model.safetensors"
     for file in (described, weights):
@@ -131,4 +131,4 @@ def in_folder(folder: Path) -> Source:
     config = json.loads(described.read_text()).get("pretrained_cfg", {})
     norm = (tuple(config.get("mean", IMAGENET[0])), tuple(config.get("std", IMAGENET[1])))
     size = config.get("input_size", (3, 224, 224))[-1]
-    return Source(f"local-dir:{folder}", folder.name, weights, (described,), size, norm)
+    return ViTWeights(f"local-dir:{folder}", folder.name, weights, (described,), size, norm)

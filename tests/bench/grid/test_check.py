@@ -9,14 +9,14 @@ import pytest
 from drawn import draw_ma5k
 
 from bench.check import main
-from bench.grid.cells import Cell, Options, command
-from bench.grid.gate import Check, Report, Tolerance, compare, read_check, stale_tables
-from bench.grid.stored import file_name, folder_of, read_scores, write_scores
+from bench.grid.cells import Cell, Options, argv_of
+from bench.grid.gate import Check, Findings, Tolerance, compare, read_check, stale_tables
+from bench.grid.stored import folder_of, read_scores, scores_name, write_scores
 from bench.records import Score
 from bench.run import main as run
 
 CELL = Cell("mini", "ma5k", "identity")
-NAME = file_name("ma5k", "identity", "zero-shot", "none")
+NAME = scores_name("ma5k", "identity", "zero-shot", "none")
 IDS = tuple(f"ma5k/test/{i:04d}_A" for i in range(8))
 
 
@@ -34,7 +34,7 @@ def check_of(**changes) -> Check:
     return replace(made, **changes)
 
 
-def moved(fresh, stored=None, **changes) -> Report:
+def moved(fresh, stored=None, **changes) -> Findings:
     return compare(check_of(**changes), CELL, scores() if stored is None else stored, fresh)
 
 
@@ -96,7 +96,7 @@ def test_a_score_that_is_there_twice_is_red():
 
 
 def test_nothing_compared_is_red():
-    assert not Report([], []).green
+    assert not Findings([], []).green
     nothing = scores(lambda s: replace(s, value=None, reason="too small"))
     assert not moved(nothing, nothing).green
 
@@ -189,7 +189,7 @@ def test_table_1_made_again_on_another_machine_leaves_table_3_a_table_of_its_own
 def run_beforehand(data: Path, out: Path, *extra: str, models: tuple[str, ...] = ("identity", "oracle")) -> None:
     options = Options(data_root=data, out=out, extra=("--device", "cpu", "--metric-device", "cpu", *extra))
     for model in models:
-        assert run(command(Cell("paper", "ma5k", model), options)) == 0
+        assert run(argv_of(Cell("paper", "ma5k", model), options)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def world(tmp_path_factory) -> Path:
         (folder,) = (root / "runs" / "paper").glob(f"ma5k--{model}--*")
         lines = [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
         made = [Score(**line) for line in lines if line["metric"] in ("l1", "ssim")]
-        name = file_name("ma5k", model, "zero-shot", "none")
+        name = scores_name("ma5k", model, "zero-shot", "none")
         write_scores(root / "results" / "paper" / "scores" / name, made)
         rows[name] = len(made)
     ids = tuple(dict.fromkeys(s.example_id for s in made))

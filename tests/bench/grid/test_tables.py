@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from drawn import draw_ma5k
 
-from bench.grid.cells import Cell, Finished, Options, cells_of, command
+from bench.grid.cells import Cell, Finished, Options, argv_of, cells_of
 from bench.grid.paper import MARK
-from bench.grid.rows import Measured, Row, comparisons, rows_of, seconds_row
+from bench.grid.rows import Measured, TableRow, comparisons, rows_of, seconds_row
 from bench.grid.show import better, grid, markdown
 from bench.grid.stored import read_scores, write_scores
 from bench.records import Score
@@ -60,7 +60,7 @@ def asked(tmp_path: Path, *argv: str) -> Table:
     return table_of(["1", "--suite", "paper", "--results", str(tmp_path / "results"), "--seeds", "1", *argv])
 
 
-def find(rows: list[Row], model: str, dataset: str, metric: str) -> Row:
+def find(rows: list[TableRow], model: str, dataset: str, metric: str) -> TableRow:
     (row,) = [r for r in rows if (r.model, r.dataset, r.metric) == (model, dataset, metric)]
     return row
 
@@ -144,7 +144,7 @@ def test_inference_time_is_a_median_over_all_edits_of_a_model():
 
 def test_the_csv_has_exactly_the_promised_columns_and_reads_back_equal(tmp_path):
     rows = table_rows(asked(tmp_path), measured())
-    write_csv(tmp_path / "t.csv", Row, rows)
+    write_csv(tmp_path / "t.csv", TableRow, rows)
     assert (tmp_path / "t.csv").read_text().splitlines()[0] == COLUMNS
     back = read(tmp_path / "t.csv")
     assert [float(b["mean"]) for b in back] == [r.mean for r in rows]
@@ -241,11 +241,11 @@ def test_the_better_model_follows_the_direction_of_the_metric():
 
 def test_each_cell_is_the_command_of_its_run(tmp_path):
     options = Options("quick", 3, ("l1", "ssim"), Path("d"), Path("w"), tmp_path)
-    argv = command(Cell("paper", "evr", "lgie", "fine-tuned", "ft"), options)
+    argv = argv_of(Cell("paper", "evr", "lgie", "fine-tuned", "ft"), options)
     for pair in ("--suite paper", "--dataset evr", "--model lgie", "--setting fine-tuned", "--form ft", "--split quick",
                  "--metrics l1,ssim", "--data-root d", "--weights w", "--seeds 3"):  # fmt: skip
         assert pair in " ".join(argv)
-    assert "--form" not in command(Cell("mini", "evr", "identity"), Options())
+    assert "--form" not in argv_of(Cell("mini", "evr", "identity"), Options())
 
 
 @pytest.mark.parametrize(

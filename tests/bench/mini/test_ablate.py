@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from bench.mini import ablate, ablate_report
-from bench.mini.ablate_report import FULL, VARIANTS, Row, Variant
+from bench.mini.ablate_report import FULL, VARIANTS, Variant, VariantRow
 from bench.mini.finetune import Recipe
 from mgie import folder as pipelines
 from mgie.pipeline import MGIEPipeline
@@ -78,8 +78,8 @@ def test_the_variants_are_those_of_the_issue_in_folders_of_their_own():
     assert [v for v in VARIANTS if not v.ins_weight] == [Variant("no L_ins", 8, 0.0)]
 
 
-def row(name: str, metric: str, mean: float | None, p: float | None = None) -> Row:
-    return Row(name, 8, 1.0, "ma5k", metric, mean, mean and mean - 0.01, mean and mean + 0.01, 200, 40,
+def row(name: str, metric: str, mean: float | None, p: float | None = None) -> VariantRow:
+    return VariantRow(name, 8, 1.0, "ma5k", metric, mean, mean and mean - 0.01, mean and mean + 0.01, 200, 40,
                None if p is None else 0.02, p, p, "" if mean else "its process died")  # fmt: skip
 
 

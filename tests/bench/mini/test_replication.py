@@ -32,7 +32,7 @@ def table(path: Path, mean: float | str) -> Path:
 def test_stages_are_compared_score_by_score(tmp_path):
     shipped = stage(tmp_path / "shipped")
     [row] = replication.of_stages(shipped, stage(tmp_path / "again", scores={"l1": 0.24}, device="there"))
-    assert row == replication.Row("mgie", "l1", 0.25, 0.24, None, "here", "there")
+    assert row == replication.Again("mgie", "l1", 0.25, 0.24, None, "here", "there")
 
 
 OTHERS = [{"data": "b"}, {"steps": "40"}, {"seed": "2"}, {"precision": "fp32"}, {"scores": {}}]

@@ -57,14 +57,14 @@ def examples(folder: Path, n: int) -> list[Example]:
 @pytest.fixture(scope="module")
 def cluster():
     """Room for two workers, on this machine."""
-    from bench.runs.engines import Asked
+    from bench.runs.engines import Workers
     from bench.runs.engines import pool as opened
 
     with pytest.MonkeyPatch.context() as patch:
         support = Path(__file__).parents[2] / "support"
         patch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{support}")  # a worker imports Mortal from here
         patch.delenv("RAY_ADDRESS", raising=False)
-        with opened(Mortal(), EditSettings(batch_size=2), Asked(2, 0.0, 1), "cpu") as made:
+        with opened(Mortal(), EditSettings(batch_size=2), Workers("ray", 2), "cpu") as made:
             made.close()
             yield made
 
@@ -77,7 +77,7 @@ def pool_of(cluster):
     pools = []
 
     def make(model) -> Pool:
-        pools.append(Pool(model, cluster.settings, cluster.asked, "cpu"))
+        pools.append(Pool(model, cluster.settings, cluster.workers, "cpu"))
         return pools[-1]
 
     yield make

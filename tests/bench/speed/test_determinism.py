@@ -27,7 +27,7 @@ def script():
 def test_another_batch_size_of_the_metrics_moves_no_score_of_l1_and_ssim(script, tmp_path, capsys):
     data = draw_ma5k(tmp_path / "data", photos=2)
     assert main(command(data, tmp_path / "a")) == main(command(data, tmp_path / "b", "--metric-batch-size", "1")) == 0
-    found = script.compare("x", script.Variant(()), folder_of(tmp_path / "a"), folder_of(tmp_path / "b"))
+    found = script.compare("x", script.Setting(()), folder_of(tmp_path / "a"), folder_of(tmp_path / "b"))
     assert (found.n, found.images_equal, found.scores, found.scores_equal) == (20, 20, 40, 40)
     assert found.max_grey == 0 and found.max_score == 0 and found.within
 
@@ -45,7 +45,7 @@ def test_one_pixel_that_moved_by_more_than_is_allowed_is_seen(script, tmp_path, 
     lines = [e if k != key else replace(e, image_sha256=pixel_hash(image))
              for k, e in folder.edits().items()]  # fmt: skip
     folder.rewrite("edits.jsonl", lines)
-    found = script.compare("x", script.Variant((), grey=2), folder_of(tmp_path / "a"), folder.path)
+    found = script.compare("x", script.Setting((), grey=2), folder_of(tmp_path / "a"), folder.path)
     assert found.images_equal == found.n - 1 and found.max_grey >= 3 and not found.within
 
 

@@ -12,7 +12,7 @@ import torch
 
 import bench.timing
 from bench.speed.stopwatch import Rates, Stages, Work, count_work
-from bench.speed.table4 import Row, cells, notes
+from bench.speed.table4 import TimingRow, cells, notes
 from bench.timing import main
 from mgie.presets import PRESETS
 
@@ -26,8 +26,8 @@ def small(monkeypatch, tmp_path):
     return ["--random-weights", "--device", "cpu", "--preset", "mini", "--tokens", "6", *where]
 
 
-def row(**changes) -> Row:
-    made = Row(
+def row(**changes) -> TimingRow:
+    made = TimingRow(
         "mgie", "7b", "random", 8, 512, 100, "bfloat16", False, "NVIDIA A100-SXM4-40GB", True, "1410 MHz", 1, 5, 18.45,
         18.0, 19.0, 30_000, 0.0, 0.1, 3.0, 0.1, 0.2, 14.0, 0.9, 0.15, 32.0, 0.0, True, 500.0, 900.0, 6.0, 0.325, 0.5,
         250.0, 1300.0,
@@ -104,7 +104,7 @@ def test_the_paper_is_compared_only_on_an_a100_at_the_true_sizes():
 def test_the_share_under_32_tokens_is_given_where_the_model_chose_them():
     assert cells(row())[6] == "32 (fixed)"
     assert cells(row(fixed=False, tokens=11.0, under_32=0.875))[6] == "11 (88 % under 32)"
-    assert set(json.loads(json.dumps(asdict(row())))) == {f for f in Row.__dataclass_fields__}
+    assert set(json.loads(json.dumps(asdict(row())))) == {f for f in TimingRow.__dataclass_fields__}
 
 
 @pytest.mark.parametrize("flags, said", [
