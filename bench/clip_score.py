@@ -17,6 +17,7 @@ from bench.figures.figure4 import IMAGES, SPELLED, TEXTS, TextRow, TextTest, lat
 from bench.figures.texts import measure
 from bench.grid.options import Selection, parser, selected
 from bench.grid.show import suite_line
+from bench.intervals import METHODS
 from bench.records import Score
 from bench.registry import metric_settings
 from bench.settings import MetricSettings
@@ -45,7 +46,7 @@ def head_of(asked: Selection, networks: MetricSettings, rows: Sequence[TextRow])
             f"{sum(cut.values())} of {total} ({said}); their ends are not seen, their scores are kept."
         )
     lines += [
-        "Each bar: mean over examples, 95 % interval (BCa bootstrap of whole groups, 10,000 resamples). \"all\" pools "
+        f"Each bar: mean over examples, 95 % interval ({METHODS}). \"all\" pools "
         "the examples of all datasets, each once; how the paper pools is not stated.",
         "CLIP-S is 100 x cosine, unclamped. The paper names no backbone for it; ViT-B/32 is an assumption.",
         "Expressive instructions: seed 0 of each run, decoded greedily, zero-shot, end to end (E2E).",

@@ -18,6 +18,7 @@ from bench.grid.options import Selection, chosen, parser, selected
 from bench.grid.paper import Reported
 from bench.grid.rows import compare
 from bench.grid.show import dataset_name, suite_line
+from bench.intervals import METHODS
 from bench.registry import MODEL_NAMES, PAPER_MODELS, WITH_FORMS, metrics_of
 from bench.runs.folder import RunFolder
 from bench.stats import Summary, summarise
@@ -127,7 +128,7 @@ def head_of(asked: Selection, rows: Sequence[SweepRow]) -> list[str]:
         "Direction similarity: cosine of (output - input image) and (goal - input caption) CLIP features; input image "
         "similarity: cosine of input and output image. Both x100 here, unscaled in the CSV. The input copy lies at "
         "0 and 100 by definition.",
-        "Each point: mean over examples and seeds, 95 % interval (BCa bootstrap of whole groups, 10,000 resamples).",
+        f"Each point: mean over examples and seeds, 95 % interval ({METHODS}).",
         "The paper's points were read off its figure (direction ±0.15, similarity ±0.3); which "
         "image_guidance_scale belongs to which point is inferred from their even spacing.",
         "The paper names neither CLIP's size nor the number of seeds of this figure: both are assumptions here.",

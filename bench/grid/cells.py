@@ -24,6 +24,7 @@ from bench.registry import FORMS, MODELS, SPLITS, WITH_FORMS, maker_of
 from bench.runs.folder import RunFolder
 from bench.runs.runner import safe
 from bench.settings import ModelSettings
+from bench.stats import timings
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ class Finished(NamedTuple):
     groups: int
     scores: list[Score]
     not_run: dict[str, str]  # metric -> why its network is not at hand
-    seconds: list[float]  # one an edit; empty where the output images were given
+    seconds: list[float]  # of an edit, one a timing; empty where the output images were given
     batch_size: int
     device: str
 
@@ -213,8 +214,9 @@ def read_run(folder: Path, seeds: int) -> Finished:
     scores = [s for s in run.scores().values() if s.seed < seeds]
     given = "images" in description["fingerprint"]  # bench.run --images, or the authors' published outputs
     edits = [e for e in run.edits().values() if e.seed < seeds]
+    size = description["edit"]["batch_size"]
     return Finished(
         folder.name, description["note"], description["n"], description["groups"], scores, done["not_run"],
-        [] if given else [sum(e.seconds.values()) for e in edits if e.seconds], description["edit"]["batch_size"],
+        [] if given else timings(edits, size), size,
         " and ".join(dict.fromkeys(session["device"] for session in run.sessions() if "device" in session)),
     )  # fmt: skip

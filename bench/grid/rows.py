@@ -31,8 +31,8 @@ class TableRow:
     mean: float | None
     low: float | None
     high: float | None
-    n: int  # examples with a value (seconds: edits timed)
-    of: int | None  # examples that the run has; None: not run
+    n: int  # examples with a value (seconds: timings, of a batch each)
+    of: int | None  # examples that the run has (seconds: timings too); None: not run
     groups: int
     seeds: int
     paper: float | None
@@ -114,7 +114,7 @@ def compare(suite: str, ours: Summary, printed: Reported) -> tuple[float | None,
 
 
 def seconds_row(table: int, cells: Sequence[Measured], seeds: int) -> TableRow:
-    """The inference time of one model (one form): median seconds an edit over all its finished cells."""
+    """The inference time of one model (one form): median seconds an edit over all timings of its finished cells."""
     cell, runs = cells[0].cell, [m.run for m in cells if m.run]
     seconds = [s for run in runs for s in run.seconds]
     summary = summarise_seconds(seconds)
@@ -122,10 +122,10 @@ def seconds_row(table: int, cells: Sequence[Measured], seeds: int) -> TableRow:
     reason = summary.reason if seconds else f"not run: {why}"
     devices = " and ".join(dict.fromkeys(run.device for run in runs if run.seconds))
     batches = ", ".join(sorted({str(run.batch_size) for run in runs if run.seconds}))
-    protocol = f"median seconds an edit, batch size {batches}, {devices}" if seconds else ""
+    protocol = f"median seconds an edit, n counts timed batches, batch size {batches}, {devices}" if seconds else ""
     return TableRow(
         table, cell.suite, cell.setting, cell.form, "all", cell.model, "seconds", *summary[:4],
-        sum(run.of for run in runs) * seeds if seconds else None, 0, seeds, None, "", None, NOT_COMPARABLE, reason,
+        summary.n if seconds else None, 0, seeds, None, "", None, NOT_COMPARABLE, reason,
         protocol, "",
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from bench.grid.paper import MARK, as_printed, reported
 from bench.grid.rows import Comparison, TableRow
+from bench.intervals import METHODS
 from bench.registry import BOUNDS, DATASET_NAMES, LOWER_IS_BETTER, METRIC_NAMES, MODEL_NAMES
 
 TITLES = {1: "zero-shot editing", 2: "fine-tuned on each dataset", 3: "the architecture of LGIE and MGIE, zero-shot"}
@@ -106,7 +107,7 @@ def head(g: Grid, notes: Sequence[str], split: str) -> list[str]:
         lines.append(f"{picked}: no claim about the paper's own table follows from these numbers.")
     lines += [f"Note: {note}" for note in notes]
     lines += [
-        "Each cell: mean over examples and seeds, 95 % interval (BCa bootstrap of whole groups, 10,000 resamples), n.",
+        f"Each cell: mean over examples and seeds, 95 % interval ({METHODS}), n.",
         "SSIM, DINO, CVS and CTS are printed x100 as in the paper, L1 and LPIPS raw; the CSV beside this is unscaled.",
         f"The paper's value follows where it prints one; {MARK} = recalled, not confirmed; none = not transcribed.",
         "The paper's values are of other data than this suite's: not comparable." if g.suite != "paper" else

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.figures.drawing import drawing
 from bench.grid.show import markdown_table
+from bench.intervals import METHODS
 from bench.mini.evidence import Runs
 from bench.mini.finetune import Recipe
 from bench.mini.verdicts import ClaimTest, test
@@ -102,7 +103,7 @@ def markdown(rows: Sequence[VariantRow], recipe: Recipe, split: str) -> str:
         "of mini-IPr2Pr, same order and noise, from MGIE's shipped MLLM, InsPix2Pix's shipped UNet, a new edit head.",
         "Assumed: a short training shows the sign of an effect, not where long ones would end. The MLLM's start was "
         "trained with L_ins: \"no L_ins\" shows what is lost when it is dropped, not what never came to be.",
-        "Mean, 95 % BCa interval of whole photographs, n; difference to the full variant with Holm's p over the "
+        f"Mean, 95 % interval ({METHODS}), n; difference to the full variant with Holm's p over the "
         "variants (paired permutation test that flips whole photographs). CVS is x100.",
     ]  # fmt: skip
     lines = ["# Ablations of MGIE-mini", "", *(f"- {line}" for line in said)]

@@ -1,7 +1,7 @@
 """Paired tests and single figures of the miniature's claims, as rows: effect, interval, p, n, groups, verdict.
 
-Difference: first minus second over the examples both have, 95 % BCa interval of whole groups; p from a permutation test
-that flips whole groups, Holm-corrected within a claim, subset and metric. The verdict follows from these alone.
+Difference: first minus second over the examples both have; p and its 95 % interval from one permutation test that flips
+whole groups; p Holm-corrected within a claim, subset and metric. The verdict follows from these alone.
 """
 
 from collections import defaultdict
@@ -11,9 +11,10 @@ from math import fsum
 
 import numpy as np
 
+from bench.intervals import interval
 from bench.records import Score
 from bench.registry import LOWER_IS_BETTER
-from bench.stats import bca_interval, holm, paired_test, summarise
+from bench.stats import holm, paired_test, summarise
 
 LEVEL = 0.05
 CLAIM, CHECK = ("holds", "contradicted", "not shown"), ("better", "worse", "no difference shown")
@@ -66,11 +67,9 @@ def test(claim: str, subset: str, metric: str, names: tuple[str, str], first: Se
         return ClaimTest(claim, subset, metric, *names, *nothing, 0, 0, "not run", "", why or found.reason)
     a, b = by_example(first), by_example(second)
     both = a.keys() & b.keys()
-    gaps = [Score(i, a[i][0], 0, metric, a[i][1] - b[i][1], "", "") for i in sorted(both)]
     means = (fsum(side[i][1] for i in both) / len(both) for side in (a, b))
-    gap = summarise(gaps)
-    return ClaimTest(claim, subset, metric, *names, *means, found.difference, gap.low, gap.high, found.p, None, found.n,
-                found.groups, "", found.method, "")  # fmt: skip
+    return ClaimTest(claim, subset, metric, *names, *means, found.difference, found.low, found.high, found.p, None,
+                found.n, found.groups, "", found.method, "")  # fmt: skip
 
 
 def by_example(scores: Sequence[Score]) -> dict[str, tuple[str, float]]:
@@ -111,7 +110,7 @@ def ratio(what: str, who: str, scores: Sequence[Score], of: Sequence[Score], lim
     groups = sorted({a[i][0] for i in both})
     sums = np.array([[fsum(side[i][1] for i in both if a[i][0] == g) for g in groups] for side in (a, b)])
     value = float(sums[0].sum() / sums[1].sum())
-    low, high = bca_interval(sums[0], sums[1]) if len(groups) > 1 else (None, None)
+    low, high, *_ = interval(sums[0], sums[1])
     return Figure(what, who, value, low, high, len(both), len(groups), at_most(limit), reached(value, limit), note)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from bench.records import Edit, Score
 from bench.registry import METRICS
 from bench.runs.folder import RunFolder
-from bench.stats import summarise, summarise_seconds
+from bench.stats import summarise, summarise_seconds, timings
 
 
 def summary(folder: RunFolder, seeds: range, metrics: tuple[str, ...]) -> dict:
@@ -21,7 +21,7 @@ def summary(folder: RunFolder, seeds: range, metrics: tuple[str, ...]) -> dict:
         "n": done["n"], "of": run["n"], "groups": run["groups"], "seeds": len(seeds),
         "metrics": {n: metric_summary([s for s in scores if s.metric == n]) for n in METRICS if n in shown},
         "not_run": {name: why for name, why in done["not_run"].items() if name in metrics},
-        "seconds": seconds_summary(edits, folder.sessions()), "failures": done["failures"],
+        "seconds": seconds_summary(edits, run["edit"]["batch_size"], folder.sessions()), "failures": done["failures"],
         "halved": sum(h.seed in seeds for h in folder.halvings()), "note": run["note"],
     }  # fmt: skip
 
@@ -35,8 +35,9 @@ def metric_summary(scores: list[Score]) -> dict:
     }  # fmt: skip
 
 
-def seconds_summary(edits: list[Edit], sessions: list[dict]) -> dict:
-    s = summarise_seconds([sum(e.seconds.values()) for e in edits if e.seconds])  # none where images were given
+def seconds_summary(edits: list[Edit], batch_size: int, sessions: list[dict]) -> dict:
+    """n counts timings, of a batch each; 0 where images were given."""
+    s = summarise_seconds(timings(edits, batch_size))
     devices = list(dict.fromkeys(line["device"] for line in sessions if "device" in line))
     return {"median": s.mean, "low": s.low, "high": s.high, "n": s.n, "device": " and ".join(devices)}
 
@@ -69,7 +70,7 @@ def show(summary: dict, as_json: bool) -> None:
     for name, why in summary["not_run"].items():
         console.print(f"{name} not run: {why}", markup=False)
     if s["median"] is not None:
-        console.print(f"seconds: median an edit on {s['device']}", markup=False)
+        console.print(f"seconds: median an edit, n counts timed batches, on {s['device']}", markup=False)
     if summary["note"]:
         console.print(f"note: {summary['note']}", markup=False)
     if summary["failures"]:

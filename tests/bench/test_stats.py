@@ -1,4 +1,4 @@
-"""The statistics of the tables: closed forms, laws, brute force and scipy as references, refusals."""
+"""The statistics of the tables: closed forms, laws, brute force and simulations as references, refusals."""
 
 import itertools
 import math
@@ -6,8 +6,19 @@ import math
 import numpy as np
 import pytest
 
-from bench.records import Score
-from bench.stats import bca_interval, flip_test, holm, paired_test, summarise, summarise_seconds
+from bench.records import Edit, Score
+from bench.stats import (
+    ALPHA,
+    SHOWN_FEW,
+    flip_interval,
+    flip_test,
+    holm,
+    paired_test,
+    smallest_difference,
+    summarise,
+    summarise_seconds,
+    timings,
+)  # fmt: skip
 
 
 def scores(values, groups=None, seed=0, metric="l1"):
@@ -29,7 +40,6 @@ def test_the_mean_is_over_examples_and_seeds():
     found = summarise(scores([0.1, 0.2, 0.6]) + scores([0.3, 0.2, 0.4], seed=1))
     assert found.mean == pytest.approx(0.3)
     assert (found.n, found.groups) == (3, 3)
-    assert found.low < found.mean < found.high
     unequal = summarise(scores([0.1, 0.2, 0.6], groups=["a", "a", "b"]))
     assert unequal.mean == pytest.approx(0.3)  # not .375, the mean of the groups' means
 
@@ -40,26 +50,31 @@ def test_scores_without_a_value_are_left_out_of_the_mean_and_of_n():
 
 
 def test_no_value_at_all_gives_no_mean_and_a_reason():
-    assert summarise(scores([None, None])) == (None, None, None, 0, 0, "no example has a value")
+    assert summarise(scores([None, None]))[:6] == (None, None, None, 0, 0, "no example has a value")
     assert summarise([]).mean is None
 
 
-def test_one_group_gives_a_mean_without_an_interval():
-    found = summarise(scores([0.1, 0.3], groups=["one", "one"]))
-    assert found.mean == pytest.approx(0.2)
-    assert (found.low, found.high, found.groups) == (None, None, 1)
-    assert "2 groups" in found.reason
-    assert summarise(scores([0.5])).low is None
+@pytest.mark.parametrize("groups", [1, 2, 7])
+def test_under_8_groups_there_are_the_groups_means_and_a_reason_instead_of_an_interval(groups):
+    values = [0.9 - 0.1 * i for i in range(groups)]
+    found = summarise(scores([v - 0.05 for v in values] + [v + 0.05 for v in values], groups=[*range(groups)] * 2))
+    assert found.mean == pytest.approx(np.mean(values))
+    assert (found.low, found.high, found.method, found.n, found.groups) == (None, None, "", 2 * groups, groups)
+    assert found.values == pytest.approx(values[::-1])
+    assert found.reason.startswith(f"no interval: {groups} group") and "under 8" in found.reason
 
 
-def test_equal_scores_have_an_interval_of_no_width():
-    found = summarise(scores([0.1] * 7))
+@pytest.mark.parametrize(("groups", "method"), [(8, "bootstrap-t"), (29, "bootstrap-t"), (30, "BCa"), (31, "BCa")])
+def test_the_number_of_groups_decides_on_the_method_and_the_summary_names_it(groups, method):
+    found = summarise(scores(list(np.random.default_rng(2).exponential(size=groups))))
+    assert found.method.startswith(method) and found.low < found.mean < found.high
+    assert (found.reason, found.values) == ("", ())
+
+
+@pytest.mark.parametrize("groups", [8, 40])
+def test_equal_scores_have_an_interval_of_no_width(groups):
+    found = summarise(scores([0.1] * groups))
     assert found.low == pytest.approx(0.1) and found.high == pytest.approx(0.1)
-
-
-def test_two_groups_give_the_two_values_as_interval():
-    found = summarise(scores([0.2, 0.4]))
-    assert (found.low, found.high) == pytest.approx((0.2, 0.4))
 
 
 def test_order_does_not_change_one_bit():
@@ -70,16 +85,6 @@ def test_order_does_not_change_one_bit():
     assert summarise(rows) == summarise(shuffled)
     other = scores([v * 0.9 for v in values], groups)
     assert paired_test(rows, other) == paired_test(shuffled, other[::-1])
-
-
-def test_the_interval_equals_scipys_bca_where_there_is_no_clustering():
-    stats = pytest.importorskip("scipy.stats")
-    values = np.random.default_rng(1).exponential(0.2, 50)
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=100_000, method="BCa", rng=np.random.default_rng(2))
-    low, high = bca_interval(values, np.ones(50))
-    width = theirs.confidence_interval.high - theirs.confidence_interval.low
-    assert low == pytest.approx(theirs.confidence_interval.low, abs=0.03 * width)
-    assert high == pytest.approx(theirs.confidence_interval.high, abs=0.03 * width)
 
 
 def test_repeating_every_example_of_a_group_does_not_narrow_the_interval():
@@ -131,11 +136,40 @@ def test_seconds_are_a_median_with_an_order_statistic_interval():
 
 
 def test_too_few_seconds_have_no_interval_and_none_no_median():
-    five = summarise_seconds([1.0] * 5)
-    assert five.mean == 1.0 and five.low is None and "6 timed edits" in five.reason
+    five = summarise_seconds([1.0, 2.0, 1.0, 1.0, 1.0])
+    assert five.mean == 1.0 and five.low is None and "6 timings" in five.reason and five.values[-1] == 2.0
     assert summarise_seconds([]).mean is None
     with pytest.raises(ValueError, match="nan"):
         summarise_seconds([float("nan")])
+
+
+def edit(place, seed=0, **seconds):
+    return Edit(f"ma5k/test/{place:04d}", seed, f"{place}.png", "", seconds=seconds)
+
+
+def test_the_edits_of_one_batch_are_one_timing_of_their_share():
+    batches = [edit(i, edit=(0.5, 0.7, 0.6)[i // 8]) for i in range(20)]
+    assert timings(batches, 8) == pytest.approx([0.5, 0.7, 0.6])
+    assert timings([edit(i, edit=0.1) for i in range(16)], 8) == pytest.approx([0.1, 0.1])  # equal by chance
+    assert timings([edit(i, edit=0.1) for i in range(3)], 1) == pytest.approx([0.1] * 3)
+
+
+def test_seeds_halves_and_edits_timed_by_themselves_are_timings_of_their_own():
+    assert timings([edit(0, 0, edit=0.5), edit(0, 1, edit=0.5)], 8) == [0.5, 0.5]
+    halved = [edit(i, edit=0.5 if i < 2 else 0.7) for i in range(4)]
+    assert timings(halved, 4) == pytest.approx([0.5, 0.7])
+    alone = [edit(i, codec=0.1 + 0.01 * i) for i in range(4)]
+    assert timings(alone, 4) == pytest.approx([0.1, 0.11, 0.12, 0.13])
+
+
+def test_a_batch_whose_last_stage_ran_by_image_size_is_one_timing_of_its_mean():
+    found = timings([edit(0, mllm=0.2, diffusion=1.0), edit(1, mllm=0.2, diffusion=2.0)], 8)
+    assert found == pytest.approx([1.7])
+
+
+def test_an_example_that_failed_does_not_split_its_batch_and_one_that_was_given_is_no_timing():
+    assert timings([edit(0, edit=0.5), edit(2, edit=0.5), edit(3, edit=0.7)], 4) == pytest.approx([0.5, 0.7])
+    assert timings([edit(0), edit(1)], 4) == []
 
 
 def brute_force(sums):
@@ -174,6 +208,55 @@ def test_under_no_difference_p_is_rarely_small():
     assert 5 <= small <= 36  # 20 expected
 
 
+def sized(rng, groups, skewed=False):
+    """Summed differences without a true one, and sizes, of groups of 1 to 6 examples."""
+    counts = rng.integers(1, 7, groups).astype(float)
+    centres = rng.exponential(size=groups) - 1 if skewed else rng.normal(size=groups)
+    return counts * centres + np.sqrt(counts) * rng.normal(0, 0.7, groups), counts
+
+
+@pytest.mark.parametrize("groups", [6, 9, 20])
+def test_the_ends_of_the_interval_are_where_the_test_of_a_shifted_difference_turns(groups):
+    rng = np.random.default_rng(groups)
+    for _ in range(20):
+        sums, counts = sized(rng, groups)
+        p, low, high, method = flip_interval(sums, counts)
+        step = 1e-6 * (high - low)
+        for inside, outside in ((low + step, low - step), (high - step, high + step)):
+            assert flip_test(sums - inside * counts)[0] >= ALPHA > flip_test(sums - outside * counts)[0]
+        assert (p, method) == flip_test(sums)
+
+
+@pytest.mark.parametrize("groups", [6, 8, 12, 40])
+def test_p_is_below_the_level_exactly_where_the_interval_leaves_out_0(groups):
+    rng, small = np.random.default_rng(groups), 0
+    for _ in range(200):
+        sums, counts = sized(rng, groups)
+        sums = np.round(sums + counts * rng.choice([0, 1]), 1)  # rounded: ties, and ends at 0
+        p, low, high, _ = flip_interval(sums, counts)
+        assert (p < ALPHA) == (low > 0 or high < 0)
+        assert low <= sums.sum() / counts.sum() <= high
+        small += p < ALPHA
+    assert 20 < small < 180  # both kinds were seen
+
+
+@pytest.mark.parametrize("groups", [1, 2, 5])
+def test_under_6_groups_a_difference_has_a_p_and_no_interval(groups):
+    found = paired_test(scores([1.0] * groups), scores([0.0] * groups))
+    assert found.p == 2 / 2**groups and (found.difference, found.low, found.high) == (1.0, None, None)
+    assert found.reason.startswith(f"no interval: {groups} group") and "under 6" in found.reason
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+@pytest.mark.parametrize("groups", [6, 8, 12, 30])
+def test_the_interval_of_a_difference_covers_the_truth(groups, skewed):
+    rng, covered = np.random.default_rng(groups), 0
+    for _ in range(400):
+        _, low, high, _ = flip_interval(*sized(rng, groups, skewed))
+        covered += low <= 0 <= high
+    assert covered / 400 >= 0.90
+
+
 def test_groups_are_flipped_whole():
     one_group_five_times = scores([1.0] * 10, groups=["a"] * 5 + ["b"] * 5)
     nothing = scores([0.0] * 10, groups=["a"] * 5 + ["b"] * 5)
@@ -198,6 +281,43 @@ def test_swapping_the_models_turns_the_difference_and_keeps_p():
     a, b = scores(list(rng.normal(size=9))), scores(list(rng.normal(size=9)))
     one, other = paired_test(a, b), paired_test(b, a)
     assert one.difference == pytest.approx(-other.difference) and one.p == other.p
+
+
+def as_scores(sums, counts):
+    """The differences as one model's scores, and a second one's, all 0."""
+    groups = np.repeat([f"g{i}" for i in range(len(sums))], counts.astype(int)).tolist()
+    values = np.repeat(sums / counts, counts.astype(int)).tolist()
+    return scores(values, groups), scores([0.0] * len(values), groups)
+
+
+@pytest.mark.parametrize("groups", [6, 7, 8, 12, 13, 30, 100])
+def test_the_smallest_difference_is_shown_in_80_of_100_cases(groups):
+    rng, shown, trials = np.random.default_rng(groups), 0, 3000 if groups <= 12 else 1000
+    drawn = [sized(rng, groups) for _ in range(trials)]
+    claimed = np.mean([smallest_difference(*as_scores(*one)).difference for one in drawn[:400]])
+    for sums, counts in drawn:
+        shown += flip_test(sums + claimed * counts)[0] < ALPHA
+    assert 0.75 <= shown / trials <= 0.85
+
+
+def test_the_smallest_difference_is_in_the_metrics_unit_and_does_not_depend_on_who_is_first():
+    sums, counts = sized(np.random.default_rng(1), 12)
+    one, other = as_scores(sums, counts), as_scores(10 * sums, counts)
+    assert smallest_difference(*other).difference == pytest.approx(10 * smallest_difference(*one).difference)
+    assert smallest_difference(*one) == smallest_difference(*one[::-1])
+
+
+def test_the_factors_of_few_groups_are_above_what_t_quantiles_promise():
+    special, factors = pytest.importorskip("scipy.special"), list(SHOWN_FEW.values())
+    over = [f - special.stdtrit(g - 1, 0.975) - special.stdtrit(g - 1, 0.8) for g, f in SHOWN_FEW.items()]
+    assert factors == sorted(factors, reverse=True) and min(over) > 0
+    assert over[-1] < 0.05  # 12 groups: nearly the quantiles, which serve from 13 on
+
+
+def test_too_few_groups_can_show_no_difference_at_all():
+    found = smallest_difference(scores([0.1, 0.2, 0.9, 0.4, 0.5]), scores([0.0] * 5))
+    assert found == (None, 5, "5 groups; under 6 no p can be below 0.05")
+    assert smallest_difference([], []).groups == 0
 
 
 def test_nothing_in_common_is_said():
