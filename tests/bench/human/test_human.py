@@ -148,12 +148,12 @@ def test_votes_of_another_study_and_files_that_hold_none_are_refused(tmp_path):
 
 
 def test_people_of_one_mind_give_all_to_one_model_and_agree_fully(tmp_path):
-    votes = opened(tmp_path, [item(i, f) for i in range(4) for f in (5, 6)], suite="paper")
+    votes = opened(tmp_path, [item(i, f) for i in range(8) for f in (5, 6)], suite="paper")
     everything(votes, ["a", "b", "c"])
     rows = {(r.figure, r.criterion, r.choice): r for r in rows_of(votes.all(), "paper") if r.dataset == "all"}
     assert rows[5, "practicality", "mgie"].mean == 1 and rows[5, "practicality", "tie"].mean == 0
     assert [rows[6, "overall quality", m].mean for m in ("mgie", "lgie", "inspix2pix")] == [3, 2, 1]
-    assert rows[5, "practicality", "mgie"].paper == pytest.approx(0.537) and rows[6, "overall quality", "mgie"].n == 4
+    assert rows[5, "practicality", "mgie"].paper == pytest.approx(0.537) and rows[6, "overall quality", "mgie"].n == 8
     assert rows[6, "overall quality", "mgie"].verdict == "outside the interval"
     agreement = {(a.figure, a.criterion, a.measure.split(",")[0], a.who): a for a in agreement_of(votes.all())}
     assert agreement[6, "overall quality", "Krippendorff's alpha", "all"].value == pytest.approx(1)
