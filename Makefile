@@ -15,12 +15,31 @@ REPEATS = $(if $(SEEDS),--seeds $(SEEDS))
 EYES = $(if $(CLIP),--clip $(CLIP))
 FLAGS = $(SHARED) $(ONLY) $(OVER) $(REPEATS)
 
+# What may be given on the command line; anything else is a slip of the finger and stops.
+KNOWN = SUITE DATA WEIGHTS MODELS DATASETS SEEDS SPLIT FULL STRICT ENGINE WORKERS CLIP SAMPLE AGAIN PYTHON ARGS \
+        $(if $(filter fuzz,$(MAKECMDGOALS)),COUNT SEED)
+GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v)))
+STRANGE := $(firstword $(filter-out $(KNOWN),$(GIVEN)))
+CLOSEST = import difflib, sys; word, *known = sys.argv[1:]; \
+          close = difflib.get_close_matches(word, known, 1, 0.5) or difflib.get_close_matches(word.upper(), known, 1, 0.5); \
+          print("did you mean %s?" % close[0] if close else "known: " + " ".join(known))
+ifneq ($(STRANGE),)
+$(error unknown variable $(STRANGE); $(shell $(PYTHON) -c '$(CLOSEST)' $(STRANGE) $(KNOWN)))
+endif
+
 .PHONY: help setup test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery report demo human human-report mini claims ablations check-training world lint clean
 .DEFAULT_GOAL := help
 
+##@ Start
 help: ## this list
-	@grep -E '^[a-z0-9-]+:.* ## ' Makefile | sed -E 's/:.* ## /\t/' | expand -t 12
-	@echo "Variables: SUITE DATA WEIGHTS MODELS DATASETS SEEDS SPLIT FULL=1 STRICT=1 CLIP=folder SAMPLE=n ENGINE=ray WORKERS=n"
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	      /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "Variables: $(KNOWN)"
+	@echo "ARGS=\"...\" passes any flag of the command on, as in make table1 ARGS=\"--batch-size 4\"."
+
+.DEFAULT:
+	@$(PYTHON) -c '$(CLOSEST)' $@ $$(sed -nE 's/^([a-z0-9-]+):.*## .*/\1/p' Makefile) | sed 's/^/make: no target $@; /' >&2; exit 2
 
 setup: $(STAMP) ## the environment: .venv, pinned by requirements.lock (about 7 GB); other targets make it when it is missing
 
@@ -36,12 +55,23 @@ $(STAMP):
 table1: $(STAMP) ## Table 1: zero-shot editing, all models and datasets of the suite (default: the built-in miniature)
 	@$(PY) -m bench.tables 1 $(FLAGS)
 
+demo: $(STAMP) ## a web page on loopback that edits a photo: the miniature, or WEIGHTS=folder
+	@$(PY) -m mgie.demo $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+test: $(STAMP) ## all tests: CPU, offline, one process a core
+	@$(PY) -m pytest -q -n auto --dist loadfile
+
+##@ Tables (each runs what is missing)
 table2: $(STAMP) ## Table 2: the same after fine-tuning on each dataset
 	@$(PY) -m bench.tables 2 $(FLAGS)
 
 table3: $(STAMP) ## Table 3: FZ, FT and E2E forms of LGIE and MGIE
 	@$(PY) -m bench.tables 3 $(FLAGS)
 
+table4: $(STAMP) ## Table 4: seconds a call by stage; the true sizes on a GPU (no download), else the miniature
+	@$(PY) -m bench.timing $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(MODELS),--model $(MODELS))
+
+##@ Figures and pages
 clip-score: $(STAMP) ## Figure 4: CLIP-Score of input and goal images against three texts; CLIP=folder names another CLIP
 	@$(PY) -m bench.clip_score $(SHARED) $(OVER) $(EYES)
 
@@ -56,26 +86,22 @@ figures: clip-score tradeoff gallery ## all of them, running what is missing
 report: $(STAMP) ## tables, figures, protocols, environment and deviations on one page: results/<suite>/report.html
 	@$(PY) -m bench.report $(WHICH)
 
-demo: $(STAMP) ## a web page on loopback that edits a photo: the miniature, or WEIGHTS=folder
-	@$(PY) -m mgie.demo $(if $(WEIGHTS),--weights $(WEIGHTS))
-
+##@ People judge
 human: $(STAMP) ## Figures 5 and 6: a web page on which people judge texts and edits, blind; SAMPLE=25 as the paper
 	@$(PY) -m bench.human serve $(SHARED) $(OVER) $(if $(SAMPLE),--sample $(SAMPLE))
 
 human-report: $(STAMP) ## what they said: plots beside the paper's, intervals, agreement; results/<suite>/human/
 	@$(PY) -m bench.human report $(if $(SUITE),--suite $(SUITE))
 
-table4: $(STAMP) ## Table 4: seconds a call by stage; the true sizes on a GPU (no download), else the miniature
-	@$(PY) -m bench.timing $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(MODELS),--model $(MODELS))
-
-mini: $(STAMP) ## train the miniature's networks, all stages, resumable (hours); AGAIN=1: also those that are up to date
-	@$(PY) -m mgie.mini.make $(if $(AGAIN),--again)
-
+##@ The miniature
 claims: $(STAMP) ## the paper's three claims tested on the miniature, with pictures: results/mini/claims.md
 	@$(PY) -m mgie.mini.claims
 
 ablations: $(STAMP) ## the miniature without L_ins and with fewer visual tokens, trained on demand: results/mini/ablations.md
 	@$(PY) -m mgie.mini.ablate
+
+mini: $(STAMP) ## train the miniature's networks, all stages, resumable (hours); AGAIN=1: also those that are up to date
+	@$(PY) -m mgie.mini.make $(if $(AGAIN),--again)
 
 check-training: $(STAMP) ## the first 200 steps of one stage of the miniature again, compared with its stored train.csv (a minute)
 	@$(PY) -m mgie.mini.make --stage lpips --check --steps 200
@@ -83,8 +109,14 @@ check-training: $(STAMP) ## the first 200 steps of one stage of the miniature ag
 world: $(STAMP) ## draw the miniature's datasets and the contact sheets of every family
 	@$(PY) -m mgie.mini.sheets
 
-test: $(STAMP) ## all tests: CPU, offline, one process a core
-	@$(PY) -m pytest -q -n auto --dist loadfile
+##@ Before a commit
+lint: $(STAMP) ## ruff, format, who may import whom, types
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@.venv/bin/lint-imports --no-cache | tail -12
+
+check: $(STAMP) ## the gate: fresh scores against the stored ones, example by example
+	@$(PY) -m bench.check
 
 test-faults: $(STAMP) ## kills at every write, full disk, read-only folder: also the slow ones
 	@$(PY) -m pytest -q -n auto --dist loadfile -m "slow or not slow" tests/faults tests/bench/runs/test_resume.py tests/bench/runs/test_damaged_runs.py tests/mgie/train/test_training_resume.py
@@ -97,12 +129,6 @@ determinism: $(STAMP) ## what is bit-equal and what within which tolerance: resu
 
 audit: $(STAMP) ## pip-audit on the lock file (needs its database: a network)
 	@.venv/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
-
-check: $(STAMP) ## the gate: fresh scores against the stored ones, example by example
-	@$(PY) -m bench.check
-
-lint: $(STAMP) ## ruff
-	@$(PY) -m ruff check .
 
 clean: ## remove run folders and drawn data (never results/)
 	rm -rf runs data/mini-*
