@@ -17,9 +17,9 @@ from bench.figures.figure4 import IMAGES, SPELLED, TEXTS, TextRow, TextTest, lat
 from bench.figures.texts import measure
 from bench.grid.options import Selection, parser, selected
 from bench.grid.show import suite_line
-from bench.intervals import METHODS
 from bench.records import Score
 from bench.registry import metric_settings
+from bench.resampling.intervals import METHODS
 from bench.settings import MetricSettings
 from mgie.io.command import command, written
 from mgie.io.files import write_atomic, write_csv

@@ -1,7 +1,7 @@
 """Means with intervals, paired tests, Holm: pure functions on scores, the same answer for any order of them.
 
 Groups, not examples, are what is independent: all examples and seeds of a group stay together in everything below.
-Mean of a cell: bench.intervals, by the number of groups: under 8 no interval but the groups' own means in
+Mean of a cell: bench.resampling.intervals, by the number of groups: under 8 no interval but the groups' own means in
 Summary.values, from 8 bootstrap-t, from 30 BCa. Its docstring has the sources and how often each covers the truth.
 Paired test: flips the sign of whole groups (Fisher's randomisation test), exact up to 14 groups. The interval of the
 difference is this test turned round: every difference that it does not reject, so p < 0.05 exactly where the interval
@@ -14,19 +14,15 @@ Not covered: correction for the choice of metrics.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from bench.intervals import LEVEL, interval, jackknife_error, t_quantile
 from bench.records import Edit, Score
+from bench.resampling.flips import ALPHA, LEAST_FLIPPED, flip_interval
+from bench.resampling.intervals import LEVEL, interval, jackknife_error, t_quantile
 
-FLIPS = 10_000
-EXACT_GROUPS = 14  # 2**14 sign vectors: fewer than two times FLIPS, so exactness costs nothing
-ALPHA = 0.05
 POWER = 0.8
-LEAST_FLIPPED = 6  # 2 of 2**5 flips is a p of 0.0625: under 6 groups nothing can be shown
 # Standard errors that the flip test of so few groups needs for POWER, where t quantiles promise too much: the POWER
 # quantile of the shift at which 10,000 to 200,000 normal samples become significant. From 13 on the quantiles hold.
 SHOWN_FEW = {6: 4.38, 7: 3.52, 8: 3.37, 9: 3.27, 10: 3.19, 11: 3.14, 12: 3.11}
@@ -192,46 +188,6 @@ def _by_example(scores: Iterable[Score]) -> Mapping[str, tuple[str, float]]:
     for s in scores:
         values[s.example_id, s.group].append(s.value)
     return {example: (group, math.fsum(v) / len(v)) for (example, group), v in values.items()}
-
-
-def flip_test(sums: np.ndarray) -> tuple[float, str]:
-    """sums: (G,) summed differences of each group. Two-sided p of their total under sign flips, and how it was made."""
-    p, _, _, method = flip_interval(sums, np.ones(len(sums)))
-    return p, method
-
-
-def flip_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float | None, float | None, str]:
-    """p of no difference, the lowest and the highest difference whose p is not below ALPHA, and how it was made.
-
-    sums, counts: (G,). A difference d is tested by the flips of sums - d * counts. A flip reaches the observed total
-    for every d between two means, that of the groups it flips and that of the others (solve |s (sums - d counts)| =
-    |sum(sums - d counts)| for d); both lie around the mean of all. So p(d) falls to both sides of that mean, and its
-    ends are order statistics of the flips' own: nothing is searched for.
-    """
-    exact = len(sums) <= EXACT_GROUPS
-    total, count = sums.sum(), counts.sum()
-    flipped, sizes = (_signs(len(sums), exact) @ np.stack([sums, counts], axis=1)).T
-    tie = 1e-12 * np.abs(sums).sum()  # a total that is 0 but for rounding is 0
-    low, high = np.full(len(sizes), -np.inf), np.full(len(sizes), np.inf)  # all flipped, or none: reached for every d
-    some = np.abs(sizes) < count
-    parts = [(np.where(np.abs(total + sign * flipped) <= tie, 0.0, total + sign * flipped)[some],
-              (count + sign * sizes)[some]) for sign in (1, -1)]  # fmt: skip
-    one, other = (part / size for part, size in parts)
-    low[some], high[some] = np.minimum(one, other), np.maximum(one, other)
-    reached, more = int(((low <= 0) & (high >= 0)).sum()), 0 if exact else 1  # drawn flips: and the one observed
-    needed = math.ceil(ALPHA * (len(low) + more)) - more  # reached by so many, p is not below ALPHA
-    ends = np.partition(low, needed - 1)[needed - 1], np.partition(high, -needed)[-needed]
-    ends = [float(end) if math.isfinite(end) else None for end in ends]
-    method = f"exact, {len(low):,} flips" if exact else f"{FLIPS:,} random flips"
-    return (reached + more) / (len(low) + more), *ends, method
-
-
-@lru_cache(maxsize=4)
-def _signs(groups: int, exact: bool) -> np.ndarray:
-    """(flips, groups) of -1 and 1: all of them, or FLIPS from a fixed generator."""
-    if exact:
-        return 1.0 - 2.0 * ((np.arange(2**groups)[:, None] >> np.arange(groups)) & 1)
-    return 1.0 - 2.0 * np.random.default_rng(0).integers(0, 2, size=(FLIPS, groups), dtype=np.int8)
 
 
 def smallest_difference(a: Iterable[Score], b: Iterable[Score]) -> Smallest:

@@ -18,8 +18,8 @@ from bench.grid.options import Selection, chosen, parser, selected
 from bench.grid.paper import Reported
 from bench.grid.rows import compare
 from bench.grid.show import dataset_name, suite_line
-from bench.intervals import METHODS
 from bench.registry import MODEL_NAMES, PAPER_MODELS, WITH_FORMS, metrics_of
+from bench.resampling.intervals import METHODS
 from bench.runs.folder import RunFolder
 from bench.stats import Summary, summarise
 from mgie.io.command import command, written

@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 
 from bench.grid.paper import MARK, as_printed, reported
 from bench.grid.rows import Comparison, TableRow
-from bench.intervals import METHODS
 from bench.registry import BOUNDS, DATASET_NAMES, LOWER_IS_BETTER, METRIC_NAMES, MODEL_NAMES
+from bench.resampling.intervals import METHODS
 
 TITLES = {1: "zero-shot editing", 2: "fine-tuned on each dataset", 3: "the architecture of LGIE and MGIE, zero-shot"}
 

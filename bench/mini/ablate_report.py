@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from bench.figures.drawing import drawing
 from bench.grid.show import markdown_table
-from bench.intervals import METHODS
 from bench.mini.evidence import Runs
 from bench.mini.finetune import Recipe
 from bench.mini.verdicts import ClaimTest, test
 from bench.records import Score
+from bench.resampling.intervals import METHODS
 from bench.stats import summarise
 from mgie.io.files import write_atomic, write_csv
 

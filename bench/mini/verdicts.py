@@ -11,9 +11,9 @@ from math import fsum
 
 import numpy as np
 
-from bench.intervals import interval
 from bench.records import Score
 from bench.registry import LOWER_IS_BETTER
+from bench.resampling.intervals import interval
 from bench.stats import holm, paired_test, summarise
 
 LEVEL = 0.05

@@ -7,18 +7,8 @@ import numpy as np
 import pytest
 
 from bench.records import Edit, Score
-from bench.stats import (
-    ALPHA,
-    SHOWN_FEW,
-    flip_interval,
-    flip_test,
-    holm,
-    paired_test,
-    smallest_difference,
-    summarise,
-    summarise_seconds,
-    timings,
-)  # fmt: skip
+from bench.resampling.flips import ALPHA, flip_interval, flip_test
+from bench.stats import SHOWN_FEW, holm, paired_test, smallest_difference, summarise, summarise_seconds, timings
 
 
 def scores(values, groups=None, seed=0, metric="l1"):

@@ -8,7 +8,7 @@ All examples and seeds of a group stay together; groups are what is independent.
 - from 30: BCa as in scipy.stats.bootstrap (Efron, Better bootstrap confidence intervals, JASA 82, 1987).
 Bootstraps: 10,000 resamples of whole groups, fixed generator. Tests hold the coverage to 0.90 or more for normal and
 exponential scores, groups of one size and of 1 to 6 examples. Scores more skewed than an exponential's are covered
-less often: lognormal ones with sigma 1 in 0.90 to 0.92 at 8 to 29 groups, in 0.88 at 30.
+less often: lognormal ones with sigma 1 in 0.89 to 0.92 at 8 to 30 groups.
 No end is clipped to a metric's range: bootstrap-t and t can pass it (a share above 1), and that shows that the groups
 are few.
 """

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.intervals import bca_interval, bootstrap_t_interval, interval, jackknife_error, t_interval
+from bench.resampling.intervals import bca_interval, bootstrap_t_interval, interval, jackknife_error, t_interval
 
 TRIALS = 800  # a true 0.85 reaches 0.90 in 1 of 20,000 simulations
 DRAWN = 1000  # resamples: fewer than in the tables, which makes the intervals a little rougher and not wider
