@@ -6,7 +6,7 @@ suite mini looks into the package, every other suite into ./weights. Nothing is 
 
 from pathlib import Path
 
-from bench.registry import FORMLESS, folder_name, maker_of
+from bench.registry import WITH_FORMS, folder_name, form_of, maker_of, model_entry
 from bench.settings import ModelSettings
 from mgie import folder as pipelines
 
@@ -49,18 +49,16 @@ def how_to_get(spec: ModelSettings, folder: Path) -> str:
         return f"train: {command}; make table2 and make table3 do so for what they need"
     preset = "mini" if spec.suite == "mini" else "7b"
     train = f"python -m mgie.train --preset {preset} --model {spec.name}"
-    if spec.name not in FORMLESS:
+    if spec.name in WITH_FORMS:
         train += f" --form {spec.form}" + (f" --from {folder.with_name('inspix2pix')}" if spec.form == "ft" else "")
     if spec.setting == "fine-tuned":
         start = folder.with_name(folder.name.removesuffix(f"-{spec.dataset}"))
         train = train.split(" --from ")[0]
         return f"fine-tune: {train} --from {start} --data DATA_ROOT/{spec.dataset} --out {folder}"
     ways = [f"train: {train} --data DATA_ROOT/ipr2pr --out {folder}"]
-    if spec.name in ("lgie", "mgie") and spec.form == "fz":
+    released = spec.name not in WITH_FORMS or spec.form == form_of(spec.name)
+    if spec.name in WITH_FORMS and spec.form == "fz":
         ways = [f"put a LLaMA or LLaVA folder at {folder / 'writer'} and InsPix2Pix at {folder / 'inspix2pix'}"]
-    elif preset == "7b" and spec.name == "inspix2pix":
-        ways.insert(0, f"download: hf download timbrooks/instruct-pix2pix --local-dir {folder}")
-    elif preset == "7b" and spec.name == "mgie" and spec.form == "e2e":
-        files = "--llava DIR --mllm mllm.pt --unet unet.pt --instruct-pix2pix DIR"
-        ways.insert(0, f"convert the released checkpoint: python -m mgie.convert {files} --out {folder}")
+    elif preset == "7b" and released and model_entry(spec.name).get:
+        ways.insert(0, model_entry(spec.name).get.format(folder=folder))
     return "\n".join([*ways, "or name the folder that holds it with --weights ROOT"])

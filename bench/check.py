@@ -20,7 +20,7 @@ from bench.grid.cells import Cell, Options, beside, read_run, run_cells
 from bench.grid.gate import Check, Findings, Tolerance, compare, read_check, stale_tables
 from bench.grid.stored import read_scores, scores_name, write_scores
 from bench.records import Score
-from bench.registry import BENCHMARKS, SUITES
+from bench.registry import BENCHMARKS, SUITES, split_of
 
 # The stored scores are a CPU's: a GPU computes in bfloat16 and would differ by more than any useful tolerance.
 ON_CPU = ("--device", "cpu", "--metric-device", "cpu")
@@ -133,10 +133,8 @@ def update(path: Path, check: Check, stored: dict[Cell, Path], fresh: dict[Cell,
 
 def init(args: argparse.Namespace, out: Path) -> int:
     """Write check.json from the stored scores: the slice, and tolerances from what another batch size moves."""
-    from bench.registry import SPLITS
-
     models, datasets = (tuple(names.split(",")) for names in (args.models, args.datasets))
-    check = Check(args.suite, SPLITS[args.suite][0], 1, args.limit, models, datasets, (), (), {}, {})
+    check = Check(args.suite, split_of(args.suite, False), 1, args.limit, models, datasets, (), (), {}, {})
     cells = check.cells()
     stored = {cell: read_scores(stored_file(args, check, cell)) for cell in cells}
     fresh = rerun(cells, options_of(args, check, out / "as-stored"))

@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.grid.options import chosen, parser, selected
-from bench.grid.show import column_name, dataset_name, suite_line
+from bench.grid.show import column_name, dataset_name, scaled, suite_line
 from bench.pages.entries import Entry, Gallery, Pictures, View, from_cells, from_runs, metrics_in, output_of
-from bench.registry import BOUNDS, LOWER_IS_BETTER, METRIC_NAMES, MODEL_NAMES, PAPER_MODELS, PRINTED_X100
+from bench.registry import PAPER_MODELS, metric_entry, model_entry, short_name
 from mgie.io.command import command
 from mgie.io.files import write_atomic
 
@@ -39,7 +39,7 @@ def columns_of(entries: Sequence[Entry]) -> list[str]:
 def data_of(gallery: Gallery, pictures: Pictures) -> dict:
     """The object that the page's script reads; everything in it is text, numbers and names of files."""
     entries, columns, metrics = gallery.entries, columns_of(gallery.entries), metrics_in(gallery.entries)
-    shown = [c for c in columns if c not in BOUNDS]
+    shown = [c for c in columns if not model_entry(c).bound]
     return {
         "suite": gallery.suite,
         "datasets": {d: dataset_name(d, gallery.suite) for d in dict.fromkeys(e.dataset for e in entries)},
@@ -48,9 +48,10 @@ def data_of(gallery: Gallery, pictures: Pictures) -> dict:
             {
                 "id": m,
                 "name": column_name(m),
-                "short": METRIC_NAMES.get(m, m),
-                "lower": m in LOWER_IS_BETTER,
-                "x100": m in PRINTED_X100,
+                "short": metric_entry(m).printed,
+                "lower": metric_entry(m).lower,
+                "scale": metric_entry(m).scale,
+                "digits": metric_entry(m).digits,
             }
             for m in metrics
         ],
@@ -60,7 +61,7 @@ def data_of(gallery: Gallery, pictures: Pictures) -> dict:
 
 def name_of(column: str) -> str:
     model, _, form = column.partition(" ")
-    return f"{MODEL_NAMES.get(model, model).partition(' (')[0]} {form.upper()}".strip()
+    return f"{short_name(model)} {form.upper()}".strip()
 
 
 def example_of(entry: Entry, columns: Sequence[str], shown: Sequence[str], pictures: Pictures) -> dict:
@@ -126,7 +127,8 @@ def notes_of(gallery: Gallery, views: Sequence[View]) -> list[str]:
     lines += sorted({f"Data: {v.run['note']}" for v in views if v.run["note"]})
     protocols = {s.protocol for v in views for scores in v.scores.values() for s in scores}
     lines += [
-        "Seed 0 of each run is shown, images and scores alike. SSIM, DINO, CVS and CTS are printed x100.",
+        "Seed 0 of each run is shown, images and scores alike. SSIM, DINO, CVS and CTS are printed x100"
+        f"{scaled(metrics_in(gallery.entries))}.",
         "Disagreement in a metric: its largest minus its smallest value among the models; the input copy and the "
         "goal image do not count.",
         "In the slider and the difference view the right image is stretched to the size of the left one.",

@@ -1,56 +1,150 @@
-"""What there is: name -> "module:Class". Nothing is imported before it is asked for.
+"""What there is: name -> entry, which says all that is known of it by name alone; its class is imported when asked for.
 
-Add a dataset, a metric or a model: one new file, one line here.
+Add a dataset, a metric or a model: one new file, one line here (bench/README.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from bench.records import Example, Output
 from bench.settings import DataSettings, EditSettings, MetricSettings, ModelSettings, fill
 from mgie.folder import MINI
 
+
+class DatasetEntry(NamedTuple):
+    """Where its files come from stands with its class, which names it when a file is missing."""
+
+    made_by: str  # "module:Class"
+    printed: str  # its name in tables
+    metrics: tuple[str, ...]  # scored when --metrics is not given: Table 1's
+    in_paper: bool = False  # a column of the paper's tables; the others are shown with --datasets
+
+
+class MetricEntry(NamedTuple):
+    made_by: str
+    printed: str
+    better: Literal["lower", "higher"]
+    scale: int = 1  # a printed value is scale times the stored one
+    digits: int = 3  # behind the point, when printed
+
+    @property
+    def lower(self) -> bool:
+        return self.better == "lower"
+
+    @property
+    def arrow(self) -> str:
+        return "\N{DOWNWARDS ARROW}" if self.lower else "\N{UPWARDS ARROW}"
+
+
+class ModelEntry(NamedTuple):
+    made_by: str
+    printed: str
+    forms: tuple[str, ...] = ("none",)  # the last one is meant where --form is not given
+    bound: bool = False  # floor or ceiling: never the best model of a table
+    in_paper: bool = False  # a row of the paper's tables
+    get: str = ""  # how the released weights of its last form come to {folder}; empty: none are released
+
+
+class SuiteEntry(NamedTuple):
+    made_by: str | None  # wraps the classes in DATASETS; None: these, on the official files
+    split: str  # by default, and with --full
+    full: str
+    splits: tuple[str, ...] = ()  # empty: each dataset's own
+    datasets: tuple[str, ...] = ()  # empty: all
+    maker: str | None = None  # a module that makes some of the suite's weights on demand (see Maker)
+
+
 # The datasets have the same names in every suite; suite mini and suite published wrap them (bench/datasets/mini.py,
 # bench/datasets/published.py).
 DATASETS = {
-    "evr": "bench.datasets.evr:EVR",
-    "gier": "bench.datasets.gier:GIER",
-    "ma5k": "bench.datasets.ma5k:MA5k",
-    "magicbrush": "bench.datasets.magicbrush:MagicBrush",
-    "ipr2pr": "bench.datasets.ipr2pr:IPr2Pr",
-}
-SUITES = {
-    "mini": "bench.datasets.mini:Mini",
-    "published": "bench.datasets.published:Published",
-    "paper": None,  # the classes in DATASETS, on the official files
+    "evr": DatasetEntry("bench.datasets.evr:EVR", "EVR", ("l1", "dino", "cvs"), in_paper=True),
+    "gier": DatasetEntry("bench.datasets.gier:GIER", "GIER", ("l1", "ssim", "cvs"), in_paper=True),
+    "ma5k": DatasetEntry("bench.datasets.ma5k:MA5k", "MA5k", ("l1", "ssim", "lpips"), in_paper=True),
+    "magicbrush": DatasetEntry(
+        "bench.datasets.magicbrush:MagicBrush", "MagicBrush", ("l1", "dino", "cvs", "cts"), in_paper=True
+    ),
+    "ipr2pr": DatasetEntry("bench.datasets.ipr2pr:IPr2Pr", "IPr2Pr", ("l1", "ssim")),
 }
 METRICS = {
-    "l1": "bench.metrics.l1:L1",
-    "ssim": "bench.metrics.ssim:SSIM",
-    "lpips": "bench.metrics.lpips:LPIPS",
-    "dino": "bench.metrics.dino:DINO",
-    "cvs": "bench.metrics.cvs:CVS",
-    "cts": "bench.metrics.cts:CTS",
-    "clip_s": "bench.metrics.clip_s:CLIPS",
-    "clip_direction": "bench.metrics.clip_direction:CLIPDirection",
-    "image_similarity": "bench.metrics.image_similarity:ImageSimilarity",
+    "l1": MetricEntry("bench.metrics.l1:L1", "L1", "lower"),
+    "ssim": MetricEntry("bench.metrics.ssim:SSIM", "SSIM", "higher", 100, 2),
+    "lpips": MetricEntry("bench.metrics.lpips:LPIPS", "LPIPS", "lower"),
+    "dino": MetricEntry("bench.metrics.dino:DINO", "DINO", "higher", 100, 2),
+    "cvs": MetricEntry("bench.metrics.cvs:CVS", "CVS", "higher", 100, 2),
+    "cts": MetricEntry("bench.metrics.cts:CTS", "CTS", "higher", 100, 2),
+    "clip_s": MetricEntry("bench.metrics.clip_s:CLIPS", "CLIP-S", "higher"),
+    "clip_direction": MetricEntry("bench.metrics.clip_direction:CLIPDirection", "CLIP direction", "higher"),
+    "image_similarity": MetricEntry(
+        "bench.metrics.image_similarity:ImageSimilarity", "input image similarity", "higher"
+    ),
 }
+SECONDS = MetricEntry("", "s/edit", "lower")  # a column of tables, "seconds"; no metric of --metrics
+FORMS = ("fz", "ft", "e2e")
 MODELS = {
-    "identity": "baselines.identity:Identity",
-    "oracle": "baselines.oracle:Oracle",
-    "codec": "baselines.codec:Codec",
-    "precomputed": "baselines.precomputed:Precomputed",
-    "inspix2pix": "baselines.inspix2pix:InsPix2Pix",
-    "lgie": "baselines.lgie:LGIE",
-    "mgie": "baselines.mgie:MGIE",
-}
+    "identity": ModelEntry("baselines.identity:Identity", "Input copy (identity)", bound=True),
+    "oracle": ModelEntry("baselines.oracle:Oracle", "Goal image (oracle)", bound=True),
+    "codec": ModelEntry("baselines.codec:Codec", "Codec copy (VAE)", bound=True),
+    "precomputed": ModelEntry("baselines.precomputed:Precomputed", "precomputed"),
+    "inspix2pix": ModelEntry(
+        "baselines.inspix2pix:InsPix2Pix", "InsPix2Pix", in_paper=True,
+        get="download: hf download timbrooks/instruct-pix2pix --local-dir {folder}",
+    ),
+    "lgie": ModelEntry("baselines.lgie:LGIE", "LGIE", FORMS, in_paper=True),
+    "mgie": ModelEntry(
+        "baselines.mgie:MGIE", "MGIE", FORMS, in_paper=True,
+        get="convert the released checkpoint: python -m mgie.convert --llava DIR --mllm mllm.pt --unet unet.pt "
+        "--instruct-pix2pix DIR --out {folder}",
+    ),
+}  # fmt: skip
 # --model diffusers:<Hub id or folder>: no name of its own, whatever pipeline it is.
-ANY_PIPELINE = {"diffusers": "baselines.diffusers_pipeline:DiffusersPipeline"}
-# Suites that make some of their weights on demand: a module with found, how and make (see Maker).
-MAKERS = {"mini": "bench.mini.finetune"}
+ANY_PIPELINE = {"diffusers": ModelEntry("baselines.diffusers_pipeline:DiffusersPipeline", "diffusers")}
+SUITES = {
+    "mini": SuiteEntry(
+        "bench.datasets.mini:Mini", "quick", "test", ("quick", "test", "train", "val", "fresh"),
+        ("evr", "gier", "ma5k", "magicbrush", "ipr2pr"), "bench.mini.finetune",
+    ),
+    "published": SuiteEntry(
+        "bench.datasets.published:Published", "all", "all", ("all", "sample"),
+        ("evr", "gier", "ma5k", "magicbrush", "ipr2pr"),
+    ),
+    "paper": SuiteEntry(None, "", ""),
+}  # fmt: skip
+
+BENCHMARKS = tuple(name for name, entry in DATASETS.items() if entry.in_paper)
+PAPER_MODELS = tuple(name for name, entry in MODELS.items() if entry.in_paper)
+WITH_FORMS = tuple(name for name, entry in MODELS.items() if entry.forms != ("none",))
+
+
+def metric_entry(name: str) -> MetricEntry:
+    """How a column of this name is printed; one that is registered no more keeps its plain name."""
+    return SECONDS if name == "seconds" else METRICS.get(name) or MetricEntry("", name, "higher")
+
+
+def model_entry(name: str) -> ModelEntry:
+    """A name that is not registered is of somebody's own output images, or of any pipeline: it is printed as it is."""
+    return MODELS.get(name) or ModelEntry("", name)
+
+
+def short_name(model: str) -> str:
+    """The printed name up to its bracket, where there is little room."""
+    return model_entry(model).printed.partition(" (")[0]
+
+
+def form_of(model: str) -> str:
+    """The form that is meant where none is named: e2e, or none for a model without forms."""
+    return model_entry(model).forms[-1]
+
+
+def split_of(suite: str, full: bool, given: str | None = None) -> str:
+    """The split that is meant. Raises ValueError for one that the suite does not have."""
+    entry = SUITES[suite]
+    split = given if given is not None else entry.full if full else entry.split
+    if entry.splits and split not in entry.splits:
+        raise ValueError(f"suite {suite} has no split '{split}'; known: {', '.join(entry.splits)}")
+    return split
 
 
 class Maker(Protocol):
@@ -91,33 +185,28 @@ class Model(Protocol):
         ...
 
 
-def load(registry: dict[str, str], name: str, what: str) -> type:
+def load(registry: Mapping[str, DatasetEntry | MetricEntry | ModelEntry], name: str, what: str) -> type:
     """The class behind a name. Raises ValueError that lists the known names."""
     if name not in registry:
         raise ValueError(f"unknown {what} '{name}'; known: {', '.join(registry)}")
-    module, cls = registry[name].split(":")
+    return made(registry[name].made_by)
+
+
+def made(made_by: str) -> type:
+    """The class that "module:Class" names, imported now."""
+    module, cls = made_by.split(":")
     return getattr(import_module(module), cls)
 
 
 def maker_of(suite: str, weights: Path | None) -> Maker | None:
     """None where the suite makes no weights, or where others were named (--weights)."""
-    return import_module(MAKERS[suite]) if suite in MAKERS and weights is None else None
-
-
-# Table 1's metrics.
-METRICS_OF = {
-    "evr": ("l1", "dino", "cvs"),
-    "gier": ("l1", "ssim", "cvs"),
-    "ma5k": ("l1", "ssim", "lpips"),
-    "magicbrush": ("l1", "dino", "cvs", "cts"),
-    "ipr2pr": ("l1", "ssim"),
-}
-DATASET_NAMES = {"evr": "EVR", "gier": "GIER", "ma5k": "MA5k", "magicbrush": "MagicBrush", "ipr2pr": "IPr2Pr"}
+    maker = SUITES[suite].maker if suite in SUITES and weights is None else None
+    return import_module(maker) if maker else None
 
 
 def metrics_of(suite: str, dataset: str) -> tuple[str, ...]:
     """What is scored when --metrics is not given; the published suite adds SSIM everywhere: it needs no network."""
-    metrics = METRICS_OF.get(dataset, ())
+    metrics = DATASETS[dataset].metrics if dataset in DATASETS else ()
     return (*metrics, "ssim") if suite == "published" and metrics and "ssim" not in metrics else metrics
 
 
@@ -140,7 +229,7 @@ def metric_settings(suite: str, given: MetricSettings) -> MetricSettings:
 
 def banner(suite: str, dataset: str) -> str:
     """The first line a run prints: what is being run, and what it is not."""
-    name = DATASET_NAMES[dataset]
+    name = DATASETS[dataset].printed
     if suite == "mini":
         real = "the real one: --suite paper --data-root ..."
         return f"suite mini: the built-in miniature of {name}, not {name} itself; {real}"
@@ -154,11 +243,15 @@ def open_dataset(suite: str, dataset: str, data_root: Path, settings: DataSettin
     cls = load(DATASETS, dataset, "dataset")
     if suite not in SUITES:
         raise ValueError(f"unknown suite '{suite}'; known: {', '.join(SUITES)}")
-    if suite == "mini":
-        return load(SUITES, "mini", "suite")(dataset, data_root, settings)
-    if suite == "published":
-        return load(SUITES, "published", "suite")(dataset, data_root / "published", settings)
-    return cls(data_root / dataset, settings)
+    entry = SUITES[suite]
+    if entry.datasets and dataset not in entry.datasets:
+        raise ValueError(
+            f"suite {suite} has no dataset '{dataset}'; known: {', '.join(entry.datasets)}. Its own files are "
+            f"read with --suite paper --data-root DIR, below DIR/{dataset}/"
+        )
+    if entry.made_by is None:
+        return cls(data_root / dataset, settings)
+    return made(entry.made_by)(dataset, data_root / "published" if suite == "published" else data_root, settings)
 
 
 def examples_of(dataset: str, root: Path, split: str) -> list[Example]:
@@ -181,28 +274,7 @@ def open_model(spec: ModelSettings, dataset: Dataset) -> Model:
     return load(MODELS, spec.name, "model")(spec)
 
 
-FORMS = ("fz", "ft", "e2e")
-WITH_FORMS = ("lgie", "mgie")  # the others have form "none"
-PAPER_MODELS = ("inspix2pix", "lgie", "mgie")
-SPLITS = {"mini": ("quick", "test"), "published": ("all", "all"), "paper": ("", "")}  # default, --full
-KNOWN_SPLITS = {  # suite paper: each dataset's own
-    "mini": ("quick", "test", "train", "val", "fresh"), "published": ("all", "sample"),
-}  # fmt: skip
-BENCHMARKS = ("evr", "gier", "ma5k", "magicbrush")
-MODEL_NAMES = {
-    "identity": "Input copy (identity)", "codec": "Codec copy (VAE)", "oracle": "Goal image (oracle)",
-    "inspix2pix": "InsPix2Pix", "lgie": "LGIE", "mgie": "MGIE",
-}  # fmt: skip
-BOUNDS = ("identity", "codec", "oracle")  # floor, the codec's floor and ceiling: never the best model
-PRINTED_X100 = frozenset({"ssim", "dino", "cvs", "cts"})
-LOWER_IS_BETTER = frozenset({"l1", "lpips", "seconds"})
-METRIC_NAMES = {"l1": "L1", "ssim": "SSIM", "lpips": "LPIPS", "dino": "DINO", "cvs": "CVS", "cts": "CTS",
-           "clip_s": "CLIP-S", "clip_direction": "CLIP direction",
-           "image_similarity": "input image similarity", "seconds": "s/edit"}  # fmt: skip
-FORMLESS = ("inspix2pix",)  # --form means nothing to it
-
-
 def folder_name(spec: ModelSettings) -> str:
     """mgie-e2e, mgie-e2e-ma5k, inspix2pix, ..."""
-    form = "" if spec.name in FORMLESS else f"-{spec.form}"
+    form = "" if model_entry(spec.name).forms == ("none",) else f"-{spec.form}"
     return f"{spec.name}{form}" + (f"-{spec.dataset}" if spec.setting == "fine-tuned" else "")

@@ -20,7 +20,7 @@ from bench.grid.cells import beside
 from bench.grid.show import markdown_table
 from bench.pages.provenance import environments, failures, here, incomplete, settings
 from bench.pages.render import html, slug
-from bench.registry import KNOWN_SPLITS, SPLITS, SUITES
+from bench.registry import SUITES, split_of
 from mgie.io.command import command, written
 from mgie.io.files import write_atomic
 
@@ -235,10 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
 
     def make() -> int:
-        split = SPLITS[args.suite][args.full] if args.split is None else args.split
-        if args.suite in KNOWN_SPLITS and split not in KNOWN_SPLITS[args.suite]:
-            raise ValueError(f"suite {args.suite} has no split '{split}'; known: {', '.join(KNOWN_SPLITS[args.suite])}")
-        asked = Scope(args.suite, split, args.results, args.out)
+        asked = Scope(args.suite, split_of(args.suite, args.full, args.split), args.results, args.out)
         if not any(asked.folder.glob("*.csv")):
             raise ValueError(f"{asked.folder} holds no results: make table1 SUITE={args.suite} writes the first")
         text = markdown(asked)

@@ -20,11 +20,14 @@ from pathlib import Path
 from bench.records import Score
 from bench.registry import (
     DATASETS,
+    FORMS,
     METRICS,
     MODELS,
     SUITES,
+    WITH_FORMS,
     Model,
     banner,
+    form_of,
     metric_settings,
     metrics_of,
     open_dataset,
@@ -70,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--dataset", required=True, help=", ".join(DATASETS))
     what.add_argument("--suite", choices=SUITES, help="default: mini, the built-in miniature")
     what.add_argument("--setting", choices=("zero-shot", "fine-tuned"), default="zero-shot")
-    what.add_argument("--form", choices=("fz", "ft", "e2e"), help="lgie and mgie only; default: e2e")
+    what.add_argument("--form", choices=FORMS, help="lgie and mgie only; default: e2e")
     what.add_argument("--metrics", help=f"of {', '.join(METRICS)}; default: those of Table 1 for the dataset")
     what.add_argument("--seeds", type=int, default=1, help="how many: seeds 0 to N-1 (default 1)")
     where = p.add_argument_group("where things lie")
@@ -103,8 +106,8 @@ def plan(argv: list[str] | None = None) -> Plan:
     if args.suite is None and (args.data_root or args.weights):
         given = "--data-root" if args.data_root else "--weights"
         raise ValueError(f"{given} needs --suite: the default suite is the miniature; for real data add --suite paper")
-    if args.form and args.model not in ("lgie", "mgie"):
-        raise ValueError(f"--form {args.form} is for lgie and mgie; {args.model} has no forms")
+    if args.form and args.model not in WITH_FORMS:
+        raise ValueError(f"--form {args.form} is for {' and '.join(WITH_FORMS)}; {args.model} has no forms")
     if args.compile and (args.model not in ("mgie", "lgie") or args.form in ("fz", "ft") or args.images):
         raise ValueError(f"--compile is for mgie and lgie, e2e; {args.model} as asked for is not compiled")
     check_numbers(args)
@@ -113,10 +116,12 @@ def plan(argv: list[str] | None = None) -> Plan:
     data_root = stage(*staged) if staged else args.data_root or Path("data")
     data = from_flags(DataSettings, args)
     names = tuple((args.metrics or ",".join(metrics_of(suite, args.dataset))).replace(" ", "").split(","))
+    if names == ("",) and args.dataset in DATASETS:
+        raise ValueError(f"dataset {args.dataset} has no metrics of its own in bench/registry.py; name some: --metrics")
     if unknown := [name for name in names if args.metrics and name not in METRICS]:
         raise ValueError(f"unknown metric '{unknown[0]}'; known: {', '.join(METRICS)}")
     dataset = open_dataset(suite, args.dataset, data_root, data)
-    form = (args.form or "e2e") if args.model in ("lgie", "mgie") else "none"
+    form = args.form or form_of(args.model)
     spec = placed(ModelSettings(
         args.model, suite, args.dataset, args.setting, args.form or "e2e", args.weights, args.images, args.device,
         args.dtype, args.compile,

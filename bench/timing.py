@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.registry import PAPER_MODELS
 from bench.speed.table4 import STAGES, TOKENS, TimingRow
 from mgie.io.command import command
 from mgie.io.files import write_atomic
@@ -28,14 +29,15 @@ if TYPE_CHECKING:
     from bench.speed.models import Case
     from bench.speed.stopwatch import Rates
 
-MODELS = ("inspix2pix", "lgie", "mgie")
 LEAST_RUNS = 5
 
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     p = argparse.ArgumentParser("bench.timing", description=__doc__, formatter_class=raw)
-    p.add_argument("--model", default=",".join(MODELS), help=f"comma-separated, of {', '.join(MODELS)}; default: all")
+    p.add_argument(
+        "--model", default=",".join(PAPER_MODELS), help=f"comma-separated, of {', '.join(PAPER_MODELS)}; default: all"
+    )
     p.add_argument("--batch-sizes", default="1,4,8")
     p.add_argument("--preset", choices=("7b", "mini"), help="default: 7b where torch sees a GPU, else mini")
     p.add_argument("--weights", type=Path, help="holds inspix2pix/, lgie-e2e/, mgie-e2e/: trained weights")
@@ -58,8 +60,8 @@ def rows_asked(args: argparse.Namespace, device: str) -> "list[Case]":
     from mgie.presets import PRESETS
 
     models = [name.strip() for name in args.model.split(",") if name.strip()]
-    if unknown := [name for name in models if name not in MODELS]:
-        raise ValueError(f"unknown model '{unknown[0]}'; Table 4 times {', '.join(MODELS)}")
+    if unknown := [name for name in models if name not in PAPER_MODELS]:
+        raise ValueError(f"unknown model '{unknown[0]}'; Table 4 times {', '.join(PAPER_MODELS)}")
     try:
         batches = [int(size) for size in args.batch_sizes.split(",")]
     except ValueError:

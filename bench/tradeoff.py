@@ -18,7 +18,7 @@ from bench.grid.options import Selection, chosen, parser, selected
 from bench.grid.paper import Reported
 from bench.grid.rows import compare
 from bench.grid.show import dataset_name, suite_line
-from bench.registry import MODEL_NAMES, PAPER_MODELS, WITH_FORMS, metrics_of
+from bench.registry import PAPER_MODELS, form_of, metrics_of, model_entry
 from bench.resampling.intervals import METHODS
 from bench.runs.folder import RunFolder
 from bench.stats import Summary, summarise
@@ -73,7 +73,7 @@ def metrics_of_sweep(asked: Selection) -> tuple[str, ...]:
 
 
 def cell_of(asked: Selection, model: str, dataset: str) -> Cell:
-    return Cell(asked.suite, dataset, model, "zero-shot", "e2e" if model in WITH_FORMS else "none")
+    return Cell(asked.suite, dataset, model, "zero-shot", form_of(model))
 
 
 def is_given(cell: Cell) -> bool:
@@ -121,7 +121,7 @@ def head_of(asked: Selection, rows: Sequence[SweepRow]) -> list[str]:
     lines = [suite_line(asked.suite, asked.datasets)]
     lines += [f"Data{split}: {'; '.join(counts)}, {seeds}."] if counts else []
     if used:
-        said = ", ".join(f"{MODEL_NAMES.get(m, m)} {g:g}" for m, g in used.items() if g is not None)
+        said = ", ".join(f"{model_entry(m).printed} {g:g}" for m, g in used.items() if g is not None)
         own = "" if asked.suite == "paper" else " (each model's own default; the paper's figure has 7.5)"
         lines.append(f"guidance_scale is fixed at {said}{own}; only image_guidance_scale moves.")
     lines += [
@@ -147,7 +147,7 @@ def show(rows: Sequence[SweepRow], head: Sequence[str]) -> None:
     for line in head[1:]:
         console.print(line, markup=False)
     for model in dict.fromkeys(r.model for r in rows):
-        table = Table(title=MODEL_NAMES.get(model, model), title_justify="left")
+        table = Table(title=model_entry(model).printed, title_justify="left")
         for name in ("image_guidance_scale", *AXES.values()):
             table.add_column(name, justify="right")
         for scale in sorted({r.image_guidance_scale for r in rows}):

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.records import Example
-from bench.registry import DATASETS, load
+from bench.registry import DATASETS, SUITES, load
 from bench.settings import DataSettings
 
 if TYPE_CHECKING:
     from mgie.mini.datasets.facts import Facts
     from mgie.mini.datasets.writer import Parameters
 
-SPLITS = ("test", "quick", "train", "val", "fresh")
+SPLITS = SUITES["mini"].splits
 FRESH = {"draw": "fresh 3", "train": 5, "val": 5, "ipr2pr": 20}  # of its other splits as few as there can be
 QUICK = 32
 

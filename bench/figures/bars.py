@@ -13,7 +13,7 @@ from bench.grid.paper import as_printed
 from bench.grid.rows import TableRow
 from bench.grid.show import column_name, dataset_name, model_name, title
 from bench.grid.show import grid as grid_of
-from bench.registry import PRINTED_X100
+from bench.registry import metric_entry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +70,7 @@ def _warning(rows: Sequence[TableRow]) -> str:
 def panel(axes: "Axes", rows: Sequence[TableRow], models: Sequence[tuple[str, str]]) -> None:
     """One dataset and metric. A model that was not run keeps its place, empty and said."""
     first, by_model, colours = rows[0], {(r.model, r.form): r for r in rows}, colours_of(models)
-    scale = 100 if first.metric in PRINTED_X100 else 1
+    scale = metric_entry(first.metric).scale
     for place, key in enumerate(models):
         row = by_model.get(key)
         if row is None or row.mean is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bench.figures.drawing import colours_of, drawing, save
 from bench.grid.paper import reported_cells
 from bench.grid.show import cell, listed, markdown_table
-from bench.registry import MODEL_NAMES
+from bench.registry import model_entry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +74,7 @@ def markdown(rows: Sequence[SweepRow], head: Sequence[str]) -> str:
     lines = [f"# Figure 3: trade-off by image_guidance_scale (suite {rows[0].suite})", "", head[0], ""]
     lines += [f"- {line}" for line in head[1:]] + [""]
     models = list(dict.fromkeys(r.model for r in rows))
-    header = ["image_guidance_scale", *(f"{MODEL_NAMES.get(m, m)}<br>{AXES[a]}" for m in models for a in AXES)]
+    header = ["image_guidance_scale", *(f"{model_entry(m).printed}<br>{AXES[a]}" for m in models for a in AXES)]
     found = {(r.image_guidance_scale, r.model, r.axis): r for r in rows}
     table = [
         [f"{scale:.1f}", *(shown(found[scale, m, a]) for m in models for a in AXES)]
@@ -141,7 +141,7 @@ def _ours(axes: "Axes", rows: Sequence[SweepRow], model: str, colour: str) -> No
         centre = ([x[i] for i, _ in pairs], [y[i] for i, _ in pairs])
         error = {"xerr": ends} if at is x else {"yerr": ends}
         axes.errorbar(*centre, **error, fmt="none", ecolor=colour, alpha=0.35, linewidth=1)
-    axes.plot(x, y, marker=MARKERS.get(model, "D"), color=colour, markersize=6, label=MODEL_NAMES.get(model, model))
+    axes.plot(x, y, marker=MARKERS.get(model, "D"), color=colour, markersize=6, label=model_entry(model).printed)
     _ends(axes, [p[0] for p in points], x, y, colour, LABELS.get(model, (6, 5)))
 
 
@@ -150,7 +150,7 @@ def _paper(axes: "Axes", rows: Sequence[SweepRow], model: str, colour: str) -> N
     if points:
         x, y = [100 * p[1].paper for p in points], [100 * p[2].paper for p in points]
         axes.plot(x, y, marker=MARKERS.get(model, "D"), color=colour, markersize=6, markerfacecolor="white",
-                  linestyle="--", label=MODEL_NAMES.get(model, model))  # fmt: skip
+                  linestyle="--", label=model_entry(model).printed)  # fmt: skip
         _ends(axes, [p[0] for p in points], x, y, colour, LABELS.get(model, (6, 5)))
 
 

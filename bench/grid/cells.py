@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.records import Score
-from bench.registry import FORMS, MODELS, SPLITS, WITH_FORMS, maker_of
+from bench.registry import MODELS, SUITES, form_of, maker_of, model_entry
 from bench.runs.folder import RunFolder
 from bench.runs.runner import safe
 from bench.settings import ModelSettings
@@ -64,14 +64,14 @@ def cells_of(table: int, suite: str, models: Sequence[str], datasets: Sequence[s
     """Tables 1 and 2: end to end, zero-shot and fine-tuned. Table 3: each form of lgie and mgie, zero-shot."""
     setting, cells = "fine-tuned" if table == 2 else "zero-shot", []
     for model in models:
-        forms = (FORMS if table == 3 else ("e2e",)) if model in WITH_FORMS else ("none",)
+        forms = model_entry(model).forms if table == 3 else (form_of(model),)
         cells += [Cell(suite, dataset, model, setting, form) for form in forms for dataset in datasets]
     return cells
 
 
 def beside(suite: str, split: str) -> str:
     """The end of a file name: a split that is not the suite's default stands beside it and never replaces it."""
-    return "" if split in ("", SPLITS[suite][0]) else f"-{safe(split)}"
+    return "" if split in ("", SUITES[suite].split) else f"-{safe(split)}"
 
 
 def argv_of(cell: Cell, options: Options) -> list[str]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bench.grid.cells import Cell
 from bench.grid.stored import folder_of, read_scores, scores_name
 from bench.records import Score
-from bench.registry import WITH_FORMS, metrics_of
+from bench.registry import form_of, metrics_of
 from bench.stats import summarise
 
 
@@ -43,7 +43,7 @@ class Check:
 
     def cells(self) -> list[Cell]:
         return [
-            Cell(self.suite, dataset, model, "zero-shot", "e2e" if model in WITH_FORMS else "none")
+            Cell(self.suite, dataset, model, "zero-shot", form_of(model))
             for model in self.models for dataset in self.datasets
         ]  # fmt: skip
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from bench.grid.paper import MARK
-from bench.grid.show import CellText, Grid, column_name, dataset_name, model_name, said, title
+from bench.grid.show import CellText, Grid, column_name, dataset_name, model_name, said, scaled, title
 
 SIGNS = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -36,8 +36,8 @@ def latex(g: Grid, notes: Sequence[str], split: str) -> str:
 
 
 def _caption(g: Grid) -> str:
-    text = f"{title(g)}. Mean with 95 % interval over groups; SSIM, DINO, CVS and CTS x100; "
-    text += f"{MARK}: value of the paper that is not confirmed; ---: not run."
+    text = f"{title(g)}. Mean with 95 % interval over groups; SSIM, DINO, CVS and CTS x100"
+    text += f"{scaled(m for _, m in g.columns)}; {MARK}: value of the paper that is not confirmed; ---: not run."
     if g.suite != "paper":
         text += " The paper's values are of other data: not comparable."
     if g.suite == "published":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.grid.cells import Options, beside
-from bench.registry import BENCHMARKS, DATASETS, KNOWN_SPLITS, PAPER_MODELS, SPLITS, SUITES
+from bench.registry import BENCHMARKS, DATASETS, PAPER_MODELS, SUITES, split_of
 from bench.runs.engines import add_engine_flags, workers_of
 from bench.runs.remote import local_place
 
@@ -67,9 +67,7 @@ def selected(
 ) -> Selection:  # fmt: skip
     """datasets: where --datasets names none; empty: all of the suite. Raises ValueError for wrong use."""
     suite = suite_of(args)
-    split = SPLITS[suite][args.full] if args.split is None else args.split
-    if suite in KNOWN_SPLITS and split not in KNOWN_SPLITS[suite]:
-        raise ValueError(f"suite {suite} has no split '{split}'; known: {', '.join(KNOWN_SPLITS[suite])}")
+    split = split_of(suite, args.full, args.split)
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: expected at least 1")
     usual = (*BENCHMARKS, *(("ipr2pr",) if suite == "published" and split != "sample" else ()))

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.registry import PRINTED_X100
+from bench.registry import metric_entry
 
 REPORTED = Path(__file__).resolve().parents[2] / "results" / "paper" / "reported.csv"
 MARK = "†"  # behind every unconfirmed number, in every output
@@ -43,7 +43,7 @@ def reported_cells(path: Path = REPORTED) -> dict[tuple[str, str, str, str, str]
 def _reported(printed: str, metric: str, confirmed: str) -> Reported:
     if not printed:
         return Reported()
-    scale = 100 if metric in PRINTED_X100 else 1
+    scale = metric_entry(metric).scale
     decimals = len(printed.partition(".")[2])
     return Reported(printed, round(float(printed) / scale, 10), 0.5 * 10**-decimals / scale, confirmed)
 
@@ -58,4 +58,5 @@ def as_printed(value: float, metric: str) -> str:
     """Rounded and scaled as the paper prints this metric. The last step before a reader."""
     if metric == "seconds":
         return f"{value:.3g}" if value < 100 else f"{value:.0f}"
-    return f"{100 * value:.2f}" if metric in PRINTED_X100 else f"{value:.3f}"
+    entry = metric_entry(metric)
+    return f"{entry.scale * value:.{entry.digits}f}"

@@ -10,9 +10,10 @@ from typing import NamedTuple, Protocol
 
 from bench.grid.paper import MARK, as_printed, reported
 from bench.grid.rows import Comparison, TableRow
-from bench.registry import BOUNDS, DATASET_NAMES, LOWER_IS_BETTER, METRIC_NAMES, MODEL_NAMES
+from bench.registry import BENCHMARKS, DATASETS, METRICS, metric_entry, model_entry, short_name
 from bench.resampling.intervals import METHODS
 
+PAPERS = frozenset(metric for name in BENCHMARKS for metric in DATASETS[name].metrics)  # metrics of its tables
 TITLES = {1: "zero-shot editing", 2: "fine-tuned on each dataset", 3: "the architecture of LGIE and MGIE, zero-shot"}
 
 
@@ -49,31 +50,33 @@ def grid(rows: Sequence[TableRow]) -> Grid:
         verdict = r.verdict if r.suite == "paper" and r.mean is not None else ""
         cells[r.model, r.form, r.dataset, r.metric] = CellText(
             value, interval, count, printed.printed + printed.mark, verdict,
-            bool(value) and r.model not in BOUNDS and value == best[r.dataset, r.metric], r.reason,
+            bool(value) and not model_entry(r.model).bound and value == best[r.dataset, r.metric], r.reason,
         )  # fmt: skip
     return Grid(rows[0].table, rows[0].suite, models, columns, cells, list(rows))
 
 
 def _best(column: tuple[str, str], rows: Sequence[TableRow]) -> str:
     """The best printed value of a column among the models that edit; empty when fewer than two were run."""
-    means = [r.mean for r in rows if (r.dataset, r.metric) == column and r.mean is not None and r.model not in BOUNDS]
+    here = [r for r in rows if (r.dataset, r.metric) == column and not model_entry(r.model).bound]
+    means = [r.mean for r in here if r.mean is not None]
     if len(means) < 2 or column[1] == "seconds":
         return ""
-    return as_printed(min(means) if column[1] in LOWER_IS_BETTER else max(means), column[1])
+    return as_printed((min if metric_entry(column[1]).lower else max)(means), column[1])
 
 
 def model_name(model: str, form: str, table: int) -> str:
-    name = MODEL_NAMES.get(model, model)
+    name = model_entry(model).printed
     return f"{name} {form.upper()}" if table == 3 and form != "none" else name
 
 
 def column_name(metric: str) -> str:
-    return f"{METRIC_NAMES.get(metric, metric)} {'↓' if metric in LOWER_IS_BETTER else '↑'}"
+    return f"{metric_entry(metric).printed} {metric_entry(metric).arrow}"
 
 
 def dataset_name(dataset: str, suite: str) -> str:
-    name = DATASET_NAMES.get(dataset, "all datasets")
-    return f"mini-{name}" if suite == "mini" and dataset in DATASET_NAMES else name
+    if dataset not in DATASETS:
+        return "all datasets"
+    return f"{'mini-' if suite == 'mini' else ''}{DATASETS[dataset].printed}"
 
 
 def title(g: Grid) -> str:
@@ -82,7 +85,7 @@ def title(g: Grid) -> str:
 
 def suite_line(suite: str, datasets: Sequence[str]) -> str:
     """What the numbers are of, and what they are not: the first line of everything."""
-    names = ", ".join(DATASET_NAMES[d] for d in datasets if d in DATASET_NAMES)
+    names = ", ".join(DATASETS[d].printed for d in datasets if d in DATASETS)
     if suite == "mini":
         return f"suite mini: the built-in miniatures of {names}, not these datasets themselves; those: --suite paper"
     if suite == "published":
@@ -108,7 +111,8 @@ def head(g: Grid, notes: Sequence[str], split: str) -> list[str]:
     lines += [f"Note: {note}" for note in notes]
     lines += [
         f"Each cell: mean over examples and seeds, 95 % interval ({METHODS}), n.",
-        "SSIM, DINO, CVS and CTS are printed x100 as in the paper, L1 and LPIPS raw; the CSV beside this is unscaled.",
+        "SSIM, DINO, CVS and CTS are printed x100 as in the paper, L1 and LPIPS raw"
+        f"{scaled(m for _, m in g.columns)}; the CSV beside this is unscaled.",
         f"The paper's value follows where it prints one; {MARK} = recalled, not confirmed; none = not transcribed.",
         "The paper's values are of other data than this suite's: not comparable." if g.suite != "paper" else
         "The verdict says whether the paper's value lies in our interval; the paper gives no interval of its own.",
@@ -118,6 +122,12 @@ def head(g: Grid, notes: Sequence[str], split: str) -> list[str]:
            "cost."] if any(model == "codec" for model, _ in g.models) else []),
     ]  # fmt: skip
     return lines
+
+
+def scaled(metrics: Iterable[str]) -> str:
+    """How those that the paper's tables do not have are printed, where not raw: goes on a sentence about the others."""
+    ours = {m: metric_entry(m) for m in metrics if m not in PAPERS}
+    return "".join(f", {entry.printed} x{entry.scale}" for entry in ours.values() if entry.scale != 1)
 
 
 def _seeds(count: int) -> str:
@@ -131,8 +141,8 @@ def _datasets(g: Grid) -> list[str]:
 def protocols(g: Grid) -> list[str]:
     """What exactly each metric computed: one line a metric and protocol."""
     found = {(r.metric, r.protocol) for r in g.rows if r.protocol}
-    order = list(METRIC_NAMES)
-    return [f"{METRIC_NAMES.get(m, m)}: {p}" for m, p in sorted(found, key=lambda f: (order.index(f[0]), f[1]))]
+    rank = {metric: place for place, metric in enumerate(METRICS)}
+    return [f"{metric_entry(m).printed}: {p}" for m, p in sorted(found, key=lambda f: (rank.get(f[0], len(rank)), *f))]
 
 
 def remarks(g: Grid) -> list[str]:
@@ -143,7 +153,7 @@ def remarks(g: Grid) -> list[str]:
             where.setdefault(r.reason, []).append(r)
     lines = []
     for reason, rows in where.items():
-        parts = [[METRIC_NAMES.get(r.metric, r.metric) for r in rows], [dataset_name(r.dataset, g.suite) for r in rows],
+        parts = [[metric_entry(r.metric).printed for r in rows], [dataset_name(r.dataset, g.suite) for r in rows],
                  [model_name(r.model, r.form, g.table) for r in rows]]  # fmt: skip
         names = "; ".join(", ".join(dict.fromkeys(part)) for part in parts)
         lines.append(f"{len(rows)} cell{'s' if len(rows) > 1 else ''} ({names}): {reason}")
@@ -205,7 +215,7 @@ def _tests(g: Grid, tests: Sequence[Comparison]) -> list[str]:
 
 def _test_name(name: str) -> str:
     model, _, form = name.partition(" ")
-    return f"{MODEL_NAMES.get(model, model).partition(' (')[0]} {form.upper()}".strip()
+    return f"{short_name(model)} {form.upper()}".strip()
 
 
 def signed(difference: float, metric: str) -> str:
@@ -216,7 +226,7 @@ def better(test: Comparison) -> str:
     """Whose mean is better, where the difference holds after Holm; else empty."""
     if test.p_holm is None or test.p_holm >= 0.05:
         return ""
-    return test.a if (test.difference < 0) == (test.metric in LOWER_IS_BETTER) else test.b
+    return test.a if (test.difference < 0) == metric_entry(test.metric).lower else test.b
 
 
 def show(g: Grid, notes: Sequence[str], split: str, tests: Sequence[Comparison], files: Sequence[Path]) -> None:

@@ -12,7 +12,7 @@ from bench.grid.show import dataset_name, markdown_table
 from bench.human.count import PROTOCOL, Agreement, ChoiceRow, agreement_of, numbered, rows_of
 from bench.human.study import ANNOTATORS, FIGURES, QUESTIONS, TIE
 from bench.human.votes import Vote, Votes
-from bench.registry import MODEL_NAMES
+from bench.registry import model_entry
 from mgie.io.files import write_atomic, write_csv
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ def figure_table(rows: Sequence[ChoiceRow], suite: str) -> list[str]:
         name = "all" if dataset == "all" else dataset_name(dataset, suite)
         table.append([criterion, name, f"{first.n} ({first.votes} votes)",
                       *(cell(found[criterion, dataset, choice]) for choice in choices)])  # fmt: skip
-    return markdown_table(["criterion", "dataset", "n items", *(MODEL_NAMES.get(c, c) for c in choices)], table, left=2)
+    return markdown_table(
+        ["criterion", "dataset", "n items", *(model_entry(c).printed for c in choices)], table, left=2
+    )
 
 
 def agreement_table(rows: Sequence[Agreement]) -> list[str]:
@@ -157,7 +159,7 @@ def panel(axes: "Axes", rows: Sequence[ChoiceRow]) -> None:
         if r.paper is not None:
             axes.plot(place + 0.25, r.paper * scale, marker="D", markersize=6, color=PAPER_INK, linestyle="none",
                       zorder=5)  # fmt: skip
-    axes.set_xticks(range(len(rows)), [f"{MODEL_NAMES.get(r.choice, r.choice)}\n{shown(r, r.mean)}" for r in rows])
+    axes.set_xticks(range(len(rows)), [f"{model_entry(r.choice).printed}\n{shown(r, r.mean)}" for r in rows])
     axes.set_title(f"{first.criterion}, n {first.n} items, {first.votes} votes", fontsize=9.5)
     axes.set_ylabel(UNITS[first.figure])
     axes.set_ylim(*((0, 100) if first.figure == 5 else (1, 3)))

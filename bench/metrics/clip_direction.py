@@ -41,7 +41,7 @@ def normalised(features: np.ndarray) -> np.ndarray:
 
 
 class CLIPDirection:
-    name, better, networks = "clip_direction", "higher", ("clip",)
+    name, networks = "clip_direction", ("clip",)
     needs = ("input_image", "input_caption", "goal_caption")
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:

@@ -18,7 +18,7 @@ def clip_s(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
 
 
 class CLIPS:
-    name, better, needs, networks = "clip_s", "higher", (), ("clip",)
+    name, needs, networks = "clip_s", (), ("clip",)
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.clip, self.features = clip_of(settings), features

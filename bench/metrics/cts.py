@@ -11,7 +11,7 @@ from bench.settings import MetricSettings
 
 
 class CTS:
-    name, better, needs, networks = "cts", "higher", ("goal_caption",), ("clip",)
+    name, needs, networks = "cts", ("goal_caption",), ("clip",)
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.clip, self.features = clip_of(settings), features

@@ -11,7 +11,7 @@ from bench.settings import MetricSettings
 
 
 class CVS:
-    name, better, needs, networks = "cvs", "higher", ("goal_image",), ("clip",)
+    name, needs, networks = "cvs", ("goal_image",), ("clip",)
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.clip, self.features = clip_of(settings), features

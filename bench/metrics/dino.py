@@ -11,7 +11,7 @@ from bench.settings import MetricSettings
 
 
 class DINO:
-    name, better, needs, networks = "dino", "higher", ("goal_image",), ("dino",)
+    name, needs, networks = "dino", ("goal_image",), ("dino",)
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.dino, self.features = dino_of(settings), features

@@ -11,7 +11,7 @@ from bench.settings import MetricSettings
 
 
 class ImageSimilarity:
-    name, better, needs, networks = "image_similarity", "higher", ("input_image",), ("clip",)
+    name, needs, networks = "image_similarity", ("input_image",), ("clip",)
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.direction = CLIPDirection(settings, features)

@@ -25,7 +25,7 @@ def lpips(output: "Tensor", goal: "Tensor", network: backbone.Perceptual) -> "Te
 
 
 class LPIPS:
-    name, better, needs, networks = "lpips", "lower", ("goal_image",), ("lpips",)
+    name, needs, networks = "lpips", ("goal_image",), ("lpips",)
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.settings, self.weights = settings, backbone.find(settings)

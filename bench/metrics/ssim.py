@@ -69,7 +69,7 @@ def gaussian_window() -> list[float]:
 
 
 class SSIM:
-    name, better, needs, networks = "ssim", "higher", ("goal_image",), ()
+    name, needs, networks = "ssim", ("goal_image",), ()
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.protocol = (

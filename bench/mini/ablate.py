@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from bench.grid.cells import Cell, Options, run_cells
 from bench.mini.ablate_report import FULL, VARIANTS, Variant
 from bench.mini.finetune import MADE, Recipe, shown
-from bench.registry import BENCHMARKS, KNOWN_SPLITS
+from bench.registry import BENCHMARKS, SUITES
 from bench.settings import ModelSettings
 from mgie import folder as pipelines
 from mgie.io import hashes as weights
@@ -147,7 +147,7 @@ def measure(place: Path, options: Options, datasets: Sequence[str], variants: Se
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     p = argparse.ArgumentParser("python -m mgie.mini.ablate", description=__doc__, formatter_class=raw)
-    p.add_argument("--split", default="test", choices=KNOWN_SPLITS["mini"], help="default: test, 200 a dataset")
+    p.add_argument("--split", default="test", choices=SUITES["mini"].splits, help="default: test, 200 a dataset")
     p.add_argument("--datasets", default="ma5k,magicbrush", help=f"of {', '.join(BENCHMARKS)}; default: %(default)s")
     p.add_argument("--data-root", type=Path, default=Path("data"), help="the miniature lies below it (default data)")
     p.add_argument("--out", type=Path, default=Path("runs"), help="run folders go below it (default: runs)")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.grid.cells import Options
-from bench.registry import BENCHMARKS, KNOWN_SPLITS
+from bench.registry import BENCHMARKS, SUITES, short_name
 from bench.settings import MetricSettings
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 SIGHT, FORM, TEXT = "1 sight", "2 form", "3 text"
 WITH_CVS = ("evr", "gier", "magicbrush")
-SPELLED = {"identity": "input copy", "codec": "codec copy", "inspix2pix": "InsPix2Pix", "lgie": "LGIE", "mgie": "MGIE"}
 TEXTS = {"mgie": "MGIE's text", "instruction": "human text", "lgie": "LGIE's text"}
 
 
@@ -47,7 +46,8 @@ def sight(runs: "Runs") -> "list[ClaimTest]":
         for metric, where in parts:
             for a, b in combinations(("mgie", "lgie", "inspix2pix"), 2):
                 sides = [runs.scores(metric, m, datasets=where, wanted=wanted) for m in (a, b)]
-                found.append(test(SIGHT, subset, f"{metric} ({', '.join(where)})", (SPELLED[a], SPELLED[b]), *sides,
+                names = short_name(a), short_name(b)
+                found.append(test(SIGHT, subset, f"{metric} ({', '.join(where)})", names, *sides,
                                   why=runs.why(a) or runs.why(b)))  # fmt: skip
     return found
 
@@ -61,7 +61,7 @@ def form(runs: "Runs") -> "list[ClaimTest]":
             for model in ("mgie", "lgie"):
                 for a, b in combinations(("e2e", "ft", "fz"), 2):
                     sides = [runs.scores(metric, model, f, where, wanted) for f in (a, b)]
-                    names = tuple(f"{SPELLED[model]} {f.upper()}" for f in (a, b))
+                    names = tuple(f"{short_name(model)} {f.upper()}" for f in (a, b))
                     found.append(test(FORM, subset, f"{metric} ({', '.join(where)})", names, *sides,
                                       why=runs.why(model, a) or runs.why(model, b)))  # fmt: skip
     return found
@@ -107,10 +107,10 @@ def brushed(runs: "Runs") -> "list[ClaimTest]":
     parts, found = {m: in_and_out(runs, "magicbrush", m) for m in ("identity", "codec", *EDITORS)}, []
     for model in EDITORS:
         sides = [runs.scores("cts", m, datasets=["magicbrush"]) for m in (model, "identity")]
-        names = SPELLED[model], SPELLED["identity"]
+        names = short_name(model), short_name("identity")
         found.append(test("MagicBrush", "all", "cts", names, *sides, why=runs.why(model)))
         for k, metric, against in ((0, "l1 inside", "identity"), (0, "l1 inside", "codec"), (1, "l1 outside", "codec")):
-            names = SPELLED[model], SPELLED[against]
+            names = short_name(model), short_name(against)
             found.append(test("MagicBrush", "all", metric, names, parts[model][k], parts[against][k],
                               why=runs.why(model)))  # fmt: skip
     return found
@@ -129,11 +129,11 @@ def all_figures(runs: "Runs") -> "list[Figure]":
         same = runs.scores("l1", "identity", datasets=[dataset])
         for model in EDITORS:
             limit = {"mgie": 0.6}.get(model, 0.75) if dataset == "ma5k" else None
-            figures.append(ratio(f"mini-{dataset}: L1 over the input copy's, zero-shot", SPELLED[model],
+            figures.append(ratio(f"mini-{dataset}: L1 over the input copy's, zero-shot", short_name(model),
                                  runs.scores("l1", model, datasets=[dataset]), same, limit))  # fmt: skip
             if dataset == "ma5k":
                 tuned = runs.scores("l1", model, "tuned", [dataset])
-                figures.append(ratio("mini-ma5k: L1 over the input copy's, fine-tuned", SPELLED[model], tuned, same,
+                figures.append(ratio("mini-ma5k: L1 over the input copy's, fine-tuned", short_name(model), tuned, same,
                                      0.5, "" if tuned else "not run: make table2 trains it"))  # fmt: skip
     return figures + (masked(runs) if "magicbrush" in runs.datasets else []) + right(runs)
 
@@ -144,15 +144,15 @@ def masked(runs: "Runs") -> "list[Figure]":
 
     parts, figures = {m: in_and_out(runs, "magicbrush", m) for m in ("identity", "codec", *EDITORS)}, []
     for model in EDITORS:
-        figures.append(ratio("mini-magicbrush: L1 inside the mask over the input copy's", SPELLED[model],
+        figures.append(ratio("mini-magicbrush: L1 inside the mask over the input copy's", short_name(model),
                              parts[model][0], parts["identity"][0], 0.7 if model == "mgie" else None))  # fmt: skip
     codec = mean("", "", parts["codec"][1]).value
     for model, (_, outside) in parts.items():
         limit = None if codec is None or model not in EDITORS else round(codec + 0.01, 4)
-        figures.append(mean("mini-magicbrush: L1 outside the mask", SPELLED[model], outside, limit))
+        figures.append(mean("mini-magicbrush: L1 outside the mask", short_name(model), outside, limit))
     for kind in ("added", "replaced"):
         for who, see in seen_by(runs).items():
-            least = 0.5 if kind == "added" and who in (SPELLED[m] for m in EDITORS) else None
+            least = 0.5 if kind == "added" and who in (short_name(m) for m in EDITORS) else None
             figures.append(mean(f"mini-magicbrush: {kind} objects recognised", who,
                                 recognised(runs, "magicbrush", see, kind), least=least))  # fmt: skip
     return figures
@@ -163,8 +163,8 @@ def seen_by(runs: "Runs") -> dict[str, Callable]:
     from bench.mini.evidence import EDITORS
     from mgie.io.images import load
 
-    found = {"goal image": lambda e: load(e.goal_image), SPELLED["identity"]: lambda e: load(e.input_image)}
-    return found | {SPELLED[m]: lambda e, m=m: runs.image("magicbrush", m, e) for m in EDITORS}
+    found = {"goal image": lambda e: load(e.goal_image), short_name("identity"): lambda e: load(e.input_image)}
+    return found | {short_name(m): lambda e, m=m: runs.image("magicbrush", m, e) for m in EDITORS}
 
 
 def right(runs: "Runs") -> "list[Figure]":
@@ -177,15 +177,17 @@ def right(runs: "Runs") -> "list[Figure]":
         families = answers(runs, model)
         if not families:
             nothing = [None] * 3
-            figures.append(Figure("right expressive instructions", SPELLED[model], *nothing, 0, 0, "", "", "not run"))
+            figures.append(
+                Figure("right expressive instructions", short_name(model), *nothing, 0, 0, "", "", "not run")
+            )
             continue
         chance, low, high = chance_interval(families)
         macro, n = sum(f.share for f in families) / len(families), sum(f.n for f in families)
         said = f"{len(families)} families; chance {chance:.3f}, 95 % of guesses in [{low:.3f}, {high:.3f}]"
         target, met = ("at least 0.8", macro >= 0.8) if model == "mgie" else ("within chance", low <= macro <= high)
-        figures.append(Figure("right expressive instructions, macro over ambiguous families", SPELLED[model], macro,
+        figures.append(Figure("right expressive instructions, macro over ambiguous families", short_name(model), macro,
                               None, None, n, 0, target, yes(met), said))  # fmt: skip
-        figures += [Figure(f"right expressive instructions: {f.family}", SPELLED[model], f.share, None, None, f.n, 0,
+        figures += [Figure(f"right expressive instructions: {f.family}", short_name(model), f.share, None, None, f.n, 0,
                            "", "", f"chance {f.chance:.3f}") for f in families]  # fmt: skip
     return figures
 
@@ -193,7 +195,7 @@ def right(runs: "Runs") -> "list[Figure]":
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     p = argparse.ArgumentParser("python -m mgie.mini.claims", description=__doc__, formatter_class=raw)
-    p.add_argument("--split", default="test", choices=KNOWN_SPLITS["mini"], help="default: test, 200 a dataset")
+    p.add_argument("--split", default="test", choices=SUITES["mini"].splits, help="default: test, 200 a dataset")
     p.add_argument("--datasets", help=f"comma-separated, of {', '.join(BENCHMARKS)}; default: all of them")
     p.add_argument("--seeds", type=int, default=1, help="how many: seeds 0 to N-1 (default 1)")
     p.add_argument("--data-root", type=Path, default=Path("data"), help="the miniature lies below it (default data)")

@@ -8,7 +8,7 @@ from bench.grid.show import markdown_table
 from bench.mini import side_by_side as comparison
 from bench.mini.evidence import Runs
 from bench.mini.verdicts import ClaimTest, Figure
-from bench.registry import PRINTED_X100
+from bench.registry import metric_entry
 from mgie.io.files import write_atomic, write_csv
 
 CLAIMS = {
@@ -122,7 +122,7 @@ def number(value: float | None, metric: str, signed: bool = False) -> str:
         return "none"
     name = metric.split()[0]
     sign = "+" if signed else ""
-    if name in PRINTED_X100:
+    if metric_entry(name).scale == 100:
         return f"{100 * value:{sign}.2f}"
     return f"{value:{sign}.2f}" if name == "clip_s" else f"{value:{sign}.4f}"
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from bench.datasets.mini import Mini
 from bench.records import Example
-from bench.registry import folder_name
+from bench.registry import BENCHMARKS, PAPER_MODELS, folder_name
 from bench.settings import DataSettings, ModelSettings
 from mgie import folder as pipelines
 from mgie.io.command import command
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 CACHE = Path(__file__).parents[2] / "runs" / "mini-training" / "finetune"
 MADE = ".made.json"  # in a model's folder, written last: it is whole
-MODELS, DATASETS = ("inspix2pix", "lgie", "mgie"), ("evr", "gier", "ma5k", "magicbrush")
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,8 @@ RECIPE = Recipe()
 
 def made_for(spec: ModelSettings) -> bool:
     """Whether this is one of the weights that are trained on demand."""
-    tuned = spec.setting == "fine-tuned" and spec.form == "e2e" and spec.name in MODELS and spec.dataset in DATASETS
+    ours = spec.name in PAPER_MODELS and spec.dataset in BENCHMARKS
+    tuned = ours and spec.setting == "fine-tuned" and spec.form == "e2e"
     return tuned or (spec.setting == "zero-shot" and spec.form == "ft" and spec.name in ("lgie", "mgie"))
 
 
@@ -144,8 +144,8 @@ def shown(path: Path) -> Path:
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     p = argparse.ArgumentParser("python -m mgie.mini.finetune", description=__doc__, formatter_class=raw)
-    p.add_argument("--model", required=True, choices=MODELS)
-    p.add_argument("--dataset", choices=DATASETS, help="tune the shipped model on this one's train split")
+    p.add_argument("--model", required=True, choices=PAPER_MODELS)
+    p.add_argument("--dataset", choices=BENCHMARKS, help="tune the shipped model on this one's train split")
     p.add_argument("--form", choices=("ft",), help="tune InsPix2Pix on what --model writes")
     p.add_argument("--data-root", type=Path, default=Path("data"), help="the miniature lies below it (default data)")
     return p

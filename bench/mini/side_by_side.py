@@ -14,11 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bench.mini.evidence import EDITORS, Runs
 from bench.records import Example
-from bench.registry import DATASET_NAMES as DATASETS
+from bench.registry import DATASETS, short_name
 from mgie.io.images import load
 
 SCALE, GAP, HEAD = 3, 8, 22
-SPELLED = {"inspix2pix": "InsPix2Pix", "lgie": "LGIE", "mgie": "MGIE", "codec": "codec copy", "identity": "input copy"}
 ROWS = 8
 MOST = 2  # gains and losses shown of each model
 
@@ -37,12 +36,12 @@ def compare(runs: Runs, dataset: str, path: Path) -> list[str]:
     if shown:
         strips = [strip(runs, dataset, e) for e in shown]
         rule = "per family the example at the 25th percentile of MGIE's L1 relative to the input copy's"
-        save(strips, heads(), f"mini-{DATASETS[dataset]}: {rule}; x3, nearest", path)
+        save(strips, heads(), f"mini-{DATASETS[dataset].printed}: {rule}; x3, nearest", path)
     return [e.id for e in shown]
 
 
 def heads() -> list[str]:
-    return ["input", *(SPELLED[m] for m in EDITORS), "goal"]
+    return ["input", *(short_name(m) for m in EDITORS), "goal"]
 
 
 def chosen(runs: Runs, dataset: str) -> list[Example]:
@@ -81,7 +80,7 @@ def strip(runs: Runs, dataset: str, example: Example, note: str = "") -> Strip:
     for model in ("mgie", "lgie"):
         edit = runs.edits(dataset, model).get(example.id)
         if edit:
-            lines.append((f"{SPELLED[model]} writes", edit.expressive_instruction or "(nothing)"))
+            lines.append((f"{short_name(model)} writes", edit.expressive_instruction or "(nothing)"))
     lines += [("", note)] if note else []
     return Strip([load(example.input_image), *outputs, load(example.goal_image)], lines)
 
@@ -101,7 +100,7 @@ def extremes(runs: Runs, path: Path) -> list[tuple[str, str, str, float]]:
         rows.sort(key=lambda row: (row[0], row[2].id))
         for kind, ranked in (("gains", rows), ("loses", rows[::-1])):
             for margin, dataset, e in distinct(ranked, used):
-                note = f"{SPELLED[model]} {kind}: L1 {margin:+.3f} against the mean of the other two ({e.id})"
+                note = f"{short_name(model)} {kind}: L1 {margin:+.3f} against the mean of the other two ({e.id})"
                 strips.append(strip(runs, dataset, e, note))
                 shown.append((model, kind, e.id, margin))
     if strips:

@@ -12,7 +12,7 @@ from math import fsum
 import numpy as np
 
 from bench.records import Score
-from bench.registry import LOWER_IS_BETTER
+from bench.registry import metric_entry
 from bench.resampling.intervals import interval
 from bench.stats import holm, paired_test, summarise
 
@@ -96,7 +96,7 @@ def verdict(t: ClaimTest, p: float) -> str:
     better, worse, neither = CHECK if t.claim in CHECKS else CLAIM
     if p >= LEVEL:
         return neither
-    lower = t.metric.split()[0] in LOWER_IS_BETTER
+    lower = metric_entry(t.metric.split()[0]).lower
     return better if (t.difference < 0) == lower else worse
 
 

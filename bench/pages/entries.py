@@ -15,7 +15,7 @@ from bench.grid.cells import Cell, run_cells
 from bench.grid.options import Selection
 from bench.grid.show import dataset_name
 from bench.records import Edit, Example, Score
-from bench.registry import METRICS, MODEL_NAMES, WITH_FORMS, open_dataset
+from bench.registry import METRICS, form_of, model_entry, open_dataset
 from bench.runs.folder import Busy, RunFolder
 from bench.settings import DataSettings, EditSettings
 from mgie.io.images import ImageError, load
@@ -195,10 +195,10 @@ class Gallery:
 
 def from_cells(asked: Selection, limit: int | None) -> Gallery:
     """The runs of Table 1's cells; what is missing is run."""
-    cells = [Cell(asked.suite, dataset, model, "zero-shot", "e2e" if model in WITH_FORMS else "none")
+    cells = [Cell(asked.suite, dataset, model, "zero-shot", form_of(model))
              for model in asked.models for dataset in asked.datasets]  # fmt: skip
     results = run_cells(cells, asked.options)
-    notices = [f"{MODEL_NAMES.get(r.cell.model, r.cell.model)} on {dataset_name(r.cell.dataset, asked.suite)}: "
+    notices = [f"{model_entry(r.cell.model).printed} on {dataset_name(r.cell.dataset, asked.suite)}: "
                f"not run: {r.reason}" for r in results if r.reason]  # fmt: skip
     views = [view_of(r.folder) for r in results if not r.reason]
     views.sort(key=lambda v: asked.datasets.index(v.run["dataset"]))

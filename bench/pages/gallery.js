@@ -20,7 +20,7 @@ function element(tag, attributes = {}, ...children) {
 
 // numbers
 
-const printed = (value, metric) => (metric.x100 ? (100 * value).toFixed(2) : value.toFixed(3));
+const printed = (value, metric) => (metric.scale * value).toFixed(metric.digits);
 const score = (example, model, metric) => example.edits[model]?.scores[metric];
 
 function disagreement(example, metric) {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.grid.latex import escaped
 from bench.grid.paper import MARK, Reported, reported_cells
+from bench.registry import model_entry
 from mgie.io.files import write_atomic, write_csv
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 STAGES = ("text_encoder", "tower", "decode", "edit_head", "vae_encode", "unet", "vae_decode", "other")
 TOKENS = 32  # of the expressive instruction, with random weights: the paper's summaries are at most this long
-NAMES = {"inspix2pix": "InsPix2Pix", "lgie": "LGIE", "mgie": "MGIE"}
 STAGE_NAMES = {"text_encoder": "text encoder", "tower": "vision tower", "decode": "decode", "edit_head": "edit head",
                "vae_encode": "VAE encode", "unet": "UNet", "vae_decode": "VAE decode", "other": "other"}  # fmt: skip
 HEAD = ("model", "batch", "s a call", "spread", "s an edit", "peak MB", "tokens", "at best s", "reached", "UNet rate",
@@ -89,7 +89,7 @@ def cells(row: TimingRow) -> list[str]:
     share = "fixed" if row.fixed else f"{100 * (row.under_32 or 0):.0f} % under 32"
     tokens = "" if row.tokens is None else f"{row.tokens:g} ({share})"
     return [
-        NAMES[row.model], str(row.batch), f"{row.seconds:.3g}", f"{row.fastest:.3g} to {row.slowest:.3g}",
+        model_entry(row.model).printed, str(row.batch), f"{row.seconds:.3g}", f"{row.fastest:.3g} to {row.slowest:.3g}",
         f"{row.seconds / row.batch:.3g}", f"{row.peak_mb:,}", tokens, f"{row.limit:.3g}", f"{100 * row.fraction:.0f} %",
         f"{100 * row.unet_fraction:.0f} %", f"{paper.printed}{paper.mark}{compared(row)}" if paper.printed else "",
     ]  # fmt: skip
@@ -97,7 +97,11 @@ def cells(row: TimingRow) -> list[str]:
 
 def stage_cells(row: TimingRow) -> list[str]:
     values = asdict(row)
-    return [NAMES[row.model], str(row.batch), *(f"{values[s]:.3g}" if values[s] else "" for s in STAGE_NAMES)]
+    return [
+        model_entry(row.model).printed,
+        str(row.batch),
+        *(f"{values[s]:.3g}" if values[s] else "" for s in STAGE_NAMES),
+    ]
 
 
 def notes(rows: Sequence[TimingRow]) -> list[str]:

@@ -12,7 +12,7 @@ from tiny_diffusers import instruct_pix2pix
 from baselines.codec import Codec
 from bench.grid.show import model_name
 from bench.records import Example
-from bench.registry import BOUNDS
+from bench.registry import MODELS
 from bench.settings import EditSettings, ModelSettings
 from bench.tables import table_of
 
@@ -77,7 +77,7 @@ def test_missing_weights_are_named_and_fine_tuning_is_not_asked_for(spec, tmp_pa
 
 @pytest.mark.parametrize("table", ["1", "2", "3"])
 def test_every_table_of_the_miniature_has_the_row_and_never_calls_it_best(table):
-    assert table_of([table]).models[:2] == ("identity", "codec") and "codec" in BOUNDS
+    assert table_of([table]).models[:2] == ("identity", "codec") and MODELS["codec"].bound
     assert "codec" not in table_of([table, "--suite", "paper"]).models
     assert "codec" in table_of([table, "--suite", "paper", "--models", "codec"]).models
     assert model_name("codec", "none", int(table)) == "Codec copy (VAE)"

@@ -24,7 +24,6 @@ from bench.registry import METRICS, load
 from bench.settings import MetricSettings
 
 PIXELS, NETWORKS = ("l1", "ssim", "lpips"), ("dino", "cvs")
-LOWER = ("l1", "lpips")
 LONG = "a dog and a house " * 40
 
 
@@ -41,7 +40,6 @@ def one(name, output, goal, settings) -> float:
 def test_a_metric_says_what_it_is(name, settings):
     metric = load(METRICS, name, "metric")(settings, FeatureCache(None))
     assert metric.name == name
-    assert metric.better == ("lower" if name in LOWER else "higher")
     assert set(metric.needs) <= {"goal_image", "goal_caption", "input_image", "input_caption"}
     assert metric.protocol.startswith(f"{name}: ") and "\n" not in metric.protocol
     assert (not metric.networks) == ("sha256:" not in metric.protocol)
@@ -51,7 +49,7 @@ def test_a_metric_says_what_it_is(name, settings):
 @pytest.mark.parametrize("name", [*PIXELS, *NETWORKS])
 def test_equal_images_score_perfectly(name, settings):
     image = drawn(3, 90, 70)
-    assert one(name, image, image.copy(), settings) == pytest.approx(0 if name in LOWER else 1, abs=1e-12)
+    assert one(name, image, image.copy(), settings) == pytest.approx(0 if METRICS[name].lower else 1, abs=1e-12)
 
 
 def test_black_against_white_is_as_far_as_it_gets(settings):
@@ -70,7 +68,7 @@ def test_l1_of_a_known_difference(settings):
 def test_the_negative_is_far_from_its_image(name, settings):
     image = drawn(4, 90, 70)
     value = one(name, ImageOps.invert(image), image, settings)
-    assert value > 0.05 if name in LOWER else value < 0.95
+    assert value > 0.05 if METRICS[name].lower else value < 0.95
 
 
 @pytest.mark.parametrize("name", [*PIXELS, *NETWORKS])
@@ -79,7 +77,7 @@ def test_more_noise_is_never_better(name, settings):
     noise = np.random.default_rng(0).normal(size=image.shape)
     steps = [Image.fromarray(np.clip(image + amount * noise, 0, 255).astype(np.uint8)) for amount in (0, 6, 24, 96)]
     found = [one(name, step, steps[0], settings) for step in steps]
-    assert found == sorted(found, reverse=name not in LOWER)
+    assert found == sorted(found, reverse=not METRICS[name].lower)
     assert len(set(found)) == len(found)
 
 

@@ -11,6 +11,7 @@ import tiny
 import torch
 
 import bench.timing
+from bench.registry import PAPER_MODELS
 from bench.speed.stopwatch import Rates, Stages, Work, count_work
 from bench.speed.table4 import TimingRow, cells, notes
 from bench.timing import main
@@ -41,7 +42,7 @@ def test_all_three_models_are_timed_and_their_stages_sum_up_to_the_call(small, t
     assert said.startswith("Table 4 in small: the built-in miniature on cpu, random weights; its seconds are not")
     with open(tmp_path / "results" / "mini" / "table4.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(r["model"], r["batch"]) for r in rows] == [(m, "1") for m in bench.timing.MODELS]
+    assert [(r["model"], r["batch"]) for r in rows] == [(m, "1") for m in PAPER_MODELS]
     for r in rows:
         assert 0 < float(r["fastest"]) <= float(r["seconds"]) <= float(r["slowest"]) and int(r["peak_mb"]) > 0
         assert float(r["unet"]) > 0 and float(r["vae_decode"]) > 0 and float(r["tflop"]) > 0
