@@ -123,8 +123,10 @@ def all_figures(runs: "Runs") -> "list[Figure]":
     figures = []
     for dataset in runs.datasets:
         error, signal = copied(runs, dataset)
-        figures += [mean(f"mini-{dataset}: L1 to the input image", "codec copy", error, 0.02),
-                    mean(f"mini-{dataset}: PSNR to the input image, dB", "codec copy", signal, least=28)]  # fmt: skip
+        figures += [
+            mean(f"mini-{dataset}: L1 to the input image", short_name("codec"), error, 0.02),
+            mean(f"mini-{dataset}: PSNR to the input image, dB", short_name("codec"), signal, least=28),
+        ]
     for dataset in runs.datasets:
         same = runs.scores("l1", "identity", datasets=[dataset])
         for model in EDITORS:
