@@ -103,7 +103,7 @@ ablations: $(STAMP) ## the miniature without L_ins and with fewer visual tokens,
 mini: $(STAMP) ## train the miniature's networks, all stages, resumable (hours); AGAIN=1: also those that are up to date
 	@$(PY) -m mgie.mini.make $(if $(AGAIN),--again)
 
-check-training: $(STAMP) ## the first 200 steps of one stage of the miniature again, compared with its stored train.csv (a minute)
+check-training: $(STAMP) ## the first 200 steps of one stage of the miniature again, compared with the accepted train.csv (a minute)
 	@$(PY) -m mgie.mini.make --stage lpips --check --steps 200
 
 world: $(STAMP) ## draw the miniature's datasets and the contact sheets of every family

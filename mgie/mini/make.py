@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from mgie.mini.training.stage import Stage, Training
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "results" / "mini" / "training"
+RESULTS = ROOT / "results" / "mini" / "training"  # made here
+ACCEPTED = ROOT / "results" / "reference" / "mini" / "training"  # of the weights that are shipped; only read here
 WORK = ROOT / "runs" / "mini-training"
 
 
@@ -72,7 +73,8 @@ def parser() -> argparse.ArgumentParser:
         help="also what is up to date: on from its checkpoint in --work, without one from nothing",
     )
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="root of the weights")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="train.csv, plot, held-out results, scores")
+    parser.add_argument("--results", type=Path, help="train.csv, plot, held-out results, scores; default: "
+                        "results/mini/training, beside what is accepted in results/reference")  # fmt: skip
     parser.add_argument("--work", type=Path, default=WORK, help="checkpoints and drawn pictures")
     parser.add_argument("--steps", type=int, help="train only so many steps of the recipe, and ship nothing")
     parser.add_argument("--check", action="store_true", help="compare the first --steps (20) with the stored train.csv")
@@ -88,9 +90,9 @@ def make(stage: "Stage", options: argparse.Namespace) -> None:
     from mgie.mini.training.stage import made_by, plot, run
 
     name = stage.recipe.stage
-    results = options.results / name
+    results = (options.results or RESULTS) / name
     facts = made_by(stage)
-    if is_made(results / "scores.json", facts) and not options.again and options.steps is None:
+    if is_made(options, name, facts) and not options.again and options.steps is None:
         print(f"{name}: up to date", flush=True)
         return
     training = run(stage, options.work / name, results, options.device, options.steps)
@@ -102,7 +104,7 @@ def make(stage: "Stage", options: argparse.Namespace) -> None:
     stage.ship(training.mean.cpu(), options.out, facts)
     scores = {k: round(v, 5) for k, v in stage.scores(training.mean).items()}
     write_json(results / "scores.json", {**facts, "scores": scores})
-    card.write(options.out, options.results)
+    card.write(options.out, lambda stage: kept(options, stage))
     print(f"{name}: {json.dumps(scores)}", flush=True)
 
 
@@ -110,9 +112,9 @@ def make_editor(editor: "Editor", options: argparse.Namespace) -> None:
     """As make(), with mgie.train's loop, which resumes by itself."""
     from mgie.mini.training import card
 
-    results = options.results / editor.name
+    results = (options.results or RESULTS) / editor.name
     facts = editor.facts()
-    if is_made(results / "scores.json", facts) and not options.again:
+    if is_made(options, editor.name, facts) and not options.again:
         print(f"{editor.name}: up to date", flush=True)
         return
     editor.run(results, options.device)
@@ -120,7 +122,7 @@ def make_editor(editor: "Editor", options: argparse.Namespace) -> None:
               "seconds": f"{editor.seconds():.0f}", "seed": str(editor.loop.seed)}  # fmt: skip
     scores = {k: round(v, 5) for k, v in editor.scores(editor.ship(options.out, facts)).items()}
     write_json(results / "scores.json", {**facts, "scores": scores})
-    card.write(options.out, options.results)
+    card.write(options.out, lambda stage: kept(options, stage))
     print(f"{editor.name}: {json.dumps(scores)}", flush=True)
 
 
@@ -138,11 +140,20 @@ def made_on(device: str) -> dict[str, str]:
     return {**trained_on(device), "world": str(world.VERSION), "torch": torch.__version__}
 
 
-def is_made(scores: Path, facts: dict[str, str]) -> bool:
-    if not scores.exists():
-        return False
-    stored = json.loads(scores.read_text())
-    return all(stored.get(key) == value for key, value in facts.items())
+def kept(options: argparse.Namespace, stage: str) -> Path:
+    """Where a stage's log and scores are: made here, else those accepted; --results looks nowhere else."""
+    made = (options.results or RESULTS) / stage
+    return made if options.results or (made / "scores.json").exists() else ACCEPTED / stage
+
+
+def is_made(options: argparse.Namespace, stage: str, facts: dict[str, str]) -> bool:
+    """Whether weights of these facts were shipped, by a training here or by the one that is accepted."""
+    for root in (options.results,) if options.results else (RESULTS, ACCEPTED):
+        scores = root / stage / "scores.json"
+        stored = json.loads(scores.read_text()) if scores.exists() else {}
+        if stored and all(stored.get(key) == value for key, value in facts.items()):
+            return True
+    return False
 
 
 def check(chosen: list[Entry], place: Place, options: argparse.Namespace) -> int:
@@ -152,7 +163,7 @@ def check(chosen: list[Entry], place: Place, options: argparse.Namespace) -> int
     for entry in chosen:
         if entry.make and entry.name not in EDITORS:
             stage = entry.make(place)
-            found = retrain(stage, options.results / entry.name / "train.csv", options.steps or 20, options.device)
+            found = retrain(stage, (options.results or ACCEPTED) / entry.name / "train.csv", options.steps or 20, options.device)
             print(f"{entry.name}: {len(found)} differences in the first {options.steps or 20} steps", flush=True)
             faults += found
     print("\n".join(faults[:20]), end="\n" if faults else "", file=sys.stderr)

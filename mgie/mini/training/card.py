@@ -5,6 +5,7 @@ One section a stage that has scores.json. A figure that is not there was not mea
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,11 +108,11 @@ SECTIONS = {
 }  # fmt: skip
 
 
-def write(weights: Path, results: Path) -> Path:
-    """README.md in the weights' root, from <results>/<stage>/scores.json. Atomic."""
+def write(weights: Path, results: Callable[[str], Path]) -> Path:
+    """README.md in the weights' root, from the scores.json of each stage's folder. Atomic."""
     parts = [HEAD]
     for stage, section in SECTIONS.items():
-        scores = results / stage / "scores.json"
+        scores = results(stage) / "scores.json"
         if scores.exists():
             parts.append(describe(stage, section, json.loads(scores.read_text()), weights))
     total = sum(f.stat().st_size for f in weights.rglob("*.safetensors") if not f.is_symlink())
@@ -133,6 +134,6 @@ def describe(stage: str, section: Section, facts: dict, weights: Path) -> str:
         f"## {section.title}\n\n{place}stage `{stage}`. {section.recipe}\n\n"
         f"{facts['steps']} steps in {facts['seconds']} s on {facts['device']} (torch {facts['torch']}); seed "
         f"{facts['seed']}, world {facts['world']}, recipe `{facts['recipe'][:12]}`, data `{facts['data'][:12]}`. "
-        f"Losses, plot and held-out results: `results/mini/training/{stage}/`.\n\n"
+        f"Its losses: `results/reference/mini/training/{stage}/`.\n\n"
         f"| held-out | |\n|---|---|\n{rows}\n\nLimits: {section.limits}\n"
     )
