@@ -13,11 +13,12 @@ ONLY = $(if $(MODELS),--models $(MODELS))
 OVER = $(if $(DATASETS),--datasets $(DATASETS))
 REPEATS = $(if $(SEEDS),--seeds $(SEEDS))
 EYES = $(if $(CLIP),--clip $(CLIP))
-FLAGS = $(SHARED) $(ONLY) $(OVER) $(REPEATS)
+FLAGS = $(SHARED) $(ONLY) $(OVER) $(REPEATS) $(if $(METRICS),--metrics $(METRICS)) $(if $(VERBOSE),--verbose)
 
 # What may be given on the command line; anything else is a slip of the finger and stops.
-KNOWN = SUITE DATA WEIGHTS MODELS DATASETS SEEDS SPLIT FULL STRICT ENGINE WORKERS CLIP SAMPLE AGAIN PYTHON ARGS \
-        $(if $(filter fuzz,$(MAKECMDGOALS)),COUNT SEED)
+KNOWN = SUITE DATA WEIGHTS MODELS DATASETS METRICS SEEDS SPLIT VERBOSE FULL STRICT ENGINE WORKERS CLIP SAMPLE AGAIN PYTHON ARGS \
+        $(if $(filter fuzz,$(MAKECMDGOALS)),COUNT SEED) $(if $(filter accept,$(MAKECMDGOALS)),NAMES YES) \
+        $(if $(filter clean-all,$(MAKECMDGOALS)),CONFIRM)
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v)))
 STRANGE := $(firstword $(filter-out $(KNOWN),$(GIVEN)))
 CLOSEST = import difflib, sys; word, *known = sys.argv[1:]; \
@@ -27,7 +28,7 @@ ifneq ($(STRANGE),)
 $(error unknown variable $(STRANGE); $(shell $(PYTHON) -c '$(CLOSEST)' $(STRANGE) $(KNOWN)))
 endif
 
-.PHONY: help setup test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery report demo human human-report mini claims ablations check-training world lint clean
+.PHONY: help setup test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery report demo human human-report mini claims ablations check-training world lint accept clean clean-all
 .DEFAULT_GOAL := help
 
 ##@ Start
@@ -115,8 +116,12 @@ lint: $(STAMP) ## ruff, format, who may import whom, types
 	@$(PY) -m ruff format --check .
 	@.venv/bin/lint-imports --no-cache | tail -12
 
-check: $(STAMP) ## the gate: fresh scores against the stored ones, example by example
-	@$(PY) -m bench.check
+check: $(STAMP) ## the gate: fresh scores against the accepted ones (results/reference), example by example
+	@$(PY) -m bench.check $(if $(SUITE),--suite $(SUITE)) $(if $(DATA),--data-root $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+accept: $(STAMP) ## run everything that is accepted anew, print what would move; YES=1 writes results/reference; NAMES=table1,...
+	@$(PY) -m bench.check --update $(if $(SUITE),--suite $(SUITE)) $(if $(DATA),--data-root $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
+	  $(if $(NAMES),--names $(NAMES)) $(if $(YES),--yes)
 
 test-faults: $(STAMP) ## kills at every write, full disk, read-only folder: also the slow ones
 	@$(PY) -m pytest -q -n auto --dist loadfile -m "slow or not slow" tests/faults tests/bench/runs/test_resume.py tests/bench/runs/test_damaged_runs.py tests/mgie/train/test_training_resume.py
@@ -124,11 +129,20 @@ test-faults: $(STAMP) ## kills at every write, full disk, read-only folder: also
 fuzz: $(STAMP) ## damaged inputs of every format: COUNT=10000 SEED=0
 	@$(PY) tests/fuzz/fuzz.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0)
 
-determinism: $(STAMP) ## what is bit-equal and what within which tolerance: results/speed/determinism.csv
+determinism: $(STAMP) ## what is bit-equal and what within which tolerance: results/mini/speed/determinism.csv
 	@$(PY) -m bench.speed.determinism --ray --compiled
 
 audit: $(STAMP) ## pip-audit on the lock file (needs its database: a network)
 	@.venv/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
 
-clean: ## remove run folders and drawn data (never results/)
-	rm -rf runs data/mini-*
+clean: ## remove what is made again in minutes: the miniature's runs and drawn data, caches
+	rm -rf runs/mini runs/features data/mini-* build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+
+# Never data/ and weights/ of the user's own, never votes: nobody can make those again.
+ALL = $(filter-out runs/human,$(wildcard runs/*)) $(wildcard data/mini-*) $(wildcard results/mini results/published) \
+      $(filter-out results/paper/reported.csv results/paper/published.csv,$(wildcard results/paper/*))
+clean-all: clean ## remove all that was made here but votes: all runs (GPU hours!), trainings, results; wants CONFIRM=yes
+	@test -n "$(strip $(ALL))" || echo "nothing is left to remove"
+	@test -z "$(strip $(ALL))" || du -shc $(ALL)
+	@if [ "$(CONFIRM)" = yes ]; then rm -rf $(ALL); \
+	elif [ -n "$(strip $(ALL))" ]; then echo "make clean-all CONFIRM=yes removes these"; exit 2; fi

@@ -1,11 +1,12 @@
 """The gate: a slice of the benchmark is run again and compared with the stored scores, example by example.
 
     python -m bench.check                    exit 0: equal within tolerance, 1: anything else, 2: wrong use
-    python -m bench.check --update           the same on all stored examples, then stores the new scores
-    python -m bench.check --init --models identity,mgie --limit 8    writes results/<suite>/check.json
+    python -m bench.check --update --yes     everything accepted is made anew and written (make accept YES=1)
+    python -m bench.check --init --models identity,mgie --limit 8    writes results/reference/<suite>/check.json
 
-It fails closed: what is missing, extra, unreadable, NaN, of another protocol, or not compared at all is red. The
-comparison itself is bench.grid.gate; tolerances stand in check.json, each with where it comes from.
+It reads results/reference/<suite>/ alone, which no other command writes, and fails closed: what is missing, extra,
+unreadable, NaN, of another protocol, or not compared at all is red. The comparison itself is bench.grid.gate, what
+--update makes is bench.grid.accept; tolerances stand in check.json, each with where it comes from.
 """
 
 import argparse
@@ -16,8 +17,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench.grid.accept import CHECK, TRAINING, command_of, moves, names_of, run, take, training_logs
 from bench.grid.cells import Cell, Options, beside, read_run, run_cells
 from bench.grid.gate import Check, Findings, Tolerance, compare, read_check, stale_tables
+from bench.grid.reference import REFERENCE
 from bench.grid.stored import read_scores, scores_name, write_scores
 from bench.records import Score
 from bench.registry import BENCHMARKS, SUITES, split_of
@@ -34,9 +37,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--suite", choices=SUITES, default="mini")
     p.add_argument("--data-root", type=Path, help="as for bench.run")
     p.add_argument("--weights", type=Path, help="as for bench.run")
-    p.add_argument("--results", type=Path, default=Path("results"), help="holds <suite>/check.json and <suite>/scores/")
+    p.add_argument("--reference", type=Path, default=REFERENCE, help="what is accepted; default: results/reference")
     p.add_argument("--runs-out", type=Path, help="where the slice is run; default: a temporary folder, always fresh")
-    p.add_argument("--update", action="store_true", help="run all stored examples, show what moved, store it")
+    p.add_argument(
+        "--update", action="store_true", help="run all that is accepted anew, on the CPU; show what would move"
+    )
+    p.add_argument("--names", help="--update: comma-separated, as table1,claims-fresh; default: all that is accepted")
+    p.add_argument("--yes", action="store_true", help="--update: write it; else you are asked, or nothing is written")
     p.add_argument("--init", action="store_true", help="write check.json; tolerances by another batch size")
     p.add_argument("--models", default="identity,inspix2pix,lgie,mgie", help="--init: comma-separated")
     p.add_argument("--datasets", default=",".join(BENCHMARKS), help="--init: comma-separated")
@@ -46,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
 def stored_file(args: argparse.Namespace, check: Check, cell: Cell) -> Path:
     name = scores_name(cell.dataset, cell.model, cell.setting, cell.form)
-    return args.results / args.suite / f"scores{beside(args.suite, check.split)}" / name
+    return args.reference / args.suite / f"scores{beside(args.suite, check.split)}" / name
 
 
 def options_of(args: argparse.Namespace, check: Check, out: Path, limit: bool = True, *extra: str) -> Options:
@@ -97,7 +104,7 @@ def show(report: Findings, models: Sequence[str]) -> None:
 
 
 def check_slice(args: argparse.Namespace, out: Path) -> int:
-    path = args.results / args.suite / "check.json"
+    path = args.reference / args.suite / "check.json"
     try:
         check = read_check(path)
     except (ValueError, OSError) as error:
@@ -105,30 +112,76 @@ def check_slice(args: argparse.Namespace, out: Path) -> int:
         return 1
     cells = check.cells()
     stored = {cell: stored_file(args, check, cell) for cell in cells}
-    fresh = rerun(cells, options_of(args, check, out, limit=not args.update))
-    if args.update:
-        return update(path, check, stored, fresh)
+    fresh = rerun(cells, options_of(args, check, out))
     report = examine(check, stored, fresh)
-    report.problems.extend(stale_tables(args.results / args.suite, beside(args.suite, check.split)))
+    report.problems.extend(stale_tables(args.reference / args.suite, beside(args.suite, check.split)))
     show(report, check.models)
     return 0 if report.green else 1
 
 
-def update(path: Path, check: Check, stored: dict[Cell, Path], fresh: dict[Cell, list[Score] | str]) -> int:
-    """Show what moved over all stored examples, then store the fresh scores; nothing is written if a cell failed."""
-    failed = [f"{cell.label}: {scores}" for cell, scores in fresh.items() if isinstance(scores, str)]
+def accept(args: argparse.Namespace, out: Path) -> int:
+    """Make what is accepted anew below `out`, show what would move, write it after a yes; a failure writes nothing."""
+    accepted, fresh = args.reference / args.suite, out / "results" / args.suite
+    names = args.names.split(",") if args.names else names_of(accepted)
+    if not names:
+        raise ValueError(f"{accepted} holds nothing that can be made again; name it: --names table1")
+    commands = {n: command_of(n, args.suite, accepted) for n in names if n not in (CHECK, TRAINING)}
+    if CHECK in names:
+        check = read_check(accepted / "check.json")
+        if not check_cells(args, check, fresh, options_of(args, check, out / "runs", limit=False)):
+            return 1
+    if TRAINING in names:
+        training_logs(Path("results") / args.suite / "training", fresh)
+    shared = [part for flag, value in (("--data-root", args.data_root), ("--weights", args.weights)) if value
+              for part in (flag, str(value))]  # fmt: skip
+    for name, argv in commands.items():
+        code = run(argv, out, shared)
+        if code:
+            print(f"red: {name}: exit code {code}\ncheck: nothing was stored")
+            return 1
+    print("\n".join(moves(accepted, fresh)))
+    if CHECK in names:
+        kept = {name: len(read_scores(scores_of(check, fresh) / name)) for name in check.rows}
+        (fresh / "check.json").write_text(replace(check, rows=kept).to_json(), encoding="utf-8")
+    if not (args.yes or agreed()):
+        print("check: nothing was stored; --yes (make accept YES=1) writes it")
+        return 1
+    count = take(fresh, accepted, origin(), names)
+    print(f"stored {count} files below {accepted}")
+    return 0
+
+
+def scores_of(check: Check, folder: Path) -> Path:
+    return folder / f"scores{beside(check.suite, check.split)}"
+
+
+def check_cells(args: argparse.Namespace, check: Check, fresh: Path, options: Options) -> bool:
+    """The gate's cells on all their examples, what moved, and their scores below `fresh`."""
+    made = rerun(check.cells(), options)
+    failed = [f"{cell.label}: {scores}" for cell, scores in made.items() if isinstance(scores, str)]
     if failed:
         print("\n".join([f"red: {line}" for line in failed] + ["check: nothing was stored"]))
-        return 1
-    ids = tuple(dict.fromkeys(s.example_id for scores in fresh.values() for s in scores))
-    show(examine(replace(check, example_ids=ids), stored, fresh), check.models)
-    for cell, scores in fresh.items():
-        write_scores(stored[cell], scores)
-    rows = {stored[cell].name: len(scores) for cell, scores in fresh.items()}
-    path.write_text(replace(check, rows=rows).to_json(), encoding="utf-8")
-    print(f"stored {sum(rows.values())} scores in {len(rows)} files below {path.parent}; where they moved, remove "
-          f"runs/{check.suite} and make the tables again: python -m bench.tables 1 --suite {check.suite}")  # fmt: skip
-    return 0
+        return False
+    ids = tuple(dict.fromkeys(s.example_id for scores in made.values() for s in scores))
+    stored = {cell: stored_file(args, check, cell) for cell in made}
+    show(examine(replace(check, example_ids=ids), stored, made), check.models)
+    for cell, scores in made.items():
+        write_scores(scores_of(check, fresh) / stored[cell].name, scores)
+    return True
+
+
+def agreed() -> bool:
+    return sys.stdin.isatty() and input("Write this to the reference? [y/N] ").strip().lower() == "y"
+
+
+def origin() -> dict[str, str]:
+    """On what the accepted numbers were made."""
+    import torch
+
+    from bench.runs.sessions import commit
+    from mgie.io.devices import device_name
+
+    return {"processor": device_name("cpu"), "torch": torch.__version__, "commit": commit()}
 
 
 def init(args: argparse.Namespace, out: Path) -> int:
@@ -154,7 +207,7 @@ def init(args: argparse.Namespace, out: Path) -> int:
     if noise.problems:
         raise ValueError("; ".join(noise.problems))
     check = replace(check, tolerances={metric: measured(noise, metric, cells) for metric in metrics})
-    path = args.results / args.suite / "check.json"
+    path = args.reference / args.suite / "check.json"
     path.write_text(check.to_json(), encoding="utf-8")
     print(f"wrote {path}: {len(ids)} examples, {len(models)} models, {len(metrics)} metrics")
     return 0
@@ -182,13 +235,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.init and args.update:
         print("error: --init and --update do not go together", file=sys.stderr)
         return 2
+    if (args.names or args.yes) and not args.update:
+        print("error: --names and --yes are for --update", file=sys.stderr)
+        return 2
     if args.suite == "mini" and (args.data_root or args.weights):
         print("error: --data-root and --weights are for the other suites; add --suite", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as temporary:
         out = args.runs_out or Path(temporary)
         try:
-            return init(args, out) if args.init else check_slice(args, out)
+            return (init if args.init else accept if args.update else check_slice)(args, out)
         except KeyboardInterrupt:
             print("check: FAILED: stopped")
             return 1

@@ -6,7 +6,7 @@
 
 Expressive instructions come from the runs of LGIE and MGIE (seed 0: they are decoded greedily). Writes figure4.csv,
 .md, .tex, .png, .svg, the paired tests and every example's scores below results/<suite>/. Exit codes: 0 done,
-1 stopped or (--strict) something was not run, 2 wrong use.
+1 stopped or (--strict) something was not run, 2 wrong use, or nothing could be run.
 """
 
 import sys
@@ -16,6 +16,7 @@ from pathlib import Path
 from bench.figures.figure4 import IMAGES, SPELLED, TEXTS, TextRow, TextTest, latex, markdown, name_of, plot, shown
 from bench.figures.texts import measure
 from bench.grid.options import Selection, parser, selected
+from bench.grid.reference import against
 from bench.grid.show import suite_line
 from bench.records import Score
 from bench.registry import metric_settings
@@ -51,7 +52,7 @@ def head_of(asked: Selection, networks: MetricSettings, rows: Sequence[TextRow])
         "CLIP-S is 100 x cosine, unclamped. The paper names no backbone for it; ViT-B/32 is an assumption.",
         "Expressive instructions: seed 0 of each run, decoded greedily, zero-shot, end to end (E2E).",
     ]  # fmt: skip
-    if asked.suite != "paper":
+    if asked.suite == "published":
         lines.append("The paper's bars are of other data than this suite's: not comparable.")
     return lines
 
@@ -77,7 +78,7 @@ def write(
     write_scores(stem.with_name(f"{stem.name}-scores.csv.gz"), scores)
     write_atomic(stem.with_suffix(".md"), markdown(rows, tests, head))
     write_atomic(stem.with_suffix(".tex"), latex(rows, head))
-    warning = "" if asked.suite == "paper" else "   the paper's bars are of other data: not comparable"
+    warning = "" if asked.suite != "published" else "   the paper's bars are of other data: not comparable"
     return [*(stem.with_suffix(ending) for ending in (".csv", ".md", ".tex")), *plot(rows, stem, warning),
             *(stem.with_name(f"{stem.name}{ending}") for ending in ("-tests.csv", "-scores.csv.gz"))]  # fmt: skip
 
@@ -116,11 +117,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(suite_line(asked.suite, asked.datasets), flush=True)
         rows, tests, scores = measure(asked, networks)
         missing, head = sum(r.of is None for r in rows), head_of(asked, networks, rows)
+        if missing == len(rows):
+            reasons = "\n".join(dict.fromkeys(r.reason.removeprefix("not run: ") for r in rows))
+            raise ValueError(f"nothing could be run, so nothing was written.\n{reasons}")
         show(rows, head)
-        if missing == len(rows) and asked.stem("figure4").with_suffix(".csv").exists():
-            print(f"nothing was run: the files in {asked.folder} are left as they are")
-        else:
-            print(written(write(asked, rows, tests, scores, head)))
+        print(written(write(asked, rows, tests, scores, head)))
+        print("\n".join(against(asked.stem("figure4").with_suffix(".csv"), asked.suite)))
         if missing and asked.strict:
             print(f"error: --strict: {missing} bars were not run", file=sys.stderr)
         return 1 if missing and asked.strict else 0

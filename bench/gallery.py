@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.grid.options import chosen, parser, selected
+from bench.grid.options import parser, selected
 from bench.grid.show import column_name, dataset_name, scaled, suite_line
 from bench.pages.entries import Entry, Gallery, Pictures, View, from_cells, from_runs, metrics_in, output_of
 from bench.registry import PAPER_MODELS, metric_entry, model_entry, short_name
@@ -164,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             gallery = from_runs(args.runs, args.data_root, args.limit)
             folder = args.results / gallery.suite / "gallery-runs"
         else:
-            asked = selected(args, chosen(args.models, (FLOOR, *PAPER_MODELS)))
+            asked = selected(args, (FLOOR, *PAPER_MODELS))
             print(suite_line(asked.suite, asked.datasets), flush=True)
             gallery, folder = from_cells(asked, args.limit), asked.stem("gallery")
         for notice in gallery.notices:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.grid.cells import beside
+from bench.grid.reference import made_here
 from bench.grid.show import markdown_table
 from bench.pages.provenance import environments, failures, here, incomplete, settings
 from bench.pages.render import html, slug
@@ -226,7 +227,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--suite", choices=SUITES, default="mini", help="default: mini, the built-in miniature")
     p.add_argument("--split", help="as for the tables; default: mini quick, published all, paper the test split")
     p.add_argument("--full", action="store_true", help="mini: of the whole test split")
-    p.add_argument("--results", type=Path, default=Path("results"), help="holds <suite>/ (default: results)")
+    p.add_argument("--results", type=made_here, default=Path("results"), help="holds <suite>/ (default: results)")
     p.add_argument("--out", type=Path, default=Path("runs"), help="holds the run folders (default: runs)")
     return p
 

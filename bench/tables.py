@@ -4,8 +4,10 @@
     python -m bench.tables 1 --suite published --data-root data               the authors' own output images
     python -m bench.tables 1 --suite paper --data-root data --weights weights the reproduction
 
-Writes CSV, Markdown, LaTeX, a plot, the paired tests and the scores behind it below results/<suite>/. A cell that
-cannot be run says why. Exit codes: 0 done, 1 stopped or (--strict) a cell was not run, 2 wrong use.
+Writes CSV, Markdown, LaTeX, a plot, the paired tests and the scores behind it below results/<suite>/, and says how it
+compares with what is accepted in results/reference/. --models, --datasets and --metrics give a table of another name. A
+cell that cannot be run says why. Exit codes: 0 done, 1 stopped or (--strict) a cell was not run, 2 wrong use, or
+nothing could be run.
 """
 
 import argparse
@@ -14,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.grid.cells import cells_of, make_weights, read_run, run_cells
-from bench.grid.options import Selection, chosen, parser, selected, suite_of
+from bench.grid.cells import cells_of, make_weights, read_run, refuse_nothing, run_cells
+from bench.grid.options import Selection, parser, selected, suite_of
 from bench.grid.rows import Comparison, Measured, TableRow, comparisons, rows_of, seconds_row
-from bench.grid.show import grid, markdown, suite_line
+from bench.grid.show import Grid, grid, markdown, suite_line
 from bench.registry import METRICS, PAPER_MODELS, WITH_FORMS, metrics_of
 from bench.runs.remote import place
 from mgie.io.command import command
@@ -26,9 +28,10 @@ from mgie.io.files import write_atomic, write_csv
 SEEDS = {"mini": (1, 5), "published": (1, 1), "paper": (5, 5)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Table(Selection):
     number: int  # the paper's
+    verbose: bool = False
 
     @property
     def file(self) -> Path:
@@ -45,6 +48,7 @@ def table_parser() -> argparse.ArgumentParser:
     p.add_argument("--models", help="comma-separated; default: those of the table")
     p.add_argument("--metrics", help=f"comma-separated, of {', '.join(METRICS)}; default: those of the table")
     p.add_argument("--seeds", type=int, help="how many: seeds 0 to N-1; default: mini 1, published 1, paper 5")
+    p.add_argument("--verbose", action="store_true", help="print intervals, n, protocols and every remark too")
     return p
 
 
@@ -58,8 +62,8 @@ def table_of(argv: Sequence[str] | None) -> Table:
     models = WITH_FORMS if args.table == 3 else PAPER_MODELS
     models = ("identity", "codec", *models, "oracle") if suite == "mini" else ("identity", *models)
     seeds = SEEDS[suite][args.full] if args.seeds is None else args.seeds
-    asked = selected(args, chosen(args.models, models), (), seeds, chosen(args.metrics, (), METRICS, "metric"))
-    return Table(**vars(asked), number=args.table)
+    asked = selected(args, models, (), seeds)
+    return Table(**vars(asked), number=args.table, verbose=args.verbose)
 
 
 def measure(asked: Table) -> list[Measured]:
@@ -68,6 +72,7 @@ def measure(asked: Table) -> list[Measured]:
     make_weights(cells, asked.options)
     # dataset by dataset within a model, so that processes side by side work on different data
     results = run_cells(cells, asked.options)
+    refuse_nothing(results)
     return [
         Measured(r.cell, None, r.reason) if r.reason else Measured(r.cell, read_run(r.folder, asked.options.seeds))
         for r in results
@@ -86,20 +91,18 @@ def table_rows(asked: Table, measured: Sequence[Measured]) -> list[TableRow]:
     return rows
 
 
-def write(
-    asked: Table, measured: Sequence[Measured], rows: Sequence[TableRow], tests: Sequence[Comparison]
-) -> list[Path]:
+def write(asked: Table, measured: Sequence[Measured], g: Grid) -> list[Path]:
     """All files of the table; returns those a reader would open."""
     from bench.figures.bars import plot_table
     from bench.grid.latex import latex
 
-    stem, g, notes = asked.file, grid(rows), notes_of(measured)
-    write_csv(stem.with_suffix(".csv"), TableRow, rows)
+    stem, notes = asked.file, notes_of(measured)
+    write_csv(stem.with_suffix(".csv"), TableRow, g.rows)
     tests_csv = stem.with_name(f"{stem.name}-tests.csv")
-    write_csv(tests_csv, Comparison, tests)
-    write_atomic(stem.with_suffix(".md"), markdown(g, notes, asked.options.split, tests))
+    write_csv(tests_csv, Comparison, g.tests)
+    write_atomic(stem.with_suffix(".md"), markdown(g, notes, asked.options.split))
     write_atomic(stem.with_suffix(".tex"), latex(g, notes, asked.options.split))
-    plotted = plot_table(rows, stem)
+    plotted = plot_table(g, stem)
     write_stored(asked, measured)
     return [stem.with_suffix(".csv"), stem.with_suffix(".md"), stem.with_suffix(".tex"), *plotted, tests_csv]
 
@@ -110,31 +113,28 @@ def notes_of(measured: Sequence[Measured]) -> list[str]:
 
 def write_stored(asked: Table, measured: Sequence[Measured]) -> None:
     """The scores behind the table, as they are in the runs; a cell that was not run leaves what is stored as it is."""
-    from bench.grid.stored import folder_of, scores_name, write_scores
+    from bench.grid.stored import scores_name, write_scores
 
     for cell, run, _ in measured:
         if run:
             wanted = asked.metrics(cell.dataset)
             name = scores_name(cell.dataset, cell.model, cell.setting, cell.form)
-            folder = folder_of(asked.stem("scores"), asked.number, cell.form)
-            write_scores(folder / name, [s for s in run.scores if s.metric in wanted])
+            write_scores(asked.stem("scores") / name, [s for s in run.scores if s.metric in wanted])
 
 
 def make(asked: Table) -> int:
     """Run what is missing, write and print the table; the exit code."""
-    from bench.grid.show import show
+    from bench.grid.reference import against
+    from bench.grid.terminal import show
 
     print(suite_line(asked.suite, asked.datasets), flush=True)
     measured = measure(asked)
-    rows = table_rows(asked, measured)
     tests = comparisons(asked.number, measured, {dataset: asked.metrics(dataset) for dataset in asked.datasets})
-    # a table without a number, made where data or weights are missing, must not replace one with numbers
-    keep = not any(m.run for m in measured) and asked.file.with_suffix(".csv").exists()
-    files = [] if keep else write(asked, measured, rows, tests)
-    show(grid(rows), notes_of(measured), asked.options.split, tests, files)
-    if keep:
-        print(f"nothing was run: the files in {asked.folder} are left as they are")
-    missing = sum(row.of is None for row in rows if row.metric != "seconds")
+    g = grid(table_rows(asked, measured), tests)
+    files = write(asked, measured, g)
+    show(g, notes_of(measured), asked.options.split, files, asked.verbose)
+    print("\n".join(against(asked.file.with_suffix(".csv"), asked.suite)))
+    missing = sum(row.of is None for row in g.rows if row.metric != "seconds")
     if missing and asked.strict:
         print(f"error: --strict: {missing} cells were not run", file=sys.stderr)
     return 1 if missing and asked.strict else 0

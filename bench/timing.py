@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.grid.reference import made_here
 from bench.registry import PAPER_MODELS
 from bench.speed.table4 import STAGES, TOKENS, TimingRow
 from mgie.io.command import command
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--compile", action="store_true", help="torch.compile; minutes at the first call, not timed")
     p.add_argument("--again", action="store_true", help="time anew what was timed before")
     p.add_argument("--out", type=Path, default=Path("runs"), help="what was timed is kept below it (default: runs)")
-    p.add_argument("--results", type=Path, default=Path("results"), help="tables go below it (default: results)")
+    p.add_argument("--results", type=made_here, default=Path("results"), help="tables go below it (default: results)")
     return p
 
 

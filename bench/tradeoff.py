@@ -4,7 +4,8 @@
     python -m bench.tradeoff --suite paper --data-root data --weights weights          the reproduction
 
 One run a model and image_guidance_scale (1.0 to 2.2 by 0.2), each resumable; writes figure3.csv, .md, .png, .svg below
-results/<suite>/. Exit codes: 0 done, 1 stopped or (--strict) something was not run, 2 wrong use.
+results/<suite>/. Exit codes: 0 done, 1 stopped or (--strict) something was not run, 2 wrong use,
+or nothing could be run.
 """
 
 import math
@@ -13,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.figures.figure3 import AXES, Point, SweepRow, markdown, plot, shown
-from bench.grid.cells import Cell, is_own, one_line, read_run, run_cells
-from bench.grid.options import Selection, chosen, parser, selected
+from bench.grid.cells import Cell, Result, is_own, one_line, read_run, refuse_nothing, run_cells
+from bench.grid.options import Selection, parser, selected
 from bench.grid.paper import Reported
+from bench.grid.reference import against
 from bench.grid.rows import compare
 from bench.grid.show import dataset_name, suite_line
 from bench.registry import PAPER_MODELS, form_of, metrics_of, model_entry
@@ -48,7 +50,7 @@ def scales_of(given: str | None) -> tuple[float, ...]:
 
 def sweep(asked: Selection, scales: Sequence[float], guidance: float | None, extra: Sequence[str]) -> list[SweepRow]:
     """Every model at every scale; a cell that cannot run is two rows with its reason."""
-    rows = []
+    rows, found = [], []
     for scale in scales:
         flags = ["--image-guidance-scale", repr(scale), *extra]
         flags += [] if guidance is None else ["--guidance-scale", repr(guidance)]
@@ -56,12 +58,14 @@ def sweep(asked: Selection, scales: Sequence[float], guidance: float | None, ext
         cells = [cell_of(asked, model, dataset) for model in asked.models for dataset in asked.datasets]
         able = [c for c in cells if not is_given(c)]
         results = {r.cell: r for r in run_cells(able, options)}
+        found += results.values()
         for cell in cells:
             result = results.get(cell)
             if result is None or result.reason:
                 rows += not_run(cell, scale, guidance, asked.options.seeds, result.reason if result else GIVEN)
             else:
                 rows += rows_of(cell, scale, result.folder, asked)
+    refuse_nothing(found or [Result(cell_of(asked, m, d), None, GIVEN) for m in asked.models for d in asked.datasets])
     return sorted(rows, key=lambda r: (asked.models.index(r.model), r.image_guidance_scale))
 
 
@@ -133,7 +137,7 @@ def head_of(asked: Selection, rows: Sequence[SweepRow]) -> list[str]:
         "image_guidance_scale belongs to which point is inferred from their even spacing.",
         "The paper names neither CLIP's size nor the number of seeds of this figure: both are assumptions here.",
     ]
-    if asked.suite != "paper":
+    if asked.suite == "published":
         lines.append("The paper's points are of other data than this suite's: not comparable.")
     return lines
 
@@ -169,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = p.parse_args(argv)
 
     def make() -> int:
-        asked = selected(args, chosen(args.models, PAPER_MODELS), ("magicbrush",), args.seeds)
+        asked = selected(args, PAPER_MODELS, ("magicbrush",), args.seeds)
         scales = scales_of(args.image_guidance_scales)
         if len(asked.datasets) > 1:
             raise ValueError(f"--datasets {args.datasets}: this figure has one dataset, for example magicbrush")
@@ -180,12 +184,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows = sweep(asked, scales, guidance, extra)
         head, stem, missing = head_of(asked, rows), asked.stem("figure3"), sum(r.of is None for r in rows)
         show(rows, head)
-        if missing == len(rows) and stem.with_suffix(".csv").exists():
-            print(f"nothing was run: the files in {asked.folder} are left as they are")
-        else:
-            write_csv(stem.with_suffix(".csv"), SweepRow, rows)
-            write_atomic(stem.with_suffix(".md"), markdown(rows, head))
-            print(written([stem.with_suffix(".csv"), stem.with_suffix(".md"), *plot(rows, stem)]))
+        write_csv(stem.with_suffix(".csv"), SweepRow, rows)
+        write_atomic(stem.with_suffix(".md"), markdown(rows, head))
+        print(written([stem.with_suffix(".csv"), stem.with_suffix(".md"), *plot(rows, stem)]))
+        print("\n".join(against(stem.with_suffix(".csv"), asked.suite)))
         if missing and asked.strict:
             print(f"error: --strict: {missing} values were not run", file=sys.stderr)
         return 1 if missing and asked.strict else 0

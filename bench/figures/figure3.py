@@ -1,4 +1,5 @@
-"""The rows of Figure 3 and their outputs: CSV, Markdown and a plot with the paper's digitised curves beside ours.
+"""The rows of Figure 3 and their outputs: CSV, Markdown and a plot, in suites paper and published with
+the paper's digitised curves beside ours.
 
 A row is one model at one image_guidance_scale on one axis. Both axes are printed x100 as in the paper; the CSV is
 unscaled, but for the paper's own columns, which are brought to the same scale.
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.figures.drawing import colours_of, drawing, save
 from bench.grid.paper import reported_cells
-from bench.grid.show import cell, listed, markdown_table
+from bench.grid.show import cell, listed, markdown_table, paper_block
 from bench.registry import model_entry
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Point:
 
 
 def shown(row: SweepRow) -> str:
-    return cell(row, x100, "" if row.paper is None else x100(row.paper))
+    return cell(row, x100, "" if row.paper is None or row.suite == "mini" else x100(row.paper))
 
 
 def x100(value: float) -> str:
@@ -81,42 +82,58 @@ def markdown(rows: Sequence[SweepRow], head: Sequence[str]) -> str:
         for scale in sorted({r.image_guidance_scale for r in rows})
     ]
     lines += markdown_table(header, table)
+    if rows[0].suite == "mini":
+        lines += ["", *paper_block(_printed(rows, models), header[0])]
     lines += listed("Remarks", (r.reason for r in rows)) + listed("Protocols", (r.protocol for r in rows))
     return "\n".join(lines) + "\n"
 
 
+def _printed(rows: Sequence[SweepRow], models: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """By scale, "direction / similarity" of each model in the paper, x100."""
+    found = {(r.image_guidance_scale, r.model, r.axis): x100(r.paper) for r in rows if r.paper is not None}
+    table = []
+    for scale in sorted({scale for scale, _, _ in found}):
+        values = {model_entry(m).printed: " / ".join(found.get((scale, m, a), "") for a in AXES) for m in models
+                  if any((scale, m, a) in found for a in AXES)}  # fmt: skip
+        table.append((f"{scale:.1f}", values))
+    return table
+
+
 def plot(rows: Sequence[SweepRow], stem: Path) -> list[Path]:
-    """Left ours, right the paper's; the same axes only where the data are the same, in suite paper."""
+    """Left ours, right the paper's; the same axes only where the data are the same. Suite mini has ours alone."""
     from matplotlib.figure import Figure
 
     same = rows[0].suite == "paper"
     with drawing():
         figure = Figure(figsize=(12, 5.6), layout="constrained")
-        ours, paper = figure.subplots(1, 2, sharex=same, sharey=same)
+        beside = rows[0].suite != "mini"
+        ours, *others = figure.subplots(1, 1 + beside, sharex=same, sharey=same, squeeze=False)[0]
         for model in dict.fromkeys(r.model for r in rows):
             colour = colours_of([(model, "")])[model]
             _ours(ours, [r for r in rows if r.model == model], model, colour)
-            _paper(paper, [r for r in rows if r.model == model], model, colour)
+            for axes in others:
+                _paper(axes, [r for r in rows if r.model == model], model, colour)
         size = sorted({(r.n, r.seeds) for r in rows if r.mean is not None})
         n = f", n {size[0][0]} x {size[0][1]} seed{'s' * (size[0][1] > 1)}" if size else ""
         ours.set_title(f"ours: suite {rows[0].suite}{n}, whiskers: 95 % interval", fontsize=9.5)
-        paper.set_title("the paper, MagicBrush: digitised from its figure", fontsize=9.5)
-        for axes in (ours, paper):
+        for axes in others:
+            axes.set_title("the paper, MagicBrush: digitised from its figure", fontsize=9.5)
+        for axes in (ours, *others):
             axes.set_xlabel(f"{AXES['clip_direction']} (x100)")
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(color="#EEEEEE", linewidth=0.8)
             axes.set_axisbelow(True)
         ours.set_ylabel(f"{AXES['image_similarity']} (x100)")
-        _legend(ours, paper)
-        warning = "" if same else "   the paper's points are of other data: not comparable"
+        _legend(ours, *others)
+        warning = "" if rows[0].suite != "published" else "   the paper's points are of other data: not comparable"
         figure.suptitle(f"Figure 3: trade-off by image_guidance_scale{warning}", fontsize=11)
         return save(figure, stem)
 
 
-def _legend(ours: "Axes", paper: "Axes") -> None:
+def _legend(ours: "Axes", *others: "Axes") -> None:
     if not ours.get_legend_handles_labels()[0]:
         ours.text(0.5, 0.5, "not run", ha="center", va="center", color="#777777", transform=ours.transAxes)
-    for axes in (ours, paper):
+    for axes in (ours, *others):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=9, loc="lower left")
 

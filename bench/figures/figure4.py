@@ -1,4 +1,5 @@
-"""The rows of Figure 4 and their outputs: CSV, Markdown, LaTeX and a plot with the paper's bars beside ours.
+"""The rows of Figure 4 and their outputs: CSV, Markdown, LaTeX and a plot, in suites paper and published with the
+paper's bars beside ours.
 
 A row is one text (human instruction, LGIE's or MGIE's expressive instruction) against one image (input or goal) on one
 dataset, or over all. CLIP-S is 100 x cosine, printed as it is. Only the bars "all" have a value in the paper.
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from bench.figures.drawing import drawing, save
 from bench.grid.latex import escaped
 from bench.grid.paper import Reported, reported_cells
-from bench.grid.show import cell, dataset_name, listed, markdown_table
+from bench.grid.show import cell, dataset_name, listed, markdown_table, paper_block
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +78,7 @@ def number(value: float) -> str:
 
 
 def shown(row: TextRow) -> str:
-    return cell(row, number, "" if row.paper is None else f"{row.paper:.1f}{_mark(row)}")
+    return cell(row, number, "" if row.paper is None or row.suite == "mini" else f"{row.paper:.1f}{_mark(row)}")
 
 
 def _mark(row: TextRow) -> str:
@@ -96,6 +97,10 @@ def markdown(rows: Sequence[TextRow], tests: Sequence[TextTest], head: Sequence[
     ]
     header = ["Dataset", *(f"{image}<br>{SPELLED[text]}" for image, text in columns)]
     lines += markdown_table(header, table)
+    if suite == "mini":
+        printed = [(image, {SPELLED[t]: p.printed + p.mark for t in TEXTS if (p := reported("all", image, t)).printed})
+                   for image in IMAGES]  # fmt: skip
+        lines += ["", *paper_block([row for row in printed if row[1]], "All datasets")]
     lines += listed("Remarks", (r.reason for r in rows)) + listed("Protocols", (r.protocol for r in rows))
     return "\n".join(lines + _tests(tests, suite)) + "\n"
 
@@ -129,11 +134,12 @@ def latex(rows: Sequence[TextRow], head: Sequence[str]) -> str:
     for dataset in dict.fromkeys(r.dataset for r in rows):
         cells = [_latex_cell(found, dataset, image, text) for image in IMAGES for text in TEXTS]
         lines.append(" & ".join([escaped(name_of(dataset, suite)), *cells]) + r" \\")
-    paper = [reported("all", image, text) for image in IMAGES for text in TEXTS]
-    lines.append(" & ".join([r"\quad in the paper", *(escaped(p.printed + p.mark) for p in paper)]) + r" \\")
+    if suite != "mini":
+        paper = [reported("all", image, text) for image in IMAGES for text in TEXTS]
+        lines.append(" & ".join([r"\quad in the paper", *(escaped(p.printed + p.mark) for p in paper)]) + r" \\")
     caption = f"Figure 4: CLIP-S (100 x cosine) of images and texts (suite {suite}). Mean with 95 % interval; "
     caption += "the nearest text in bold; ---: not run."
-    caption += "" if suite == "paper" else " The paper's values are of other data: not comparable."
+    caption += "" if suite != "published" else " The paper's values are of other data: not comparable."
     lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{escaped(caption)}}}"]
     return "\n".join([*lines, rf"\label{{tab:{suite}-figure4}}", r"\end{table}"]) + "\n"
 
@@ -157,7 +163,7 @@ def plot(rows: Sequence[TextRow], stem: Path, warning: str) -> list[Path]:
         for axes, image in zip(panels, IMAGES, strict=True):
             _panel(axes, [r for r in rows if r.image == image], image)
         panels[0].set_ylabel("CLIP-S (100 x cosine)")
-        _legend(figure)
+        _legend(figure, rows[0].suite)
         figure.suptitle(f"Figure 4: CLIP-Score of image and text (suite {rows[0].suite}){warning}", fontsize=11)
         return save(figure, stem)
 
@@ -176,26 +182,29 @@ def _panel(axes: "Axes", rows: Sequence[TextRow], image: str) -> None:
             if row.low is not None:
                 ends = [[max(0, row.mean - row.low)], [max(0, row.high - row.mean)]]
                 axes.errorbar(x, row.mean, yerr=ends, color="#222222", capsize=2, linewidth=1)
-    paper = [reported("all", image, text) for text in TEXTS]
+    shown_too = rows[0].suite != "mini"  # other data's numbers beside ours would be compared
+    paper = [reported("all", image, text) if shown_too else Reported() for text in TEXTS]
     for shift, (text, value) in enumerate(zip(TEXTS, paper, strict=True)):
         if value.value is not None:
             x = len(datasets) + 0.27 * (shift - 1)
             axes.bar(x, value.value, width=0.25, facecolor="none", edgecolor=COLOURS[text], hatch="///", linewidth=1)
             axes.text(x, value.value, value.printed + value.mark, ha="center", va="bottom", fontsize=7.5)
     names = [name_of(d, rows[0].suite).replace("mini-", "mini-\n") for d in datasets]
-    axes.set_xticks(range(len(datasets) + 1), [*names, "paper,\nall"])
-    axes.axvline(len(datasets) - 0.5, color="#BBBBBB", linewidth=0.8)
+    axes.set_xticks(range(len(datasets) + shown_too), [*names, *(["paper,\nall"] if shown_too else [])])
+    if shown_too:
+        axes.axvline(len(datasets) - 0.5, color="#BBBBBB", linewidth=0.8)
     sizes = sorted({r.n for r in rows if r.mean is not None and r.dataset != "all"})
     n = f"   n {' to '.join(map(str, sorted({sizes[0], sizes[-1]})))} a dataset" if sizes else ""
     axes.set_title(f"{image}{n}", fontsize=9.5)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: object) -> None:
+def _legend(figure: object, suite: str) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     marks = [Patch(facecolor=COLOURS[text], label=SPELLED[text]) for text in TEXTS]
-    marks.append(Patch(facecolor="none", edgecolor="#555555", hatch="///", label="the paper's printed bars"))
+    if suite != "mini":
+        marks.append(Patch(facecolor="none", edgecolor="#555555", hatch="///", label="the paper's printed bars"))
     marks.append(Line2D([], [], color="#222222", marker="_", markersize=7, linewidth=1, label="95 % interval"))
     figure.legend(handles=marks, loc="outside lower center", ncols=5, frameon=False, fontsize=9)

@@ -57,7 +57,8 @@ class Options:
 class Result(NamedTuple):
     cell: Cell
     folder: Path | None  # of the finished run
-    reason: str = ""  # why there is none
+    reason: str = ""  # why there is none, in a line
+    help: str = ""  # the same in full, with what to do
 
 
 def cells_of(table: int, suite: str, models: Sequence[str], datasets: Sequence[str]) -> list[Cell]:
@@ -99,6 +100,13 @@ def run_cells(cells: Sequence[Cell], options: Options) -> list[Result]:
             said = f"not run: {result.reason}" if result.reason else "done"
             print(f"[{done}/{len(todo)}] {cells[i].label}: {said}", file=sys.stderr, flush=True)
     return results
+
+
+def refuse_nothing(results: Sequence[Result]) -> None:
+    """Raises ValueError where nothing ran, with the help of all that is missing: no file is written then."""
+    if results and all(r.reason for r in results):
+        helps = dict.fromkeys(r.help or r.reason for r in results)
+        raise ValueError("nothing could be run, so nothing was written.\n" + "\n\n".join(helps))
 
 
 def make_weights(cells: Sequence[Cell], options: Options) -> None:
@@ -147,7 +155,7 @@ def plan_cell(cell: Cell, options: Options) -> tuple[Result, bool]:
         asked = plan(argv_of(cell, options))
         return Result(cell, asked.folder.path), is_done(asked)
     except (ValueError, OSError, ImportError) as error:  # what bench.run would exit with 2 for
-        return Result(cell, None, one_line(str(error))), True
+        return Result(cell, None, one_line(str(error)), str(error)), True
 
 
 def is_own(model: str) -> bool:
@@ -183,7 +191,7 @@ def run_cell(cell: Cell, options: Options) -> Result:
         return Result(cell, Path(json.loads(out.getvalue().splitlines()[-1])["run"]))
     text = err.getvalue().strip()
     said = text[text.rfind("error: ") + len("error: ") :] if "error: " in text else text[-300:]
-    return Result(cell, None, one_line(said) or f"bench.run ended with exit code {code}")
+    return Result(cell, None, one_line(said) or f"bench.run ended with exit code {code}", said)
 
 
 def one_line(text: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.grid.cells import Cell
-from bench.grid.stored import folder_of, read_scores, scores_name
+from bench.grid.stored import read_scores, scores_name
 from bench.records import Score
 from bench.registry import form_of, metrics_of
 from bench.stats import summarise
@@ -215,7 +215,9 @@ def table_rows(path: Path) -> list[dict[str, str]]:
 def stale_tables(folder: Path, suffix: str) -> list[str]:
     """Cells of the tables in this folder whose mean is not that of the stored scores: one of them is not what ran."""
     problems, stored = [], {}
-    for path in sorted(folder.glob(f"table[123]{suffix}.csv")):
+    for path in sorted({*folder.glob(f"table[123]{suffix}.csv"), *folder.glob(f"table[123]{suffix}-only-*.csv")}):
+        if path.stem.endswith("-tests"):
+            continue
         try:
             rows = table_rows(path)
         except (ValueError, OSError, csv.Error) as error:
@@ -224,7 +226,7 @@ def stale_tables(folder: Path, suffix: str) -> list[str]:
         for r in rows:
             name = scores_name(r["dataset"], r["model"], r["setting"], r["form"])
             try:
-                place = folder_of(folder / f"scores{suffix}", int(path.name[len("table")]), r["form"]) / name
+                place = folder / f"scores{path.stem[len('table1') :]}" / name
                 stored[place] = stored.get(place) or read_scores(place)
                 mean = summarise(s for s in stored[place] if s.metric == r["metric"]).mean
             except (ValueError, OSError) as error:

@@ -7,6 +7,7 @@ Needs \\usepackage{booktabs} and, for the width, graphicx. Compiles with pdflate
 from collections.abc import Sequence
 from itertools import groupby
 
+from bench.grid.between import BEST
 from bench.grid.paper import MARK
 from bench.grid.show import CellText, Grid, column_name, dataset_name, model_name, said, scaled, title
 
@@ -36,9 +37,9 @@ def latex(g: Grid, notes: Sequence[str], split: str) -> str:
 
 
 def _caption(g: Grid) -> str:
-    text = f"{title(g)}. Mean with 95 % interval over groups; SSIM, DINO, CVS and CTS x100"
+    text = f"{title(g)}. Mean with 95 % interval over groups; bold: {BEST}; SSIM, DINO, CVS and CTS x100"
     text += f"{scaled(m for _, m in g.columns)}; {MARK}: value of the paper that is not confirmed; ---: not run."
-    if g.suite != "paper":
+    if g.suite == "published":
         text += " The paper's values are of other data: not comparable."
     if g.suite == "published":
         text += f" Hand-picked by the authors, n = {' and '.join(sorted({str(r.of) for r in g.rows if r.of}))}."
@@ -72,5 +73,5 @@ def _ours(cell: CellText | None) -> str:
     if not cell.value:
         return "---"
     value = rf"\textbf{{{cell.value}}}" if cell.best else cell.value
-    fewer = rf"\,({escaped(cell.count.removeprefix('n '))})" if " of " in cell.count else ""
-    return value + (rf"$_{{{cell.interval}}}$" if cell.interval else "") + fewer
+    fewer = rf"\,({escaped(cell.count.removeprefix('n '))})" if cell.count else ""
+    return value + (rf"$_{{{cell.interval}}}$" if cell.half else "") + fewer

@@ -3,12 +3,15 @@
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from bench.grid.cells import Options, beside
-from bench.registry import BENCHMARKS, DATASETS, PAPER_MODELS, SUITES, split_of
+from bench.grid.reference import made_here
+from bench.registry import BENCHMARKS, DATASETS, METRICS, PAPER_MODELS, SUITES, split_of
 from bench.runs.engines import add_engine_flags, workers_of
 from bench.runs.remote import local_place
+from bench.runs.runner import safe
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Selection:
     options: Options
     results: Path
     strict: bool
+    only: tuple[str, ...] = ()  # models, datasets or metrics that were named and are not the usual ones
 
     @property
     def folder(self) -> Path:
@@ -31,8 +35,19 @@ class Selection:
         return self.options.data_root or Path("data")
 
     def stem(self, name: str) -> Path:
-        """results/<suite>/<name>[-<split>]: all files of a table or figure begin so."""
-        return self.folder / f"{name}{beside(self.suite, self.options.split)}"
+        """results/<suite>/<name>[-<split>][-only-<names>]: all files of a table or figure begin so.
+
+        A selection has a name of its own, so that it never replaces the whole.
+        """
+        return self.folder / f"{name}{beside(self.suite, self.options.split)}{only_these(self.only)}"
+
+
+def only_these(names: Sequence[str]) -> str:
+    """The end of a selection's file names; many names are cut short and told apart by their hash."""
+    said = safe("+".join(names))
+    if len(said) > 60:
+        said = f"{said[:40]}-{sha256('+'.join(names).encode()).hexdigest()[:8]}"
+    return f"-only-{said}" if names else ""
 
 
 def parser(
@@ -49,7 +64,7 @@ def parser(
     add_engine_flags(p)
     p.add_argument("--strict", action="store_true", help="exit 1 when something was not run")
     p.add_argument("--out", type=local_place, default=Path("runs"), help="run folders go below it (default: runs)")
-    p.add_argument("--results", type=Path, default=Path("results"), help="files go below it (default: results)")
+    p.add_argument("--results", type=made_here, default=Path("results"), help="files go below it (default: results)")
     return p
 
 
@@ -62,19 +77,23 @@ def suite_of(args: argparse.Namespace) -> str:
 
 
 def selected(
-    args: argparse.Namespace, models: Sequence[str] = PAPER_MODELS, datasets: Sequence[str] = (), seeds: int = 1,
-    metrics: tuple[str, ...] = (),
+    args: argparse.Namespace, models: Sequence[str] = PAPER_MODELS, datasets: Sequence[str] = (), seeds: int = 1
 ) -> Selection:  # fmt: skip
-    """datasets: where --datasets names none; empty: all of the suite. Raises ValueError for wrong use."""
+    """models, datasets: where no flag names any; no datasets: all of the suite. Raises ValueError for wrong use."""
     suite = suite_of(args)
     split = split_of(suite, args.full, args.split)
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: expected at least 1")
     usual = (*BENCHMARKS, *(("ipr2pr",) if suite == "published" and split != "sample" else ()))
     engine = workers_of(args, "auto").flags()
+    metrics = chosen(getattr(args, "metrics", None), (), METRICS, "metric")
+    models, usual_models = chosen(getattr(args, "models", None), tuple(models)), models
+    datasets, usual_datasets = chosen(args.datasets, tuple(datasets) or usual, DATASETS, "dataset"), datasets or usual
+    only = [names for names, all_of in ((datasets, usual_datasets), (models, usual_models), (metrics, ()))
+            if set(names) != set(all_of)]  # fmt: skip
     return Selection(
-        suite, tuple(models), chosen(args.datasets, tuple(datasets) or usual, DATASETS, "dataset"),
-        Options(split, seeds, metrics, args.data_root, args.weights, args.out, engine), args.results, args.strict,
+        suite, models, datasets, Options(split, seeds, metrics, args.data_root, args.weights, args.out, engine),
+        args.results, args.strict, tuple(name for names in only for name in names),
     )  # fmt: skip
 
 

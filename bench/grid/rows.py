@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bench.grid.cells import Cell, Finished, one_line
 from bench.grid.paper import Reported, reported
 from bench.records import Score
-from bench.stats import Summary, holm, paired_test, summarise, summarise_seconds
+from bench.stats import Summary, holm, paired_test, smallest_difference, summarise, summarise_seconds
 
 RELEASED = "if these are the released weights: they are trained on IPr2Pr and MagicBrush, not Table 1's zero-shot model"
 NOT_COMPARABLE = "not comparable"
@@ -42,6 +42,9 @@ class TableRow:
     reason: str  # why there is no mean, no interval, or fewer than all examples; or what to know of this cell
     protocol: str
     run: str
+    method: str = ""  # of the interval
+    group_least: float | None = None  # lowest and highest mean of a group, where the groups are too few for an interval
+    group_most: float | None = None
 
 
 class Measured(NamedTuple):
@@ -73,7 +76,8 @@ def _row(table: int, measured: Measured, metric: str, seeds: int, runs: str) -> 
     return TableRow(
         table, cell.suite, cell.setting, cell.form, cell.dataset, cell.model, metric, summary.mean, summary.low,
         summary.high, summary.n, of, groups, seeds, printed.value, printed.confirmed,
-        *compare(cell.suite, summary, printed), reason, protocol, folder,
+        *compare(cell.suite, summary, printed), reason, protocol, folder, summary.method,
+        *((summary.values[0], summary.values[-1]) if summary.values else (None, None)),
     )  # fmt: skip
 
 
@@ -126,7 +130,7 @@ def seconds_row(table: int, cells: Sequence[Measured], seeds: int) -> TableRow:
     return TableRow(
         table, cell.suite, cell.setting, cell.form, "all", cell.model, "seconds", *summary[:4],
         summary.n if seconds else None, 0, seeds, None, "", None, NOT_COMPARABLE, reason,
-        protocol, "",
+        protocol, "", summary.method,
     )  # fmt: skip
 
 
@@ -141,19 +145,27 @@ class Comparison:
     metric: str
     a: str
     b: str
+    family: str  # of the tests that Holm corrects together: MODELS or COPY
     difference: float | None  # mean of a minus mean of b, unscaled, over the examples that both have
+    low: float | None  # 95 % interval of the difference: without 0 exactly where p is below 0.05
+    high: float | None
     p: float | None
-    p_holm: float | None  # over all comparisons of this table
+    p_holm: float | None  # over the tests of this table and family
     n: int
     groups: int
+    smallest: float | None  # the smallest difference that these groups show with 80 % power
     method: str
     reason: str
+
+
+MODELS, COPY = "models", "input copy"  # between models; a model against the input copy, which is none
 
 
 def comparisons(table: int, cells: Sequence[Measured], metrics_of: dict[str, Sequence[str]]) -> list[Comparison]:
     """Every pair of models that the table invites to compare; codec and oracle left out, they are no contenders.
 
-    Table 3: forms of one model, models in one form, and each against identity.
+    Table 3: forms of one model, models in one form, and each against identity. Whether models differ from each other
+    and whether they differ from doing nothing are two questions: Holm corrects the tests of each by themselves.
     """
     found, rank = [], {"mgie": 0, "lgie": 1, "inspix2pix": 2, "identity": 4}
     for dataset, metrics in metrics_of.items():
@@ -163,19 +175,28 @@ def comparisons(table: int, cells: Sequence[Measured], metrics_of: dict[str, Seq
             for a, b in combinations(here, 2):
                 if invited(a.cell, b.cell):
                     found.append(_comparison(table, a, b, dataset, metric))
-    adjusted = iter(holm([c.p for c in found if c.p is not None]))
-    return [replace(c, p_holm=None if c.p is None else next(adjusted)) for c in found]
+    for family in (MODELS, COPY):
+        places = [i for i, c in enumerate(found) if c.family == family and c.p is not None]
+        for i, adjusted in zip(places, holm([found[i].p for i in places]), strict=True):
+            found[i] = replace(found[i], p_holm=adjusted)
+    return found
 
 
 def invited(a: Cell, b: Cell) -> bool:
     return a.form == b.form or a.model == b.model or "none" in (a.form, b.form)
 
 
+def contender(model: str, form: str, table: int) -> str:
+    """What a test calls it: in Table 3 with its form."""
+    return f"{model} {form}" if table == 3 and form != "none" else model
+
+
 def _comparison(table: int, a: Measured, b: Measured, dataset: str, metric: str) -> Comparison:
     one, other = ([s for s in m.run.scores if s.metric == metric] for m in (a, b))
     test = paired_test(one, other)
-    names = [m.cell.model + (f" {m.cell.form}" if table == 3 and m.cell.form != "none" else "") for m in (a, b)]
+    names = [contender(m.cell.model, m.cell.form, table) for m in (a, b)]
+    family = COPY if "identity" in (a.cell.model, b.cell.model) else MODELS
     return Comparison(
-        table, a.cell.suite, a.cell.setting, dataset, metric, *names, test.difference, test.p, None, test.n,
-        test.groups, test.method, test.reason,
+        table, a.cell.suite, a.cell.setting, dataset, metric, *names, family, test.difference, test.low, test.high,
+        test.p, None, test.n, test.groups, smallest_difference(one, other).difference, test.method, test.reason,
     )  # fmt: skip

@@ -1,17 +1,31 @@
 """A table in the paper's shape: a row a model, a column a dataset and metric; Markdown and what every form of it says.
 
-Each cell: our mean, its 95 % interval, n (n of N when fewer), the paper's value with its mark. SSIM, DINO, CVS and CTS
-are printed x100 as in the paper. Rounding happens here and nowhere before. bench.grid.latex prints the same grid.
+Each cell: our mean, its 95 % interval, n of N where fewer; in suites paper and published the paper's value with its
+mark. SSIM, DINO, CVS and CTS are printed x100 as in the paper. Rounding happens here and nowhere before.
+bench.grid.latex and bench.grid.terminal print the same grid; bench.grid.between says what its tests say.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from bench.grid.between import (
+    BEST,
+    COPY,
+    MODELS,
+    SMALLEST,
+    best,
+    better,
+    column_name,
+    dataset_name,
+    in_words,
+    model_name,
+    smallest,
+    test_name,
+)  # fmt: skip
 from bench.grid.paper import MARK, as_printed, reported
 from bench.grid.rows import Comparison, TableRow
-from bench.registry import BENCHMARKS, DATASETS, METRICS, metric_entry, model_entry, short_name
-from bench.resampling.intervals import METHODS
+from bench.registry import BENCHMARKS, DATASETS, METRICS, metric_entry
+from bench.resampling.intervals import BCA_GROUPS, LEAST_GROUPS, METHODS
 
 PAPERS = frozenset(metric for name in BENCHMARKS for metric in DATASETS[name].metrics)  # metrics of its tables
 TITLES = {1: "zero-shot editing", 2: "fine-tuned on each dataset", 3: "the architecture of LGIE and MGIE, zero-shot"}
@@ -19,9 +33,10 @@ TITLES = {1: "zero-shot editing", 2: "fine-tuned on each dataset", 3: "the archi
 
 class CellText(NamedTuple):
     value: str  # empty: not run
-    interval: str
-    count: str
-    paper: str  # with its mark; empty: the paper prints none, or it is not transcribed
+    half: str  # half the width of the interval; empty: there is none
+    interval: str  # or, of too few groups, the range of their means
+    count: str  # only where fewer than all examples have a value
+    paper: str  # with its mark; empty: suite mini, or the paper prints none, or it is not transcribed
     verdict: str
     best: bool
     reason: str
@@ -34,49 +49,46 @@ class Grid(NamedTuple):
     columns: list[tuple[str, str]]  # dataset, metric
     cells: dict[tuple[str, str, str, str], CellText]  # model, form, dataset, metric
     rows: list[TableRow]
+    tests: list[Comparison]
 
 
-def grid(rows: Sequence[TableRow]) -> Grid:
+def grid(rows: Sequence[TableRow], tests: Sequence[Comparison] = ()) -> Grid:
+    """tests: what decides which cells are marked as best."""
     models = list(dict.fromkeys((r.model, r.form) for r in rows))
     columns = list(dict.fromkeys((r.dataset, r.metric) for r in rows))
     columns.sort(key=lambda column: column[0] == "all")  # the time last
-    best = {column: _best(column, rows) for column in columns}
-    cells = {}
+    marked, cells = best(rows, tests), {}
     for r in rows:
+        key = (r.model, r.form, r.dataset, r.metric)
         printed = reported(r.table, r.setting, r.form, r.dataset, r.model, r.metric)
-        value = "" if r.mean is None else as_printed(r.mean, r.metric)
-        interval = "" if r.low is None else f"[{as_printed(r.low, r.metric)}, {as_printed(r.high, r.metric)}]"
-        count = "" if r.of is None else f"n {r.n}" if r.n == r.of else f"n {r.n} of {r.of}"
+        count = "" if r.of is None or r.n == r.of else f"n {r.n} of {r.of}"
+        half = "" if r.low is None else as_printed((r.high - r.low) / 2, r.metric)
+        paper = "" if r.suite == "mini" else printed.printed + printed.mark
         verdict = r.verdict if r.suite == "paper" and r.mean is not None else ""
-        cells[r.model, r.form, r.dataset, r.metric] = CellText(
-            value, interval, count, printed.printed + printed.mark, verdict,
-            bool(value) and not model_entry(r.model).bound and value == best[r.dataset, r.metric], r.reason,
+        cells[key] = CellText(
+            "" if r.mean is None else as_printed(r.mean, r.metric), half, _interval(r), count, paper, verdict,
+            key in marked, r.reason,
         )  # fmt: skip
-    return Grid(rows[0].table, rows[0].suite, models, columns, cells, list(rows))
+    return Grid(rows[0].table, rows[0].suite, models, columns, cells, list(rows), list(tests))
 
 
-def _best(column: tuple[str, str], rows: Sequence[TableRow]) -> str:
-    """The best printed value of a column among the models that edit; empty when fewer than two were run."""
-    here = [r for r in rows if (r.dataset, r.metric) == column and not model_entry(r.model).bound]
-    means = [r.mean for r in here if r.mean is not None]
-    if len(means) < 2 or column[1] == "seconds":
+def _interval(r: TableRow) -> str:
+    if r.low is not None:
+        return f"[{as_printed(r.low, r.metric)}, {as_printed(r.high, r.metric)}]"
+    if r.group_least is None or r.groups < 2:
         return ""
-    return as_printed((min if metric_entry(column[1]).lower else max)(means), column[1])
+    return f"groups {as_printed(r.group_least, r.metric)} to {as_printed(r.group_most, r.metric)}"
 
 
-def model_name(model: str, form: str, table: int) -> str:
-    name = model_entry(model).printed
-    return f"{name} {form.upper()}" if table == 3 and form != "none" else name
+def datasets_of(g: Grid) -> list[str]:
+    return list(dict.fromkeys(dataset for dataset, _ in g.columns))
 
 
-def column_name(metric: str) -> str:
-    return f"{metric_entry(metric).printed} {metric_entry(metric).arrow}"
-
-
-def dataset_name(dataset: str, suite: str) -> str:
-    if dataset not in DATASETS:
-        return "all datasets"
-    return f"{'mini-' if suite == 'mini' else ''}{DATASETS[dataset].printed}"
+def sizes(g: Grid, dataset: str) -> str:
+    """ "32 examples in 8 groups, 1 seed", of the cells in which nothing is missing."""
+    scored = [r for r in g.rows if r.of is not None and r.dataset == dataset and r.n == r.of]
+    found = sorted({(r.of, r.groups, r.seeds) for r in scored})
+    return "; ".join(f"{of} examples in {groups} groups, {_seeds(seeds)}" for of, groups, seeds in found)
 
 
 def title(g: Grid) -> str:
@@ -94,14 +106,10 @@ def suite_line(suite: str, datasets: Sequence[str]) -> str:
 
 
 def head(g: Grid, notes: Sequence[str], split: str) -> list[str]:
-    """What a reader must know before a number: which data, how many, how scored, what the marks mean."""
+    """What a reader must know of the numbers: which data, how many, how scored, what the marks mean."""
     scored = [r for r in g.rows if r.of is not None and r.dataset != "all"]
     lines = []
-    counts = []
-    for dataset in dict.fromkeys(r.dataset for r in scored):
-        sizes = {(r.of, r.groups, r.seeds) for r in scored if r.dataset == dataset and r.n == r.of}
-        counts += [f"{dataset_name(dataset, g.suite)} {of} examples in {groups} groups, {_seeds(seeds)}"
-                   for of, groups, seeds in sorted(sizes)]  # fmt: skip
+    counts = [f"{dataset_name(d, g.suite)} {said}" for d in datasets_of(g) if d != "all" and (said := sizes(g, d))]
     if counts:
         lines.append(f"Data{f', split {split}' if split else ''}: {'; '.join(counts)}.")
     if g.suite == "published" and scored:
@@ -110,17 +118,39 @@ def head(g: Grid, notes: Sequence[str], split: str) -> list[str]:
         lines.append(f"{picked}: no claim about the paper's own table follows from these numbers.")
     lines += [f"Note: {note}" for note in notes]
     lines += [
-        f"Each cell: mean over examples and seeds, 95 % interval ({METHODS}), n.",
+        f"Each cell: mean over examples and seeds, 95 % interval ({METHODS}); n where a value is missing.",
+        *_few(g),
         "SSIM, DINO, CVS and CTS are printed x100 as in the paper, L1 and LPIPS raw"
         f"{scaled(m for _, m in g.columns)}; the CSV beside this is unscaled.",
-        f"The paper's value follows where it prints one; {MARK} = recalled, not confirmed; none = not transcribed.",
-        "The paper's values are of other data than this suite's: not comparable." if g.suite != "paper" else
-        "The verdict says whether the paper's value lies in our interval; the paper gives no interval of its own.",
-        "Best of the models in bold. The input copy and the goal image are no models: many of these metrics reward "
-        "doing nothing, so compare with the input copy first.",
-        *(["The codec copy is the input image through the editors' VAE and back, without an edit: what their latents "
-           "cost."] if any(model == "codec" for model, _ in g.models) else []),
-    ]  # fmt: skip
+    ]
+    if g.suite != "mini":
+        lines.append(f"The paper's value follows where it prints one; {MARK} = recalled, not confirmed; none = not "
+                     "transcribed.")  # fmt: skip
+        lines.append("The verdict says whether the paper's value lies in our interval; the paper gives no interval of "
+                     "its own." if g.suite == "paper" else
+                     "The paper's values are of other data than this suite's: not comparable.")  # fmt: skip
+    lines.append(f"Bold: {BEST}.")
+    lines.append("The input copy and the goal image are no models: many of these metrics reward doing nothing, so "
+                 "compare with the input copy first.")  # fmt: skip
+    if any(model == "codec" for model, _ in g.models):
+        lines.append("The codec copy is the input image through the editors' VAE and back, without an edit: what their "
+                     "latents cost.")  # fmt: skip
+    return lines
+
+
+def _few(g: Grid) -> list[str]:
+    """A note where intervals come from few groups, or where there is none."""
+    few: dict[str, dict[str, None]] = {"none": {}, "few": {}}
+    for r in g.rows:
+        if r.dataset != "all" and r.mean is not None and r.groups < BCA_GROUPS:
+            few["none" if r.groups < LEAST_GROUPS else "few"][f"{dataset_name(r.dataset, g.suite)} {r.groups}"] = None
+    lines = []
+    if few["few"]:
+        lines.append(f"Few groups ({', '.join(few['few'])}): bootstrap-t in place of BCa, which would cover the truth "
+                     "too rarely; its ends may pass a metric's range.")  # fmt: skip
+    if few["none"]:
+        lines.append(f"Too few groups for an interval ({', '.join(few['none'])}): lowest and highest mean of a group "
+                     "in its place.")  # fmt: skip
     return lines
 
 
@@ -132,10 +162,6 @@ def scaled(metrics: Iterable[str]) -> str:
 
 def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
-
-
-def _datasets(g: Grid) -> list[str]:
-    return list(dict.fromkeys(dataset for dataset, _ in g.columns))
 
 
 def protocols(g: Grid) -> list[str]:
@@ -160,27 +186,68 @@ def remarks(g: Grid) -> list[str]:
     return lines
 
 
-def markdown(g: Grid, notes: Sequence[str], split: str, tests: Sequence[Comparison]) -> str:
-    lines = [f"# {title(g)}", "", suite_line(g.suite, _datasets(g)), ""]
-    lines += [f"- {line}" for line in head(g, notes, split)] + [""]
-    header = [f"{dataset_name(d, g.suite)}<br>{column_name(m)}" for d, m in g.columns]
-    lines += [_line(["Model", *header]), _line(["---", *["---:"] * len(header)])]
-    for model, form in g.models:
-        texts = [_markdown_cell(g.cells.get((model, form, d, m))) for d, m in g.columns]
-        lines.append(_line([model_name(model, form, g.table), *texts]))
-    if remarks(g):
-        lines += ["", "Remarks", ""] + [f"- {line}" for line in remarks(g)]
-    lines += ["", "Protocols", ""] + [f"- {line}" for line in protocols(g)]
-    return "\n".join(lines + _tests(g, tests)) + "\n"
+def markdown(g: Grid, notes: Sequence[str], split: str) -> str:
+    """The answer first, then a block a dataset, then what a reader of the numbers must know."""
+    lines = [f"# {title(g)}", "", suite_line(g.suite, datasets_of(g)), ""]
+    lines += [f"- {line}" for line in in_words(g.tests)] + [""]
+    for dataset in datasets_of(g):
+        lines += [*_block(g, dataset), ""]
+    lines += _shown(g) + _paper(g)
+    lines += ["Notes", "", *(f"- {line}" for line in head(g, notes, split))]
+    lines += listed("Remarks", remarks(g)) + listed("Protocols", protocols(g))
+    return "\n".join(lines + _tests(g)) + "\n"
+
+
+def _block(g: Grid, dataset: str) -> list[str]:
+    metrics = [metric for d, metric in g.columns if d == dataset]
+    size = sizes(g, dataset) if dataset != "all" else ""
+    rows = [
+        [model_name(model, form, g.table), *(_markdown_cell(g.cells.get((model, form, dataset, m))) for m in metrics)]
+        for model, form in g.models
+    ]
+    heading = f"**{dataset_name(dataset, g.suite)}**{size and f', {size}'}"
+    return [heading, "", *markdown_table(["Model", *map(column_name, metrics)], rows)]
+
+
+def _shown(g: Grid) -> list[str]:
+    found = smallest(g.tests)
+    return [f"{SMALLEST}:", "", *(f"- {name}: {', '.join(said)}" for name, said in found), ""] if found else []
+
+
+def paper_rows(g: Grid) -> list[tuple[str, list[tuple[str, str]]]]:
+    """By dataset and metric, "MGIE 71.49": what the paper reports on the real data; empty but in suite mini."""
+    found = []
+    for dataset, metric in g.columns if g.suite == "mini" else ():
+        here = [r for r in g.rows if (r.dataset, r.metric) == (dataset, metric)]
+        printed = [(r, reported(r.table, r.setting, r.form, dataset, r.model, metric)) for r in here]
+        values = [(model_name(r.model, r.form, g.table), p.printed + p.mark) for r, p in printed if p.printed]
+        if values:
+            found.append((f"{DATASETS[dataset].printed} {column_name(metric)}", values))
+    return found
+
+
+def _paper(g: Grid) -> list[str]:
+    return paper_block([(name, dict(values)) for name, values in paper_rows(g)])
+
+
+def paper_block(rows: Sequence[tuple[str, dict[str, str]]], what: str = "Dataset and metric") -> list[str]:
+    """rows: a name and the paper's printed values by column. Nothing where the paper prints none."""
+    if not rows:
+        return []
+    columns = list(dict.fromkeys(column for _, values in rows for column in values))
+    table = [[name, *(values.get(column, "") for column in columns)] for name, values in rows]
+    said = [
+        "What the paper reports on the real data",
+        "",
+        f"Other data than this suite's: not comparable with any number above. {MARK} = recalled, not confirmed.",
+        "",
+    ]
+    return [*said, *markdown_table([what, *columns], table), ""]
 
 
 def said(g: Grid, notes: Sequence[str], split: str) -> list[str]:
     """All that stands around the numbers, for a form that has no room for it."""
-    return [suite_line(g.suite, _datasets(g)), *head(g, notes, split), *remarks(g), *protocols(g)]
-
-
-def _line(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+    return [suite_line(g.suite, datasets_of(g)), *head(g, notes, split), *remarks(g), *protocols(g)]
 
 
 def _markdown_cell(cell: CellText | None) -> str:
@@ -192,83 +259,34 @@ def _markdown_cell(cell: CellText | None) -> str:
     return "<br>".join(filter(None, (value, cell.interval, cell.count, paper)))
 
 
-def _tests(g: Grid, tests: Sequence[Comparison]) -> list[str]:
-    if not tests:
+def _tests(g: Grid) -> list[str]:
+    tests, without = [t for t in g.tests if t.p is not None], sum(t.p is None for t in g.tests)
+    if not g.tests:
         return []
-    lines = ["", "## Between models", "", "Paired permutation test that flips whole groups, two-sided; Holm over the "
-             f"{sum(t.p is not None for t in tests)} comparisons of this table. Difference: first minus second, scaled "
-             "as in the table. Better: who, where p (Holm) is below .05.", "",
-             _line(["Dataset", "Metric", "Models", "Difference", "p", "p (Holm)", "n", "Groups", "Better"]),
-             _line(["---"] * 3 + ["---:"] * 5 + ["---"])]  # fmt: skip
-    for t in tests:
-        if t.p is None:
-            continue
-        pair = " - ".join(_test_name(name) for name in (t.a, t.b))
-        difference, p = signed(t.difference, t.metric), [f"{t.p:.4f}", f"{t.p_holm:.4f}"]
-        lines.append(_line([dataset_name(t.dataset, g.suite), column_name(t.metric), pair, difference, *p, str(t.n),
-                            str(t.groups), _test_name(better(t))]))  # fmt: skip
-    without = sum(t.p is None for t in tests)
+    counts = [sum(t.family == family for t in tests) for family in (MODELS, COPY)]
+    lines = ["", "## Between models", "", "Paired permutation test that flips whole groups, two-sided; the 95 % "
+             "interval is the differences that it does not reject. Two families, each with its own Holm: "
+             f"{counts[0]} tests between models, {counts[1]} against the input copy. Difference: first minus second, "
+             "scaled as in the table. Better: who, where p (Holm) is below 0.05.", ""]  # fmt: skip
+    table = [
+        [dataset_name(t.dataset, g.suite), column_name(t.metric), " - ".join(map(test_name, (t.a, t.b))),
+         test_name(better(t)), signed(t.difference, t.metric), _between(t), f"{t.p:.4f}", f"{t.p_holm:.4f}", str(t.n),
+         str(t.groups)]
+        for t in sorted(tests, key=lambda t: t.family == COPY)
+    ]  # fmt: skip
+    header = ["Dataset", "Metric", "Models", "Better", "Difference", "95 % interval", "p", "p (Holm)", "n", "Groups"]
+    lines += markdown_table(header, table, 4)
     if without:
         lines += ["", f"{without} comparisons are left out: a side has no value; the CSV of the tests lists them."]
     return lines
 
 
-def _test_name(name: str) -> str:
-    model, _, form = name.partition(" ")
-    return f"{short_name(model)} {form.upper()}".strip()
+def _between(t: Comparison) -> str:
+    return "" if t.low is None else f"[{signed(t.low, t.metric)}, {signed(t.high, t.metric)}]"
 
 
 def signed(difference: float, metric: str) -> str:
     return ("+" if difference >= 0 else "") + as_printed(difference, metric)
-
-
-def better(test: Comparison) -> str:
-    """Whose mean is better, where the difference holds after Holm; else empty."""
-    if test.p_holm is None or test.p_holm >= 0.05:
-        return ""
-    return test.a if (test.difference < 0) == metric_entry(test.metric).lower else test.b
-
-
-def show(g: Grid, notes: Sequence[str], split: str, tests: Sequence[Comparison], files: Sequence[Path]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, 120)  # in a file or a pipe there is no edge to keep to
-    for line in (title(g), *head(g, notes, split)):
-        console.print(line, markup=False)
-    for dataset in dict.fromkeys(dataset for dataset, _ in g.columns):
-        metrics = [metric for d, metric in g.columns if d == dataset]
-        name = dataset_name(dataset, g.suite)
-        table = Table(title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
-        table.add_column("model", no_wrap=True)
-        for metric in metrics:
-            table.add_column(column_name(metric), justify="right")
-        for model, form in g.models:
-            cells = [g.cells.get((model, form, dataset, metric)) for metric in metrics]
-            texts = [Text(_text(cell), style="bold" if cell and cell.best else "") for cell in cells]
-            table.add_row(model_name(model, form, g.table), *texts)
-        console.print()
-        console.print(table)
-    for line in remarks(g):
-        console.print(f"- {line}", markup=False)
-    tested = [t for t in tests if t.p is not None]
-    if tested:
-        held = sum(bool(better(t)) for t in tested)
-        console.print(f"\n{held} of {len(tested)} differences between models hold after Holm (p < .05).", markup=False)
-    if files:
-        console.print("written: " + ", ".join(map(str, files)), markup=False, soft_wrap=True)
-
-
-def _text(cell: CellText | None) -> str:
-    if cell is None:
-        return ""
-    paper = f"paper {cell.paper}" if cell.paper else ""
-    first = " ".join(filter(None, (cell.value or "not run", cell.interval.replace(" ", "\N{NO-BREAK SPACE}"))))
-    return "\n".join(filter(None, (first, cell.count, paper, cell.verdict)))
 
 
 class Printed(Protocol):

@@ -1,8 +1,8 @@
 """Stored scores: one gzipped CSV a model x dataset, the same bytes for the same scores, read back strictly.
 
 results/<suite>/scores/<dataset>--<model>--<setting>--<form>.csv.gz, one row an example, seed and metric; raw values,
-an empty value is None and has its reason. Table 3's cells that Table 1 has too lie in scores/table3/. What tables
-publish and the gate (bench.check) compares with.
+an empty value is None and has its reason. Cells that tables share are stored once. What tables publish, and in
+results/reference/ what the gate (bench.check) compares with.
 """
 
 import csv
@@ -24,15 +24,6 @@ def scores_name(dataset: str, model: str, setting: str, form: str) -> str:
     from bench.runs.runner import safe
 
     return f"{dataset}--{safe(model)}--{setting}--{form}.csv.gz"
-
-
-def folder_of(scores: Path, table: int, form: str) -> Path:
-    """Where a table keeps the scores of a cell: Table 3 its own copy of what Table 1 has too.
-
-    The two are made one at a time, perhaps on two machines whose scores differ in the last digits: with one copy,
-    making the one would turn the other into a table of other scores.
-    """
-    return scores / "table3" if table == 3 and form not in ("fz", "ft") else scores
 
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:

@@ -4,7 +4,7 @@
     python -m bench.human serve --runs runs/paper/ma5k--mgie--0123abcd ... --sample 25     these run folders
     python -m bench.human report                                           figures, intervals, agreement, votes.csv
 
-Votes go to --votes (default runs/human/<suite>.sqlite), one transaction a vote; the same command goes on with them.
+Votes go to --votes (default votes/<suite>.sqlite), one transaction a vote; the same command goes on with them.
 Exit codes: 0 done, 1 stopped, 2 wrong use.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.grid.options import parser, selected
+from bench.grid.reference import made_here
 from bench.human.study import ANNOTATORS, FIGURES, Study, study_of
 from mgie.io.command import command
 from mgie.io.web import add_server_flags, check_server, gradio_of_ours, serve
@@ -22,7 +23,7 @@ from mgie.io.web import add_server_flags, check_server, gradio_of_ours, serve
 def serve_parser() -> argparse.ArgumentParser:
     p = parser("python -m bench.human serve", __doc__)
     p.add_argument("--runs", type=Path, nargs="+", metavar="FOLDER", help="finished run folders of the three models")
-    p.add_argument("--votes", type=Path, help="file of the votes; default: runs/human/<suite>.sqlite")
+    p.add_argument("--votes", type=Path, help="file of the votes; default: votes/<suite>.sqlite")
     p.add_argument("--sample", type=int, help="examples a dataset, drawn at random; the paper: 25. Default: all")
     p.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
     p.add_argument("--figures", default="5,6", help="which pages: 5 (texts), 6 (edits); default 5,6")
@@ -35,12 +36,18 @@ def report_parser() -> argparse.ArgumentParser:
                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     p.add_argument("--votes", type=Path, help="file of the votes; default: that of --suite")
     p.add_argument("--suite", default="mini", help="which default file of votes (default: mini)")
-    p.add_argument("--results", type=Path, default=Path("results"), help="files go below it (default: results)")
+    p.add_argument("--results", type=made_here, default=Path("results"), help="files go below it (default: results)")
     return p
 
 
 def votes_file(given: Path | None, suite: str) -> Path:
-    return given or Path("runs") / "human" / f"{suite}.sqlite"
+    """The place for votes; those begun where votes lay before are gone on with there, with a note."""
+    here, before = Path("votes") / f"{suite}.sqlite", Path("runs") / "human" / f"{suite}.sqlite"
+    if given or here.exists() or not before.exists():
+        return given or here
+    print(f"note: {before} is read; votes lie in {here} now: stop the page, then mkdir -p votes && mv {before}* votes/",
+          file=sys.stderr)  # fmt: skip
+    return before
 
 
 def figures_of(text: str) -> list[int]:

@@ -19,7 +19,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.grid.cells import Cell, Options, run_cells
+from bench.grid.cells import Cell, Options, beside, run_cells
+from bench.grid.reference import against, made_here
 from bench.mini.ablate_report import FULL, VARIANTS, Variant
 from bench.mini.finetune import MADE, Recipe, shown
 from bench.registry import BENCHMARKS, SUITES
@@ -30,6 +31,7 @@ from mgie.io import hashes as weights
 if TYPE_CHECKING:
     from bench.mini.ablate_report import VariantRow
 
+DATASETS = ("ma5k", "magicbrush")
 CACHE = Path(__file__).parents[2] / "runs" / "mini-training" / "ablations"
 RECIPE = Recipe(steps=200, batch_size=32, lr_mllm=5e-4, lr_diffusion=6e-4, schedule="hold-then-linear", pairs=2400)
 SPEC = ModelSettings("mgie", "mini", "ipr2pr", "fine-tuned")  # which pairs: mini-IPr2Pr's train split
@@ -148,15 +150,15 @@ def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     p = argparse.ArgumentParser("python -m mgie.mini.ablate", description=__doc__, formatter_class=raw)
     p.add_argument("--split", default="test", choices=SUITES["mini"].splits, help="default: test, 200 a dataset")
-    p.add_argument("--datasets", default="ma5k,magicbrush", help=f"of {', '.join(BENCHMARKS)}; default: %(default)s")
+    p.add_argument("--datasets", default=",".join(DATASETS), help=f"of {', '.join(BENCHMARKS)}; default: %(default)s")
     p.add_argument("--data-root", type=Path, default=Path("data"), help="the miniature lies below it (default data)")
     p.add_argument("--out", type=Path, default=Path("runs"), help="run folders go below it (default: runs)")
-    p.add_argument("--results", type=Path, default=Path("results"), help="files go below it (default: results)")
+    p.add_argument("--results", type=made_here, default=Path("results"), help="files go below it (default: results)")
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    from bench.grid.options import chosen
+    from bench.grid.options import chosen, only_these
     from mgie.io.command import command, written
 
     args = parser().parse_args(argv)
@@ -171,7 +173,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = Options(args.split, 1, ("l1", "cvs"), args.data_root, None, args.out)
         rows = measure(place, options, datasets, VARIANTS)
         print("\n".join(ablate_report.summary(rows)))
-        print(written(ablate_report.write(rows, args.results / "mini" / "ablations", RECIPE, args.split)))
+        ending = "" if args.split == "test" else beside("mini", args.split) or "-quick"
+        ending += only_these([] if set(datasets) == set(DATASETS) else datasets)
+        stem = args.results / "mini" / f"ablations{ending}"
+        print(written(ablate_report.write(rows, stem, RECIPE, args.split)))
+        print("\n".join(against(stem.with_suffix(".csv"), "mini")))
         return 0
 
     return command(make)

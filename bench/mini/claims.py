@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.grid.cells import Options
+from bench.grid.reference import made_here
 from bench.registry import BENCHMARKS, SUITES, short_name
 from bench.settings import MetricSettings
 
@@ -202,7 +203,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seeds", type=int, default=1, help="how many: seeds 0 to N-1 (default 1)")
     p.add_argument("--data-root", type=Path, default=Path("data"), help="the miniature lies below it (default data)")
     p.add_argument("--out", type=Path, default=Path("runs"), help="run folders go below it (default: runs)")
-    p.add_argument("--results", type=Path, default=Path("results"), help="files go below it (default: results)")
+    p.add_argument("--results", type=made_here, default=Path("results"), help="files go below it (default: results)")
     return p
 
 
@@ -216,6 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.seeds < 1:
             raise ValueError(f"--seeds {args.seeds}: expected at least 1")
         datasets = chosen(args.datasets, BENCHMARKS, dict.fromkeys(BENCHMARKS), "dataset")
+        from bench.grid.reference import against
         from bench.mini import claims_report
         from bench.mini.evidence import Runs
 
@@ -226,6 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         paths = claims_report.write(runs, tests, figures, args.results / "mini")
         print("\n".join(claims_report.summary(tests, figures)))
         print(written(paths))
+        print("\n".join(line for p in paths if p.suffix == ".csv" for line in against(p, "mini")))
         return 0
 
     return command(make)

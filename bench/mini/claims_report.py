@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.grid.cells import beside
+from bench.grid.options import only_these
 from bench.grid.show import markdown_table
 from bench.mini import side_by_side as comparison
 from bench.mini.evidence import Runs
 from bench.mini.verdicts import ClaimTest, Figure
-from bench.registry import metric_entry
+from bench.registry import BENCHMARKS, metric_entry
 from mgie.io.files import write_atomic, write_csv
 
 CLAIMS = {
@@ -32,6 +33,7 @@ HEAD = [
 
 def write(runs: Runs, tests: Sequence[ClaimTest], figures: Sequence[Figure], folder: Path) -> list[Path]:
     ending = "" if runs.options.split == "test" else beside("mini", runs.options.split) or "-quick"
+    ending += only_these([] if set(runs.datasets) == set(BENCHMARKS) else runs.datasets)
     stem = folder / f"claims{ending}"
     pictures = {d: folder / f"comparison-{d}{ending}.png" for d in runs.datasets}
     pictures = {d: path for d, path in pictures.items() if comparison.compare(runs, d, path)}

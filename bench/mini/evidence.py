@@ -49,7 +49,7 @@ class Runs:
         return self
 
     def take(self, results: Iterable[Result]) -> None:
-        for cell, folder, reason in results:
+        for cell, folder, reason, _ in results:
             key = cell.dataset, cell.model, cell.form if cell.setting == "zero-shot" else "tuned"
             if reason:
                 self.reasons[key] = reason

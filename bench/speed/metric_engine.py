@@ -8,7 +8,7 @@ the output images the same with changed light. Networks of the true sizes (CLIP 
 random weights: time does not depend on their values. All sides take turns; seconds are medians, every claim is a ratio:
 cold (nothing cached), cached (goal features and captions encoded before, for another model), three models over the same
 goals (cold + 2 x cached against 3 x the reference), and cold over the bare forward passes in our batches. On a CPU the
-ratios of processor times are given beside those of the wall clock. Writes results/speed/metrics-<device>.csv.
+ratios of processor times are given beside those of the wall clock. Writes results/mini/speed/metrics-<device>.csv.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from bench.speed.stopwatch import synchronise
 from mgie.io.devices import device_name
 from mgie.mini.world.assets import ASSETS
 
-SPEED = Path(__file__).parents[2] / "results" / "speed"
+SPEED = Path(__file__).parents[2] / "results" / "mini" / "speed"  # the accepted ones: results/speed
 
 PHOTOS = ASSETS / "photos"
 SIDE, CHUNK = 512, 16
@@ -177,6 +177,7 @@ def main() -> None:
             f"{kind}over_bare": round(s["cold"] / s["bare"], 2),
         }
     row |= {"differ_by": f"{apart:.1e}", "threads": 1, "device": device_name(args.device)}
+    SPEED.mkdir(parents=True, exist_ok=True)
     with open(SPEED / (f"metrics-{args.device.partition(':')[0]}.csv"), "w", newline="") as file:
         writer = csv.DictWriter(file, row)
         writer.writeheader()

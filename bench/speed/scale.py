@@ -1,6 +1,6 @@
 """How far does --engine ray scale? Real actors, a stub model that only takes its time, and the driver's cost an edit.
 
-    python -m bench.speed.scale                     1, 2, 4, 8 workers, .4 s an edit; writes results/speed/scale.csv
+    python -m bench.speed.scale             1, 2, 4, 8 workers, 0.4 s an edit; writes results/mini/speed/scale.csv
 
 The stub sleeps for a model's measured seconds and returns a 512 px photograph; what a worker does to it (PNG, hash),
 the way back and the driver's writing are the real ones. `driver_ms` is the driver's processor time an edit: the number
@@ -24,7 +24,7 @@ from bench.settings import DataSettings, EditSettings
 from mgie.io.devices import device_name
 from mgie.mini.world.assets import ASSETS
 
-SPEED = Path(__file__).parents[2] / "results" / "speed"
+SPEED = Path(__file__).parents[2] / "results" / "mini" / "speed"  # the accepted ones: results/speed
 
 PHOTOS = ASSETS / "photos"
 SIDE = 512
@@ -82,6 +82,7 @@ def main() -> None:
                 "image_px": SIDE, "batch": BATCH, "device": device_name("cpu"), "cores": os.cpu_count()}  # fmt: skip
         print(f"{row['workers']:>3} workers: {row['edits_per_s']} edits/s, {row['speedup']} times one worker, driver "
               f"{row['driver_ms']} ms an edit")  # fmt: skip
+    SPEED.mkdir(parents=True, exist_ok=True)
     with open(SPEED / "scale.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()

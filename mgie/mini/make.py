@@ -163,7 +163,9 @@ def check(chosen: list[Entry], place: Place, options: argparse.Namespace) -> int
     for entry in chosen:
         if entry.make and entry.name not in EDITORS:
             stage = entry.make(place)
-            found = retrain(stage, (options.results or ACCEPTED) / entry.name / "train.csv", options.steps or 20, options.device)
+            found = retrain(
+                stage, (options.results or ACCEPTED) / entry.name / "train.csv", options.steps or 20, options.device
+            )
             print(f"{entry.name}: {len(found)} differences in the first {options.steps or 20} steps", flush=True)
             faults += found
     print("\n".join(faults[:20]), end="\n" if faults else "", file=sys.stderr)
