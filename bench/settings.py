@@ -39,6 +39,9 @@ class EditSettings:
     max_side: int | None = flag(None, "px; larger images (input, goal, mask) are shrunk to it, PIL bicubic")
     exif: str = flag("apply", "EXIF orientation of input and goal images", ("apply", "ignore"))
     alpha: str = flag("white", "transparent pixels: laid on white, or the alpha channel dropped", ("white", "drop"))
+    icc: str = flag(
+        "convert", "colour profile of the images: converted to sRGB, or the pixels as they are", ("convert", "ignore")
+    )
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,9 @@ def _picture(place: int, image: object) -> Image.Image:
         raise ValueError(f"the input image of edit {place} is a {kind}; give a PIL image, e.g. Image.open(path)")
     if min(image.size) == 0:
         raise ValueError(f"the input image of edit {place} is {image.width}x{image.height} px; it has no pixels")
-    from mgie.io.images import to_rgb  # transparent pixels on white, 16 bit and CMYK brought to 8 bit RGB
+    from mgie.io.images import of_memory  # turned by EXIF, in sRGB, transparent pixels on white, 8 bit RGB
 
-    return image if image.mode == "RGB" else to_rgb(image)
+    return of_memory(image)
 
 
 def _text(place: int, text: object, what: str) -> str:

@@ -54,6 +54,7 @@ def protocol_of(metric: object, settings: EditSettings) -> str:
     said = [f"images at most {settings.max_side} px"] if settings.max_side else []
     said += ["EXIF orientation ignored"] if settings.exif != "apply" else []
     said += ["alpha dropped"] if settings.alpha != "white" else []
+    said += ["colour profiles ignored"] if settings.icc != "convert" else []
     return "; ".join([metric.protocol, *said])
 
 

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, fields
@@ -62,10 +63,21 @@ def inside(folder: Path, name: str, where: str) -> Path:
     return folder / name
 
 
+def refuse_special(path: Path) -> None:
+    """Raises OSError for a named pipe, a socket or a device: opening one may wait for ever."""
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError("no plain file")
+
+
 class Bounded(io.BufferedReader):
-    """An open file of which no more is asked than it holds: Python sets aside whatever a damaged length field says."""
+    """An open file of which no more is asked than it holds: Python sets aside whatever a damaged length field says.
+
+    A pipe or a device, which may never end, is an OSError.
+    """
 
     def __init__(self, path: Path) -> None:
+        refuse_special(path)
         super().__init__(io.FileIO(path))
         self.bytes = os.fstat(self.fileno()).st_size
 

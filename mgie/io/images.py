@@ -1,19 +1,26 @@
 """Images in and out: the only place where pixels are decoded, resized or scaled.
 
-Every decision a library would make silently is made here: EXIF orientation, first frame, alpha, 16 bit, CMYK, the
-resize filter (PIL bicubic on uint8: F.interpolate without antialias moves scores), the pixel limit.
+Every decision a library would make silently is made here: EXIF orientation, colour profiles (colour.py), bit depths
+(depth.py), first frame, alpha, CMYK, JPEGs cut short (jpeg.py), the resize filter (PIL bicubic on uint8: F.interpolate
+without antialias moves scores), the pixel limit. What cannot be read rightly is refused by name.
+A TIFF's orientation is applied by Pillow itself, with exif="ignore" too.
 """
 
 import hashlib
 import io
+import logging
 import struct
 import zlib
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from mgie.io import colour, jpeg
+from mgie.io.depth import NOTHING, Raw, Unclear, eight_bits, raw_mode
 from mgie.io.files import Bounded
 
 if TYPE_CHECKING:
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 90_000_000  # a larger image is refused before it is decoded; as RGBA one of this size takes 2 GB
 ImageFile.LOAD_TRUNCATED_IMAGES = False  # a truncated file is a failure, never half an image
 Image.MAX_IMAGE_PIXELS = None  # our own limit below raises an error that names it
+log = logging.getLogger("mgie")
 
 
 # What PIL's decoders raise on damaged files, from fuzzing each format; UnidentifiedImageError is an OSError.
@@ -36,41 +44,169 @@ class ImageError(ValueError):
 
 
 class Reading(NamedTuple):
-    """How a file becomes pixels. A run's EditSettings serve too: they have these three."""
+    """How a file becomes pixels. A run's EditSettings serve too: they have these four."""
 
     max_side: int | None = None  # px; a larger image is shrunk to it, PIL bicubic; None: its own size
     exif: str = "apply"  # EXIF orientation: apply or ignore
     alpha: str = "white"  # transparent pixels: laid on white, or drop, the alpha channel dropped
+    icc: str = "convert"  # colour profile: converted to sRGB, or ignore, the pixels as they are
 
 
 AS_IT_IS = Reading()
 
 
 def load(path: Path, settings: Reading = AS_IT_IS) -> Image.Image:
-    """The image at path as RGB, 8 bit.
+    """The image at path as RGB, 8 bit, sRGB.
 
-    First frame of an animation; 16-bit values keep their high byte; CMYK and palettes are converted by PIL; alpha and
-    EXIF orientation by `settings`; shrunk so that its longer side is at most settings.max_side. Raises ImageError.
+    First frame of an animation; deeper values keep their highest eight bits; CMYK without a profile and palettes are
+    converted by PIL; profile, alpha and EXIF orientation by `settings`; shrunk so that its longer side is at most
+    settings.max_side. Raises ImageError.
     """
+    return read(lambda: Bounded(path), str(path), settings)
+
+
+def from_bytes(data: bytes, where: str, settings: Reading = AS_IT_IS) -> Image.Image:
+    """load for a file in memory; where: what errors call it."""
+    return read(lambda: io.BytesIO(data), where, settings)
+
+
+def read(opened: Callable[[], BinaryIO], where: str, settings: Reading) -> Image.Image:
+    """opened: opens the file; more than once where a file has to be looked at again."""
     try:
-        with Bounded(path) as held, Image.open(held) as file:
-            refuse_bomb(file, path)
+        with opened() as held, Image.open(held) as file:
+            refuse_bomb(file, where)
+            raw = Raw(where, raw_mode(file), lambda: again(opened))
             file.load()
-            image = ImageOps.exif_transpose(file) if settings.exif == "apply" else file.copy()
-        image = to_rgb(image, settings.alpha)
+            if file.format in ("JPEG", "MPO"):
+                held.seek(0)
+                if jpeg.ends_early(held.read(), file):
+                    raise ImageError(f"{where}: cut short: its data end before its last rows; get the file again")
+            image = decoded(file, settings, raw)
     except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
+        raise ImageError(f"{where}: no such file") from None
     except UnidentifiedImageError:
-        size = path.stat().st_size
-        raise ImageError(f"{path}: not an image that PIL knows ({size} bytes)") from None
+        raise ImageError(unknown(opened, where)) from None
     except ImageError:
         raise
     except BROKEN as error:
-        raise ImageError(f"{path}: cannot be decoded: {error}") from error
+        raise ImageError(f"{where}: cannot be decoded: {error}") from error
     side = max(image.size)
     if settings.max_side and side > settings.max_side:
         image = resize(image, tuple(max(1, round(s * settings.max_side / side)) for s in image.size))
     return image
+
+
+def again(opened: Callable[[], BinaryIO]) -> Image.Image:
+    with opened() as held:
+        return Image.open(io.BytesIO(held.read()))
+
+
+def of_memory(image: Image.Image, settings: Reading = AS_IT_IS) -> Image.Image:
+    """An image that PIL has opened, or made: turned, converted and flattened as load does with a file.
+
+    A JPEG cut short is noticed by load alone. Raises ImageError.
+    """
+    try:
+        path = Path(getattr(image, "filename", ""))
+        raw = NOTHING
+        if path.is_file():
+            raw = Raw(str(path), "", lambda: again(lambda: Bounded(path)))
+        raw = raw._replace(mode=raw_mode(image) or (raw_mode(raw.again()) if raw.again else ""))
+        image.load()
+        return decoded(image, settings, raw)
+    except ImageError:
+        raise
+    except BROKEN as error:
+        raise ImageError(f"the image cannot be decoded: {error}") from error
+
+
+def decoded(file: Image.Image, settings: Reading, raw: Raw) -> Image.Image:
+    """file: loaded. Returns RGB of its own size with nothing in .info, so that a copy of it is saved without a profile.
+
+    Raises ImageError.
+    """
+    turned = ImageOps.exif_transpose if settings.exif == "apply" else Image.Image.copy
+    try:
+        image = eight_bits(file, raw)
+    except Unclear as error:
+        raise ImageError(f"{raw.where}: {error}") from None
+    image = turned(image) if image is file else of_exif(turned, image, file)
+    image = with_alpha(image)
+    image = in_srgb(image, file, settings, raw.where)
+    if image.mode in ("LA", "RGBA"):
+        image = image.convert("RGBA")
+        if settings.alpha == "white":
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
+    image.info = {}
+    return image
+
+
+def of_exif(turned: Callable[[Image.Image], Image.Image], image: Image.Image, file: Image.Image) -> Image.Image:
+    """image, made anew from file's samples, turned as file says."""
+    orientation = file.getexif().get(0x0112)
+    if orientation is not None:
+        image.getexif()[0x0112] = orientation
+    return turned(image)
+
+
+def with_alpha(image: Image.Image) -> Image.Image:
+    """Palettes and transparent colours as channels: L, LA, RGB, RGBA, CMYK or LAB."""
+    if image.mode in ("PA", "RGBa", "La") or (image.mode not in ("LA", "RGBA") and "transparency" in image.info):
+        return image.convert("RGBA")
+    if image.mode in ("L", "LA", "RGB", "RGBA", "CMYK", "LAB"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def in_srgb(image: Image.Image, file: Image.Image, settings: Reading, where: str) -> Image.Image:
+    """image: in a mode of with_alpha. file: whose profile counts."""
+    if image.mode == "LAB":
+        return colour.apply(image, colour.Conversion("converted", "LAB", colour.lab()))
+    asked = colour.of_image(file) if settings.icc == "convert" else None
+    if asked is not None and asked.kind == "broken":
+        say(f"{where}: its colour profile cannot be followed ({asked.why}); its pixels are taken as they are")
+    return colour.apply(image, asked) if asked is not None and asked.kind == "converted" else image
+
+
+@lru_cache(maxsize=4096)
+def say(text: str) -> None:
+    """Once a process: an image is decoded for the model and again for each metric."""
+    log.warning(text)
+
+
+def profile_of(path: Path) -> str:
+    """What load does about the file's colour profile: none, srgb, converted or broken; its pixels are not decoded.
+
+    none too for a file that cannot be read.
+    """
+    try:
+        with Bounded(path) as held, Image.open(held) as file:
+            asked = colour.of_image(file)
+    except BROKEN:
+        return "none"
+    return asked.kind if asked else "none"
+
+
+def unknown(opened: Callable[[], BinaryIO], where: str) -> str:
+    """Why PIL knows no image in it."""
+    with opened() as held:
+        data = held.read()
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        try:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+            held = io.BytesIO(data)
+            held.seek(tags.next)
+            tags.load(held)
+            kinds = {1: "unsigned", 2: "signed", 3: "float"}
+            form = kinds.get(next(iter(tags.get(339, (1,))), 1), "unknown")
+            return (
+                f"{where}: a TIFF of {len(tags.get(258, (1,)))} channels of {tags.get(258, (1,))} bits, {form}, "
+                f"photometric {tags.get(262)}, which PIL does not read; save it with 8 or 16 bits a channel"
+            )
+        except BROKEN:
+            pass
+    return f"{where}: not an image that PIL knows ({len(data)} bytes)"
 
 
 def refuse_bomb(file: Image.Image, where: Path | str) -> None:
@@ -80,17 +216,8 @@ def refuse_bomb(file: Image.Image, where: Path | str) -> None:
 
 
 def to_rgb(image: Image.Image, alpha: str = "white") -> Image.Image:
-    if image.mode.startswith("I;16"):  # convert("RGB") would clip at 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ("I", "F"):  # 32 bit: the file does not say what white is; above 255 it is taken to be 65535
-        values = np.asarray(image).astype(np.float32)
-        values = values / 256 if values.max(initial=0) > 255 else values
-        image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        if alpha == "white":
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    """of_memory without turning or colour conversion: pixels that stand as they are meant to."""
+    return of_memory(image, Reading(exif="ignore", alpha=alpha, icc="ignore"))
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -7,7 +7,6 @@ ipr2pr_expressive.json. Plain IPr2Pr folders and the repack are read here, a ben
 """
 
 import base64
-import io
 import json
 import math
 import sys
@@ -19,7 +18,7 @@ from typing import NamedTuple, Protocol
 from PIL import Image
 
 from mgie.io.files import read_json
-from mgie.io.images import BROKEN, ImageError, refuse_bomb, to_rgb
+from mgie.io.images import ImageError, from_bytes
 
 # how --data is recognised when --dataset is not given: dataset -> a path that only its layout has
 LAYOUTS = {
@@ -296,15 +295,12 @@ class RepackPairs:
         return list(self.text)
 
     def _decode(self, column: bytes, index: int) -> Image.Image:
+        where = f"{self.tsv}, byte {self.offsets[index]}"
         try:
-            with Image.open(io.BytesIO(base64.b64decode(column.strip(), validate=True))) as image:
-                refuse_bomb(image, f"{self.tsv}, byte {self.offsets[index]}")
-                image.load()
-                return to_rgb(image)
-        except ImageError:
-            raise
-        except BROKEN as error:
-            raise ImageError(f"{self.tsv}, byte {self.offsets[index]}: not a base64 JPEG: {error}") from error
+            data = base64.b64decode(column.strip(), validate=True)
+        except ValueError as error:
+            raise ImageError(f"{where}: not a base64 JPEG: {error}") from error
+        return from_bytes(data, where)
 
 
 def line_offsets(path: Path) -> tuple[int, ...]:
