@@ -1,20 +1,25 @@
 """The Hub's MagicBrush (osunlp/MagicBrush, parquet or arrow, six columns) laid out once like the authors' zip.
 
-For turn 2 and later source_img is the previous turn's goal image, so it is stored once. Images are written as PNG, a
-PNG's own bytes unchanged, each atomically; source.json comes last and names the files it was made from.
+For turn 2 and later source_img is the previous turn's goal image, so it is stored once. Images are written as the rows
+hold them, byte for byte, with the ending of their format (a JPEG's orientation, profile and inks are read by
+mgie.io.images as anywhere), each atomically; source.json comes last and names the files it was made from.
 Not covered: the first revisions, which had input_img and output_img and no masks.
 """
 
+import hashlib
 import io
 import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 FOLDER = "from-hub"
 COLUMNS = ("img_id", "turn_index", "source_img", "mask_img", "instruction", "target_img")
 PNG = b"\x89PNG\r\n\x1a\n"
+ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}  # others: the format's own name
+LAYOUT = {"images": "own bytes"}  # in source.json; a folder without it was written when JPEGs became PNGs
 
 
 def hub_files(root: Path, split: str) -> list[Path]:
@@ -32,13 +37,13 @@ def hub_files(root: Path, split: str) -> list[Path]:
 
 def lay_out(files: list[Path], folder: Path) -> Path:
     """folder, holding the files' turns in the zip's layout. Written when it is not there, or made from other files."""
-    made_from = {path.name: path.stat().st_size for path in files}
+    made_from = {path.name: path.stat().st_size for path in files} | LAYOUT
     stamp = folder / "source.json"
     if is_of(stamp, made_from):
         return folder
-    turns, sessions, last_goal = [], {}, {}
+    turns, sessions, goals = [], {}, {}
     for row in rows(files, folder / ".datasets"):
-        turn = write_turn(row, folder / "images", last_goal)
+        turn = write_turn(row, folder / "images", goals)
         turns.append(turn)
         sessions.setdefault(row["img_id"], []).append((row["turn_index"], turn))
     ordered = {img_id: [turn for _, turn in sorted(s, key=lambda pair: pair[0])] for img_id, s in sessions.items()}
@@ -47,7 +52,7 @@ def lay_out(files: list[Path], folder: Path) -> Path:
     return folder
 
 
-def is_of(stamp: Path, made_from: dict[str, int]) -> bool:
+def is_of(stamp: Path, made_from: dict[str, int | str]) -> bool:
     """False where the stamp is absent or damaged: the folder is then written again."""
     try:
         return json.loads(stamp.read_text(encoding="utf-8")) == made_from
@@ -78,52 +83,66 @@ def rows(files: list[Path], cache: Path) -> Iterator[dict]:
         ) from error
 
 
-def write_turn(row: dict, images: Path, last_goal: dict[str, bytes]) -> dict:
-    """Writes a turn's images; returns its record in edit_turns.json. last_goal: the goal image of turns seen so far."""
+class Stored(NamedTuple):
+    """An image as a row holds it."""
+
+    data: bytes
+    ending: str
+
+    @property
+    def digest(self) -> bytes:
+        return hashlib.sha256(self.data).digest()
+
+
+class Goal(NamedTuple):
+    """A goal image that was written, which the next turn may start from."""
+
+    digest: bytes
+    name: str
+
+
+def write_turn(row: dict, images: Path, goals: dict[str, Goal]) -> dict:
+    """Writes a turn's images; returns its record in edit_turns.json. goals: those of the turns seen so far."""
     img_id, number = row["img_id"], row["turn_index"]
     if not isinstance(img_id, str) or not re.fullmatch(r"\w+", img_id) or type(number) is not int or number < 1:
         raise ValueError(f"MagicBrush: a row has img_id {img_id!r}, turn_index {number!r}; expected an id and 1, 2")
-    names = {"input": "-input.png", "mask": f"-mask{number}.png", "output": f"-output{number}.png"}
-    names = {key: img_id + end for key, end in names.items()}
-    source, goal = image_bytes(row, "source_img"), image_bytes(row, "target_img")
-    if number > 1:
-        same = last_goal.get(f"{img_id}-{number - 1}") == digest(source)
-        names["input"] = f"{img_id}-output{number - 1}.png" if same else f"{img_id}-input{number}.png"
-    if number == 1 or not same:
-        write(images / img_id / names["input"], source)
-    write(images / img_id / names["mask"], image_bytes(row, "mask_img"))
-    write(images / img_id / names["output"], goal)
-    last_goal[f"{img_id}-{number}"] = digest(goal)
+    source, mask, goal = (stored(row, column) for column in ("source_img", "mask_img", "target_img"))
+    before = goals.get(f"{img_id}-{number - 1}")
+    names = {
+        "input": f"{img_id}-input{number if number > 1 else ''}{source.ending}",
+        "mask": f"{img_id}-mask{number}{mask.ending}",
+        "output": f"{img_id}-output{number}{goal.ending}",
+    }
+    if before is not None and before.digest == source.digest:
+        names["input"] = before.name
+    else:
+        write(images / img_id / names["input"], source.data)
+    write(images / img_id / names["mask"], mask.data)
+    write(images / img_id / names["output"], goal.data)
+    goals[f"{img_id}-{number}"] = Goal(goal.digest, names["output"])
     return {**names, "instruction": row["instruction"]}
 
 
-def digest(data: bytes) -> bytes:
-    import hashlib
-
-    return hashlib.sha256(data).digest()
-
-
-def image_bytes(row: dict, column: str) -> bytes:
-    """The image as a PNG file."""
+def stored(row: dict, column: str) -> Stored:
+    """The image of a row. Raises ValueError where there is none, ImageError for one of too many pixels."""
+    where = f"MagicBrush: {row['img_id']} turn {row['turn_index']}"
     data = (row[column] or {}).get("bytes")
     if not data:
-        raise ValueError(f"MagicBrush: {row['img_id']} turn {row['turn_index']} has no bytes in {column}")
+        raise ValueError(f"{where} has no bytes in {column}")
     if data.startswith(PNG):
-        return data
+        return Stored(data, ".png")
     from PIL import Image
 
     from mgie.io.images import BROKEN, ImageError, refuse_bomb
 
-    where, file = f"MagicBrush: {row['img_id']} turn {row['turn_index']}, {column}", io.BytesIO()
     try:
         with Image.open(io.BytesIO(data)) as image:
-            refuse_bomb(image, where)
-            image.save(file, format="PNG", compress_level=1)
+            refuse_bomb(image, f"{where}, {column}")
+            return Stored(data, ENDINGS.get(image.format, f".{image.format.lower()}"))
     except ImageError:
         raise
     except BROKEN as error:
-        raise ValueError(f"{where} is no image ({error}); get the files again") from error
-    return file.getvalue()
+        raise ValueError(f"{where}, {column} is no image ({error}); get the files again") from error
 
 
 def write(path: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Where an edit is asked for, as the datasets mark it: transparency (MagicBrush) or COCO run lengths (GIER)."""
+"""Where an edit is asked for, as the datasets mark it: transparency or white (MagicBrush), COCO run lengths (GIER)."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,7 @@ from PIL import Image
 from bench.datasets.annotations import kind_of
 from bench.datasets.gier import SOURCE
 from bench.records import Mask
-from mgie.io.files import Bounded
-from mgie.io.images import BROKEN, ImageError, refuse_bomb
+from mgie.io.images import ImageError, Reading, load
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,22 +80,34 @@ def run_lengths(counts: str) -> list[int]:
     return runs
 
 
-def load_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
+def load_mask(mask: Mask, size: tuple[int, int], exif: str = "apply") -> np.ndarray:
     """(H, W) bool at size (width, height), True = to be edited; another size is brought to it, nearest.
 
-    An RGBA image marks by transparency (MagicBrush: alpha != 255); ids pick entries of a GIER list of COCO RLEs.
+    ids pick entries of a GIER list of COCO RLEs. An image marks by transparency (MagicBrush: alpha != 255), or, where
+    no pixel of it is transparent, by white on black, as inpainting models take it. Raises ImageError, for anything
+    between black and white too: MagicBrush's masks are photographs with a hole, whose light says nothing.
     """
-    if mask.ids is None:
-        try:
-            with Bounded(mask.path) as held, Image.open(held) as file:
-                refuse_bomb(file, mask.path)
-                edit = np.asarray(file.convert("RGBA"))[:, :, 3] != 255
-        except ImageError:
-            raise
-        except BROKEN as error:
-            raise ImageError(f"{mask.path}: mask cannot be read: {error}") from error
-    else:
-        edit = decode_masks(mask.path, mask.ids)
+    edit = marked(mask.path, exif) if mask.ids is None else decode_masks(mask.path, mask.ids)
     if edit.shape != size[::-1]:
         edit = np.asarray(Image.fromarray(edit).resize(size, Image.Resampling.NEAREST))
     return edit
+
+
+def marked(path: Path, exif: str) -> np.ndarray:
+    """(H, W) bool at the mask's own size."""
+    try:
+        pixels = np.asarray(load(path, Reading(exif=exif, alpha="keep", icc="ignore")))
+    except ImageError as error:
+        raise ImageError(f"mask {error}") from error
+    opaque = pixels[..., 3] == 255
+    if not opaque.all():
+        return ~opaque
+    found = {tuple(colour) for colour in np.unique(pixels[..., :3].reshape(-1, 3), axis=0).tolist()}
+    for white in (255, 1):
+        if found <= {(0, 0, 0), (white,) * 3}:
+            return pixels[..., 0] == white
+    greys = f"{len(found)} greys" if all(len(set(colour)) == 1 for colour in found) else f"{len(found)} colours"
+    raise ImageError(
+        f"mask {path}: no pixel of it is transparent, and it has {greys}; expected transparency where the edit is, or "
+        "black with white (255, or 1) there. A mask saved as JPEG has greys at its edges: save it as PNG"
+    )

@@ -57,6 +57,8 @@ def conversion(profile: bytes, mode: str) -> Conversion:
 
 def to_srgb(profile: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCmsTransform:
     intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+    if mode == "L":  # LittleCMS's shortcut for greys is ten levels off in the shadows of a linear profile
+        flags |= ImageCms.Flags.NOOPTIMIZE
     return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB", intent, flags)
 
 

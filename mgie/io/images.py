@@ -48,7 +48,7 @@ class Reading(NamedTuple):
 
     max_side: int | None = None  # px; a larger image is shrunk to it, PIL bicubic; None: its own size
     exif: str = "apply"  # EXIF orientation: apply or ignore
-    alpha: str = "white"  # transparent pixels: laid on white, or drop, the alpha channel dropped
+    alpha: str = "white"  # transparent pixels: laid on white; drop, the alpha channel dropped; keep (masks): RGBA
     icc: str = "convert"  # colour profile: converted to sRGB, or ignore, the pixels as they are
 
 
@@ -133,6 +133,8 @@ def decoded(file: Image.Image, settings: Reading, raw: Raw) -> Image.Image:
     image = turned(image) if image is file else of_exif(turned, image, file)
     image = with_alpha(image)
     image = in_srgb(image, file, settings, raw.where)
+    if settings.alpha == "keep":
+        return image.convert("RGBA")
     if image.mode in ("LA", "RGBA"):
         image = image.convert("RGBA")
         if settings.alpha == "white":
