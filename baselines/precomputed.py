@@ -7,7 +7,9 @@ columns id and path. JPEG and WebP are taken too; what their compression costs i
 
 import csv
 import hashlib
+import io
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -84,7 +86,7 @@ class Precomputed:
             path = self.path(example.id)
             if path is None:
                 raise ValueError(f"no image for {example.id} among the {len(self.paths)} of {self.where or self.name}")
-            image = load(path, EditSettings(alpha=settings.alpha))
+            image = load(path, EditSettings(alpha=settings.alpha, icc=settings.icc))
             outputs.append(Output(image, self.expressive.get(example.id), seconds={}))  # no inference time
         return outputs
 
@@ -102,11 +104,13 @@ def magicbrush_key(example_id: str) -> str | None:
 def read_index(source: Path) -> dict[str, Path]:
     """Path by key: the id, or the path below the folder without its ending."""
     if source.is_dir():
-        files = [p for p in sorted(source.rglob("*")) if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+        files = [p for p in below(source) if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
         if not files:
             raise FileNotFoundError(f"--images {source}: no {', '.join(SUFFIXES)} file in this folder")
         paths: dict[str, Path] = {}
         for path in files:
+            if path.exists() and not path.is_file():
+                raise ValueError(f"--images {source}: {path.relative_to(source)} is no plain file (a pipe or a folder)")
             key = path.relative_to(source).with_name(path.name[: -len(path.suffix)]).as_posix()
             if key in paths:
                 raise ValueError(f"--images {source}: two images for {key}: {paths[key].name} and {path.name}")
@@ -119,6 +123,19 @@ def read_index(source: Path) -> dict[str, Path]:
     return read_rows(source)
 
 
+def below(folder: Path) -> list[Path]:
+    """What lies below folder, sorted; links to folders are followed, each folder once."""
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = os.path.realpath(place)
+        if here in seen:
+            folders.clear()
+            continue
+        seen.add(here)
+        found += [Path(place) / name for name in names]
+    return sorted(found)
+
+
 def unwritable(name: str) -> bool:
     """NUL and half a surrogate pair, which JSON can spell, are in no file's name."""
     return any(c == "\0" or "\ud800" <= c <= "\udfff" for c in name)
@@ -126,21 +143,10 @@ def unwritable(name: str) -> bool:
 
 def read_rows(source: Path) -> dict[str, Path]:
     try:
-        text = source.read_text(encoding="utf-8-sig")
+        text = source.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"--images {source}: not a text file in UTF-8 ({error})") from None
-    if source.suffix.lower() == ".csv":
-        try:
-            rows = list(enumerate(csv.DictReader(text.splitlines()), 2))
-        except csv.Error as error:
-            raise ValueError(f"--images {source}: not a CSV of id and path ({error})") from None
-    else:
-        rows = []
-        for number, line in enumerate(text.splitlines(), 1):
-            try:
-                rows.append((number, json.loads(line)))
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"--images {source}, line {number}: not JSON ({error})") from None
+    rows = csv_rows(text, source) if source.suffix.lower() == ".csv" else json_rows(text, source)
     paths: dict[str, Path] = {}
     for number, row in rows:
         if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("path"), str):
@@ -153,3 +159,35 @@ def read_rows(source: Path) -> dict[str, Path]:
     if not paths:
         raise ValueError(f"--images {source}: no rows; expected a header id,path and a row an example")
     return paths
+
+
+def csv_rows(text: str, source: Path) -> list[tuple[int, dict]]:
+    """(number, row), the header being row 1."""
+    table = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        once([(name, None) for name in table.fieldnames or ()])
+        return list(enumerate(table, 2))
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"--images {source}: not a CSV of id and path ({error})") from None
+
+
+def json_rows(text: str, source: Path) -> list[tuple[int, object]]:
+    """(number, row). Lines end at a newline alone: JSON may hold other signs that Unicode counts as line ends."""
+    rows, lines = [], text.split("\n")
+    for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
+        try:
+            rows.append((number, json.loads(line, object_pairs_hook=once)))
+        except (ValueError, RecursionError) as error:
+            why = str(error) if "is there twice" in str(error) else f"not JSON ({error})"
+            raise ValueError(f"--images {source}, line {number}: {why}") from None
+    return rows
+
+
+def once(pairs: list[tuple[str, object]]) -> dict:
+    """The pairs as a dict; ValueError where a name comes again, of which one would be lost."""
+    found = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name} is there twice")
+        found[name] = value
+    return found

@@ -3,6 +3,7 @@
 stdout: the expressive instruction, alone. stderr: progress and notices. Exit 0, or 2 with one line for bad input.
 """
 
+import io
 import os
 import sys
 from argparse import ArgumentParser, Namespace
@@ -33,6 +34,9 @@ def parser() -> ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # an ASCII terminal shows other letters as \\uXXXX
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     from mgie.io.images import load  # its errors are ValueErrors with the path and the reason
 
     try:
@@ -104,13 +108,22 @@ def check_output(path: Path) -> None:
     if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"output {path}: '{path.suffix}' is no image format that PIL writes; name it like out.png")
     path.parent.mkdir(parents=True, exist_ok=True)
+    longest = os.pathconf(path.parent, "PC_NAME_MAX")
+    if len(os.fsencode(unfinished(path).name)) > longest:
+        size = len(os.fsencode(path.name))
+        raise ValueError(f"output {path}: a name of {size} bytes; give one of at most {longest - 20}")
     if path.is_dir():
         raise ValueError(f"output {path} is a folder; name a file in it")
 
 
+def unfinished(path: Path) -> Path:
+    """Where an output is written before it is whole."""
+    return path.with_name(f".{os.getpid()}.{path.name}")
+
+
 def save(image: "Image", path: Path) -> None:
     """Atomic: under the final name there is always a whole image."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = unfinished(path)
     image.save(temporary)
     os.replace(temporary, path)
 

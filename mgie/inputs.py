@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from PIL import Image
 
 from mgie.preprocess import edit_size
-from mgie.prompts import ADDED_TOKENS, SENTENCE_TOKENS, Rule, build_prompt
+from mgie.prompts import ADDED_TOKENS, SENTENCE_TOKENS, Rule, build_answer, build_prompt
 
 if TYPE_CHECKING:
     import torch
@@ -60,20 +60,48 @@ def fit_prompt(tokenizer: "Tokenizer", instruction: str, patches: int, limit: in
     ids = tokenizer.encode(build_prompt(instruction, patches), rule)
     if len(ids) <= limit:
         return Prompt(ids, False)
-    fits, over = 0, len(instruction)
-    while over - fits > 1:  # the most characters that fit
-        middle = (fits + over) // 2
-        if len(tokenizer.encode(build_prompt(instruction[:middle], patches), rule)) <= limit:
-            fits = middle
-        else:
-            over = middle
-    ids = tokenizer.encode(build_prompt(instruction[:fits], patches), rule)
+    kept = longest(instruction, lambda text: len(tokenizer.encode(build_prompt(text, patches), rule)) <= limit)
+    ids = tokenizer.encode(build_prompt(kept, patches), rule)
     if len(ids) > limit:
         raise ValueError(
             f"the prompt takes {len(ids)} tokens without an instruction, and {max(limit, 0)} are left for it beside "
             "max_new_tokens; give a smaller max_new_tokens"
         )
     return Prompt(ids, True)
+
+
+class Given(NamedTuple):
+    """An expressive instruction that was given, as the answer it stands for."""
+
+    text: str
+    ids: list[int]
+    shortened: bool
+
+
+def fit_answer(tokenizer: "Tokenizer", text: str, limit: int) -> Given:
+    """The answer's ids, at most `limit`, visual tokens and </s> among them: too long a text loses its end."""
+
+    def encode(text: str) -> list[int]:
+        # as a training row has it: no <s>, and one blank before the first word, which a piece of text always gets
+        return tokenizer.encode(build_answer(text, len(tokenizer.visual)).lstrip(), "slow")[1:]
+
+    ids = encode(text)
+    if len(ids) <= limit:
+        return Given(text, ids, False)
+    kept = longest(text, lambda text: len(encode(text)) <= limit).rstrip()
+    return Given(kept, encode(kept), True)
+
+
+def longest(text: str, fits: Callable[[str], bool]) -> str:
+    """The most of its first letters that fit; "" where none do."""
+    low, high = 0, len(text)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fits(text[:middle]):
+            low = middle
+        else:
+            high = middle
+    return text[:low]
 
 
 def _listed(value: object) -> list:

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from mgie import diffusion, folder, generate
 from mgie.guidance import copies
-from mgie.inputs import Inputs, fit_prompt
+from mgie.inputs import Given, Inputs, Prompt, fit_answer, fit_prompt
 from mgie.io.files import naming
 from mgie.preprocess import ClipProcessor, edit_pixels, to_images
-from mgie.prompts import build_answer, tidy
+from mgie.prompts import tidy
 from mgie.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -164,13 +164,13 @@ class MGIEPipeline:
         new_tokens = self._count("max_new_tokens", max_new_tokens)
         seconds: dict[str, float] = {}
         with self._stage("mllm", seconds):
-            answers = self._answer(given, new_tokens)
+            answers, told = self._answer(given, new_tokens)
         with self._stage("edit_head", seconds):
             embeds, null = self._condition(answers)
         images = self._edit(given, embeds, null, guidance, steps, seconds, on_step)
         texts, tokens = zip(*(self._text(answer) for answer in answers), strict=True)
-        if given.expressive is not None:
-            texts, tokens = given.expressive, [0] * len(texts)
+        if told is not None:
+            texts, tokens = told, [0] * len(texts)
         return MGIEOutput(images, list(texts), list(tokens), [a.written for a in answers], seconds)
 
     @torch.no_grad()
@@ -179,7 +179,8 @@ class MGIEPipeline:
     ) -> list[str]:
         """The expressive instructions that a call would write for these; nothing is drawn. Raises ValueError."""
         given = Inputs.check(self.preset, self.notice, image, instruction, None, None)
-        return [self._text(answer)[0] for answer in self._answer(given, self._count("max_new_tokens", max_new_tokens))]
+        answers, _ = self._answer(given, self._count("max_new_tokens", max_new_tokens))
+        return [self._text(answer)[0] for answer in answers]
 
     def _count(self, name: str, given: int | None) -> int:
         count = getattr(self.preset, name) if given is None else given
@@ -187,22 +188,27 @@ class MGIEPipeline:
             raise ValueError(f"{name} is {count}; it must be a whole number, at least 1")
         return count
 
-    def _answer(self, given: Inputs, max_new_tokens: int) -> list[generate.Answer]:
-        """What the MLLM writes, or is made to write, with its states."""
+    def _answer(self, given: Inputs, max_new_tokens: int) -> tuple[list[generate.Answer], list[str] | None]:
+        """What the MLLM writes, or is made to write, with its states; then the texts it was made to write."""
         rule, patches = self.preset.token_rule, self.preset.patches if self.mllm.tower is not None else 0
         room = self.preset.context - max_new_tokens
         fitted = [fit_prompt(self.tokenizer, text, patches, room, rule) for text in given.instructions]
-        if any(prompt.shortened for prompt in fitted):
-            self.notice(f"an instruction is too long for the model's {self.preset.context} tokens; its end is cut")
+        self._notice_cut(fitted, "an instruction")
         prompts = [prompt.ids for prompt in fitted]
         pixels = self.image_processor(given.images).to(self.device) if patches else None
         if given.expressive is None:
             settings = (max_new_tokens, self.preset.no_repeat_ngram_size)
-            return generate.decode(self.mllm, self.tokenizer, prompts, pixels, self.device, *settings)
-        # as a training row has it: no <s>, and one blank before the first word, which a piece of text always gets
-        answers = [build_answer(text, len(self.tokenizer.visual)).lstrip() for text in given.expressive]
-        answers = [self.tokenizer.encode(text, "slow")[1:] for text in answers]
-        return generate.read(self.mllm, self.tokenizer, prompts, answers, pixels, self.device)
+            return generate.decode(self.mllm, self.tokenizer, prompts, pixels, self.device, *settings), None
+        pairs = zip(given.expressive, prompts, strict=True)
+        told = [fit_answer(self.tokenizer, text, self.preset.context - len(prompt)) for text, prompt in pairs]
+        self._notice_cut(told, "an expressive instruction")
+        ids = [answer.ids for answer in told]
+        read = generate.read(self.mllm, self.tokenizer, prompts, ids, pixels, self.device)
+        return read, [answer.text for answer in told]
+
+    def _notice_cut(self, fitted: list[Prompt] | list[Given], what: str) -> None:
+        if any(one.shortened for one in fitted):
+            self.notice(f"{what} is too long for the model's {self.preset.context} tokens; its end is cut")
 
     def _condition(self, answers: list[generate.Answer]) -> tuple[Tensor, Tensor]:
         """(B, Q, F) and the negative one, (1, Q, F)."""

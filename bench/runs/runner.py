@@ -18,7 +18,7 @@ from bench.records import Edit, Example, Halving, Output
 from bench.registry import Model
 from bench.runs.folder import Halvings, RunFolder
 from bench.settings import DataSettings, EditSettings
-from mgie.io.files import write_whole
+from mgie.io.files import refuse_special, write_whole
 from mgie.io.images import ImageError, pixel_hash, png
 
 
@@ -67,9 +67,19 @@ class Run:
         return f"{self.dataset}--{safe(self.model)}--{hash8}"
 
 
+LONGEST = 100  # bytes of a model's name in a file name; file systems take 255 for the whole
+
+
 def safe(name: str) -> str:
-    """A model's name as part of a file name: "diffusers:org/model" has signs that a path must not hold."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    """A model's name as part of a file name: "diffusers:org/model" has signs that a path must not hold.
+
+    A long one is cut, and a hash of the whole name keeps it apart from others that begin alike.
+    """
+    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    if len(plain.encode()) <= LONGEST:
+        return plain
+    start = plain.encode()[:LONGEST].decode(errors="ignore")
+    return f"{start}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def seed_for(run_seed: int, example_id: str) -> int:
@@ -93,6 +103,7 @@ def manifest_hash(examples: list[Example]) -> str:
 
 def file_hash(path: Path) -> str:
     try:
+        refuse_special(path)
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 RECORDED = Path(__file__).with_suffix(".json")
 Shapes = dict[str, tuple[int, ...]]
 TRAINED = ("model.embed_tokens.weight", "lm_head.weight")  # of the LLM: in mllm.pt, with the visual tokens' rows
+LAYERS = ("layers", "vision_layers", "head_layers", "unet_blocks", "vae_blocks")
+MOST_LAYERS = 1000  # each is built, if without its weights, before the files are compared with it
 EMBEDDINGS = "emb"  # quirk: demo.ipynb reads it from mllm.pt, extract_ckpt.ipynb does not write it
 BUFFER = re.compile(r".*\.(rotary_emb\.inv_freq|embeddings\.position_ids)")  # older libraries saved what they compute
 TOWER = ("model.vision_tower.vision_model.", "model.vision_tower.", "vision_model.")
@@ -109,13 +111,14 @@ def preset_of(llava: dict, vision: dict, mllm: "Shapes", unet: dict, vae: dict, 
 
 
 def check_sizes(sizes: dict) -> None:
-    """Every size is a whole number of at least 1, of the kind that the presets have."""
+    """Every size is a whole number of at least 1, of the kind that the presets have, and no layers without end."""
     for name, value in sizes.items():
         usual = getattr(PRESETS["7b"], name)
         parts = value if isinstance(usual, tuple) and isinstance(value, tuple) else (value,)
         kind = type(usual[0]) if isinstance(usual, tuple) else type(usual)
         wrong = [v for v in parts if type(v) is not kind and not (kind is float and type(v) is int)]
-        if wrong or (kind is int and min(parts, default=1) < 1):
+        endless = name in LAYERS and not wrong and max(parts) > MOST_LAYERS
+        if wrong or endless or (kind is int and min(parts, default=1) < 1):
             raise ValueError(f"the config files give {name} as {value!r:.60}; the released model has {usual!r}")
 
 
