@@ -36,7 +36,7 @@ from bench.registry import (
 from bench.runs.engines import Workers, add_engine_flags, placed, pool_of, workers_of
 from bench.runs.folder import Busy, RunFolder
 from bench.runs.remote import Mirror, copy_of, is_remote, place, stage
-from bench.runs.runner import Run, TooManyFailures, WorkerDied, edit_all, manifest_hash, too_many, unfinished
+from bench.runs.runner import Run, TooManyFailures, WorkerDied, edit_all, manifest_hash, profiles, too_many, unfinished
 from bench.runs.scoring import ChangedImages, Metrics, load_metrics, protocol_of, score_all
 from bench.settings import DataSettings, EditSettings, MetricSettings, ModelSettings, add_flags, fill, from_flags
 
@@ -221,7 +221,7 @@ def execute(plan: Plan) -> None:
             "seeds": len(plan.seeds), "metrics": {name: protocol_of(m, run.edit) for name, m in metrics.ready.items()},
             "not_run": metrics.not_run, "metric_settings": as_strings(plan.metric_settings),
             "n": sum(all((seed, e.id) in edited for seed in plan.seeds) for e in run.scored), "of": len(run.scored),
-            "failures": len(failures),
+            "failures": len(failures), "profiles": profiles(run),
         })  # fmt: skip
 
 

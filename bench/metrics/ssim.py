@@ -29,13 +29,14 @@ def ssim(output: "Tensor", goal: "Tensor") -> "Tensor":
     height, width = output.shape[2:]
     if min(height, width) < WINDOW:
         raise ValueError(f"ssim: the images are {width}x{height}, smaller than the {WINDOW} px window")
-    rows = max(1, STRIP // width)
-    total = torch.zeros(output.shape[0], dtype=torch.float64)
+    columns = min(width, STRIP)
+    rows, total = max(1, STRIP // columns), torch.zeros(output.shape[0], dtype=torch.float64)
     for top in range(0, height - WINDOW + 1, rows):
-        strip = slice(top, top + rows + WINDOW - 1)  # strips overlap by what the window eats
-        for channel in range(output.shape[1]):
-            x, y = output[:, channel, strip].double(), goal[:, channel, strip].double()
-            total += ssim_map(x, y).sum(dim=(1, 2)).cpu()
+        for left in range(0, width - WINDOW + 1, columns):  # strips overlap by what the window eats
+            strip = slice(top, top + rows + WINDOW - 1), slice(left, left + columns + WINDOW - 1)
+            for channel in range(output.shape[1]):
+                x, y = output[:, channel, *strip].double(), goal[:, channel, *strip].double()
+                total += ssim_map(x, y).sum(dim=(1, 2)).cpu()
     return total / (output.shape[1] * (height - WINDOW + 1) * (width - WINDOW + 1))
 
 

@@ -19,7 +19,7 @@ from bench.registry import Model
 from bench.runs.folder import Halvings, RunFolder
 from bench.settings import DataSettings, EditSettings
 from mgie.io.files import refuse_special, write_whole
-from mgie.io.images import ImageError, pixel_hash, png
+from mgie.io.images import ImageError, pixel_hash, png, profile_of
 
 
 class TooManyFailures(RuntimeError):
@@ -99,6 +99,19 @@ def manifest_hash(examples: list[Example]) -> str:
         record = [e.id, e.group, e.instruction, e.goal_caption, e.turn, e.previous, e.scored, ids, *files]
         total.update(json.dumps(record).encode() + b"\n")
     return total.hexdigest()
+
+
+def profiles(run: Run) -> dict[str, int]:
+    """How many of the dataset's images were brought from their colour profile to sRGB, and how many could not be.
+
+    images: input and goal images that are there; each file is counted once.
+    """
+    paths = {p for e in run.examples for p in (e.input_image, e.goal_image) if p and p.is_file()}
+    if run.edit.icc != "convert":
+        return {"images": len(paths), "converted": 0, "broken": 0}
+    with ThreadPoolExecutor(4) as pool:
+        kinds = list(pool.map(profile_of, paths))
+    return {"images": len(paths), "converted": kinds.count("converted"), "broken": kinds.count("broken")}
 
 
 def file_hash(path: Path) -> str:

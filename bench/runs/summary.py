@@ -23,6 +23,7 @@ def summary(folder: RunFolder, seeds: range, metrics: tuple[str, ...]) -> dict:
         "not_run": {name: why for name, why in done["not_run"].items() if name in metrics},
         "seconds": seconds_summary(edits, run["edit"]["batch_size"], folder.sessions()), "failures": done["failures"],
         "halved": sum(h.seed in seeds for h in folder.halvings()), "note": run["note"],
+        "profiles": done.get("profiles", {}),
     }  # fmt: skip
 
 
@@ -71,6 +72,8 @@ def show(summary: dict, as_json: bool) -> None:
         console.print(f"{name} not run: {why}", markup=False)
     if s["median"] is not None:
         console.print(f"seconds: median an edit, n counts timed batches, on {s['device']}", markup=False)
+    for line in profile_lines(summary["profiles"]):
+        console.print(line, markup=False)
     if summary["note"]:
         console.print(f"note: {summary['note']}", markup=False)
     if summary["failures"]:
@@ -80,6 +83,15 @@ def show(summary: dict, as_json: bool) -> None:
         text = f"{summary['halved']} {slices} edited in smaller batches, listed in {summary['run']}/halvings.jsonl"
         console.print(text, markup=False)
     console.print(f"run: {summary['run']}", markup=False, soft_wrap=True)
+
+
+def profile_lines(profiles: dict[str, int]) -> list[str]:
+    """What was done about the images' colour profiles; nothing where all were sRGB."""
+    said = {
+        "converted": "images converted from their colour profile to sRGB",
+        "broken": "images have a colour profile that cannot be followed; their pixels were taken as they are",
+    }
+    return [f"{profiles[k]} of {profiles['images']} {text}" for k, text in said.items() if profiles.get(k)]
 
 
 def interval(part: dict) -> str:

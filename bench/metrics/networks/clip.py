@@ -13,17 +13,21 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from PIL.Image import Resampling
 
 from bench.metrics.networks.features import FeatureCache, Seen, in_batches, who
+from bench.metrics.networks.middle import middle
 from bench.settings import MetricSettings
 from mgie.io.devices import device_of
 from mgie.io.hashes import digest
 from mgie.io.hub import from_hub
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor, nn
 
 
+FILTERS = {"bicubic": Resampling.BICUBIC, "bilinear": Resampling.BILINEAR}
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 
@@ -112,7 +116,15 @@ class CLIP:
         return cache.features(key, pictures, self.encode_images, on_disk)
 
     def encode_images(self, pictures: list[Seen]) -> np.ndarray:
-        return self.encode_tensors([self.transform(picture.image) for picture in pictures])
+        return self.encode_tensors([self.transform(self.middle(picture.image)) for picture in pictures])
+
+    def middle(self, image: "Image") -> "Image":
+        """Of a thin picture what the transform keeps; any other as it is."""
+        size = self.preprocess.size
+        side = size if isinstance(size, int) else size[0]
+        if self.preprocess.resize_mode != "shortest" or (not isinstance(size, int) and set(size) != {side}):
+            return image
+        return middle(image, side, side, FILTERS.get(self.preprocess.interpolation, FILTERS["bicubic"]))
 
     def encode_tensors(self, rows: list["Tensor"]) -> np.ndarray:
         """rows: (3, size, size) each, normalised."""

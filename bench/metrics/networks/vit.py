@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bench.metrics.networks.features import FeatureCache, Seen, in_batches, who
+from bench.metrics.networks.middle import middle
 from bench.settings import MetricSettings
 from mgie.io.devices import device_of
 from mgie.io.hashes import digest
@@ -91,7 +92,8 @@ class DINONetwork:
         return cache.features(key, pictures, self.encode_images, on_disk)
 
     def encode_images(self, pictures: list[Seen]) -> np.ndarray:
-        rows = [self.transform(picture.image) for picture in pictures]
+        kept = [middle(picture.image, self.resize_to, self.source.size) for picture in pictures]
+        rows = [self.transform(image) for image in kept]
         return in_batches(rows, self.batch_size, self.device, lambda batch: class_token(self.network, batch))
 
 
