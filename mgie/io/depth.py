@@ -183,8 +183,7 @@ def stated_white(tags: dict, bits: int) -> int | None:
 def unsigned_white(tags: dict, bits: int, highest: int) -> int:
     stated, full = stated_white(tags, bits), 2**bits - 1
     if stated is None:
-        if bits not in (10, 12, 14):  # those fill their bits; 16 and 32 may hold fewer
-            refuse_dark(highest, bits)
+        refuse_dark(highest, bits)
         return full
     if highest > stated:
         raise Unclear(f"TIFF with values up to {highest}, over its own maximum of {stated}: {SPEAKS}")
@@ -192,7 +191,7 @@ def unsigned_white(tags: dict, bits: int, highest: int) -> int:
 
 
 def refuse_dark(highest: int, bits: int) -> None:
-    """A TIFF of 16 bits that needs 14 or fewer holds a dark picture, or a camera's bits that were never scaled."""
+    """A deep TIFF that leaves its two highest bits empty holds a dark picture, or fewer bits that were never scaled."""
     if 0 < highest < 2 ** (bits - 2):
         raise Unclear(
             f"TIFF of {bits} bits with values up to {highest} alone: {SPEAKS}, {2**bits - 1} or less; write "

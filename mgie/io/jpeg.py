@@ -70,6 +70,8 @@ def ends_early(data: bytes, image: Image.Image) -> bool:
         scans = scans_of(data)
     except (LookupError, ValueError):
         return False  # Pillow has read it all the same
+    if scans.count == 0:
+        return False
     if not scans.whole:
         return True
     last = image.getpixel((image.width - 1, image.height - 1))

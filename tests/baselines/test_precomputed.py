@@ -1,5 +1,7 @@
 """Somebody's own output images: every naming that is promised, and what is wrong is said with its place."""
 
+import os
+
 import pytest
 from PIL import Image
 
@@ -51,6 +53,9 @@ def test_the_fingerprint_follows_the_bytes_of_the_images(tmp_path):
         ("a.csv", "name,file\n1,2\n", "line 2: expected id and path"),
         ("a.csv", "id,path\na,b.png\na,c.png\n", "line 3: a is there twice"),
         ("a.csv", "", "no rows"),
+        ("a.csv", "id,path,path\na,b.png,c.png\n", "path is there twice"),
+        ("a.jsonl", '{"id": "a", "path": "b.png", "path": "c.png"}\n', "line 1: path is there twice"),
+        ("a.jsonl", '{"id": "a", "path": "b.png"}\n\n{"id": "c", "path": "d.png"}\n', "line 2: not JSON"),
         ("a.jsonl", '{"id": "a", "path": "b.png"}\nnonsense\n', "line 2: not JSON"),
         ("a.jsonl", '["a", "b.png"]\n', "line 1: expected id and path"),
         ("a.txt", "a b.png\n", "expected a folder, a .csv or a .jsonl"),
@@ -68,4 +73,30 @@ def test_a_folder_without_images_and_two_images_of_one_name_are_refused(tmp_path
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match="two images for a"):
+        model(tmp_path)
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\x1c"])
+def test_only_a_newline_ends_a_line_of_json(tmp_path, sign):
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "a.png")
+    said = f"a{sign}b" if sign != "\x1c" else "a b"  # JSON has U+001C escaped alone
+    line = f'{{"id": "x/test/1", "path": "a.png", "said": "{said}"}}'
+    (tmp_path / "a.jsonl").write_bytes(f"{line}\r\n{line.replace('test/1', 'test/2')}\n".encode())
+    (tmp_path / "a.csv").write_bytes(f"id,path,said\nx/test/1,a.png,{said}\nx/test/2,a.png,\n".encode())
+    for name in ("a.jsonl", "a.csv"):
+        assert list(model(tmp_path / name).paths) == ["x/test/1", "x/test/2"]
+
+
+def test_links_to_folders_are_followed_and_circles_are_not(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "elsewhere" / "1.png")
+    (tmp_path / "own" / "evr").mkdir(parents=True)
+    (tmp_path / "own" / "evr" / "test").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "own")
+    assert model(tmp_path / "own").path("evr/test/1") is not None
+
+
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "evr__test__1.png")
+    with pytest.raises(ValueError, match=r"evr__test__1\.png is no plain file"):
         model(tmp_path)

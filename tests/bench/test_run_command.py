@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import profiles
 import pytest
 from drawn import draw_magicbrush
 from PIL import Image
@@ -192,6 +193,35 @@ def test_what_is_done_to_the_images_first_is_part_of_the_protocol(data, tmp_path
     result = run_json(capsys, command(data, tmp_path, "--max-side", "16", "--exif", "ignore"))
     for m in result["metrics"].values():
         assert m["protocol"].endswith("; images at most 16 px; EXIF orientation ignored")
+
+
+def test_the_summary_counts_the_images_converted_from_their_profile(data, tmp_path, capsys):
+    images = data / "ma5k" / "images"
+    for name, profile in (("0001_A", profiles.WIDE["Adobe RGB"][0]), ("0002_O", b"none")):
+        Image.open(images / f"{name}.jpg").save(images / f"{name}.jpg", icc_profile=profile)
+    result = run_json(capsys, command(data, tmp_path))
+    assert result["profiles"] == {"images": 12, "converted": 1, "broken": 1}
+    argv = [a for a in command(data, tmp_path) if a != "--json"]
+    assert main(argv) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 of 12 images converted from their colour profile to sRGB" in said
+    assert "1 of 12 images have a colour profile that cannot be followed" in said
+    ignored = run_json(capsys, command(data, tmp_path, "--icc", "ignore"))
+    assert ignored["profiles"] == {"images": 12, "converted": 0, "broken": 0} and ignored["run"] != result["run"]
+    for m in ignored["metrics"].values():
+        assert m["protocol"].endswith("; colour profiles ignored")
+
+
+@pytest.mark.parametrize("name", ["m" * 260, "\u6a21" * 90])
+def test_a_models_name_of_any_length_names_its_folder(data, tmp_path, capsys, name):
+    own_outputs(data, tmp_path / "own", file_name)
+    argv = command(data, tmp_path, "--images", str(tmp_path / "own"), "--seeds", "1")
+    names = [name, name + "x"]
+    found = set()
+    for one in names:
+        argv[argv.index("--model") + 1] = one
+        found.add(run_json(capsys, argv)["run"])
+    assert len(found) == 2 and all(len(run.rpartition("/")[2].encode()) < 160 for run in found)
 
 
 def test_a_run_finished_under_a_laxer_limit_still_fails_a_stricter_one(data, tmp_path, capsys):

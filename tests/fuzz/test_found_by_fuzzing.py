@@ -155,6 +155,17 @@ def test_sizes_that_no_model_has_are_refused_before_the_conversion(tmp_path, siz
         check_names(files)
 
 
+@pytest.mark.parametrize("where", ["llava", "llava/tower"])
+def test_layers_without_end_are_refused_before_they_are_built(tmp_path, where):
+    official_files.write(official_files.pipeline(), tmp_path, ".bin")
+    path = tmp_path / where / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 2**31}))
+    parts = (tmp_path / name for name in ("mllm.pt", "unet.pt", "instruct-pix2pix"))
+    files = open_official(tmp_path / "llava", None, None, *parts)
+    with pytest.raises(ValueError, match="layers as 2147483648; the released model has"):
+        check_names(files)
+
+
 def test_half_a_surrogate_pair_in_an_instruction_is_refused(tmp_path):
     path = draw_evr(tmp_path) / "dataset" / "adobe" / "test.json"
     path.write_text(path.read_text().replace("crop", "\\ud800"))

@@ -1,5 +1,6 @@
 """`python -m mgie.edit`: expressive instruction on stdout, the edit in its file, one line and exit 2 for bad input."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,7 @@ BAD = {
     "unknown device": (["PHOTO", "x", "--weights", "WEIGHTS", "--device", "abacus"], "unknown device"),
     "guidance": (["PHOTO", "x", "--weights", "WEIGHTS", "--guidance-scale", "0.2", "--device", "cpu"], "at least 1"),
     "steps": (["PHOTO", "x", "--weights", "WEIGHTS", "--steps", "0", "--device", "cpu"], "at least 1"),
+    "a name too long": (["PHOTO", "x", "-o", "n" * 248 + ".png"], "a name of 252 bytes"),
     "seed": (["PHOTO", "x", "--seed", "-4"], "--seed is -4"),
 }
 
@@ -86,3 +88,11 @@ def test_help_needs_no_torch():
 
 def test_importing_the_package_needs_no_torch():
     python("import sys, mgie; assert 'torch' not in sys.modules; mgie.MGIEPipeline; assert 'torch' in sys.modules")
+
+
+def test_letters_that_the_terminal_lacks_are_spelled_out_and_the_edit_is_kept(tmp_path, weights, photo):
+    said = "\u0441\u0434\u0435\u043b\u0430\u0439 \u043a\u0440\u0430\u0441\u043d\u044b\u043c"
+    argv = [photo, "x", "-o", tmp_path / "o.png", "--weights", weights, "--device", "cpu", "--steps", 1]
+    argv = [sys.executable, "-m", "mgie.edit", *map(str, argv), "--expressive-instruction", said]
+    done = subprocess.run(argv, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and done.stdout.startswith(b"\\u0441\\u0434") and (tmp_path / "o.png").is_file()

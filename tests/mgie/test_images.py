@@ -1,6 +1,7 @@
 """What mgie.io.images makes of every kind of file: decoded as stated, or refused with the path and the reason."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -213,6 +214,24 @@ def test_a_file_that_is_no_whole_image_is_an_image_error_that_names_it(kind, tmp
     BROKEN[kind](path)
     with pytest.raises(ImageError, match=r"broken\.png: \S"):
         load(path)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
+def test_a_named_pipe_is_refused_and_not_waited_for(ending, tmp_path):
+    os.mkfifo(tmp_path / f"a.{ending}")
+    with pytest.raises(ImageError, match=rf"a\.{ending}: .*no plain file"):
+        load(tmp_path / f"a.{ending}")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif", "webp"])
+def test_an_image_that_pil_has_opened_is_turned_as_its_file_is(ending, orientation, tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = stored(scene(), tmp_path / f"a.{ending}", exif=exif)
+    assert load(path).size == ((24, 16) if orientation < 5 else (16, 24))
+    np.testing.assert_array_equal(pixels(images.of_memory(Image.open(path))), pixels(load(path)))
+    np.testing.assert_array_equal(pixels(images.from_bytes(path.read_bytes(), "a")), pixels(load(path)))
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):

@@ -315,3 +315,27 @@ def test_output_that_is_not_a_number_is_reported_with_its_place(pipe):
     decoded[1, 0, 0, 0] = float("nan")
     with pytest.raises(ValueError, match=r"edits \[5\]"):
         refuse_nan(decoded, [4, 5, 6])
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_phones_photo_is_edited_upright_as_the_command_does(pipe, tmp_path, orientation):
+    from mgie.io.images import load
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    tiny.picture(1, (48, 32)).save(tmp_path / "phone.jpg", exif=exif)
+    given, read = Image.open(tmp_path / "phone.jpg"), load(tmp_path / "phone.jpg")
+    found, expected = (pipe(image, "add snow", generator=tiny.generators(1)).images[0] for image in (given, read))
+    assert found.size == ((48, 32) if orientation in (1, 3) else (32, 48)) and difference(found, expected) == 0
+
+
+def test_too_long_an_expressive_instruction_loses_its_end_with_a_notice(pipe, caplog):
+    said = "the sky is dark and the lamps are lit " * 500
+    with caplog.at_level(logging.WARNING, "mgie"):
+        pipe._said.clear()
+        output = pipe(tiny.picture(1), "x", generator=tiny.generators(1), expressive_instruction=said)
+    kept = output.expressive_instructions[0]
+    assert said.startswith(kept) and 0 < len(kept) < len(said) / 2
+    assert "an expressive instruction is too long" in caplog.text
+    again = pipe(tiny.picture(1), "x", generator=tiny.generators(1), expressive_instruction=kept)
+    assert again.expressive_instructions[0] == kept and difference(again.images[0], output.images[0]) == 0

@@ -168,3 +168,66 @@ def test_broken_hub_files_name_the_file_and_how_to_get_them(tmp_path):
         path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"dev-00000.*hf download"):
         examples(tmp_path, split="dev")
+
+
+def hub_rows(root, source: bytes, goal: bytes, turns: int = 1):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+    def column(*data: bytes) -> pa.Array:
+        return pa.array([{"bytes": one, "path": None} for one in data], image)
+
+    mask = png(Image.new("RGBA", (24, 16)))["bytes"]
+    table = {
+        "img_id": ["1"] * turns, "turn_index": pa.array(range(1, turns + 1), pa.int32()),
+        "source_img": column(*[source, goal][:turns]), "mask_img": column(*[mask] * turns),
+        "instruction": ["x"] * turns, "target_img": column(*[goal] * turns),
+    }  # fmt: skip
+    (root / "data").mkdir(parents=True)
+    pq.write_table(pa.table(table), root / "data" / "dev-00000-of-00001.parquet")
+    return root
+
+
+def jpeg(image, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=97, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_row_keeps_its_bytes_and_its_orientation(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = jpeg(picture(1, (24, 16)), exif=exif)
+    (example,) = examples(hub_rows(tmp_path / "hub", data, png(picture(2, (24, 16)))["bytes"]), split="dev")
+    assert example.input_image.read_bytes() == data and example.input_image.suffix == ".jpg"
+    (tmp_path / "same.jpg").write_bytes(data)
+    assert (np.asarray(load(example.input_image)) == np.asarray(load(tmp_path / "same.jpg"))).all()
+    assert load(example.input_image).size == ((24, 16) if orientation < 5 else (16, 24))
+
+
+def test_a_row_of_inks_is_read_as_the_same_jpeg_on_disk(tmp_path):
+    data = jpeg(picture(1, (24, 16)).convert("CMYK"))
+    (example,) = examples(hub_rows(tmp_path / "hub", data, data), split="dev")
+    assert np.abs(np.asarray(load(example.input_image)).astype(int) - np.asarray(picture(1, (24, 16)))).mean() < 3
+
+
+def test_the_next_turn_starts_from_the_goal_image_under_its_own_ending(tmp_path):
+    first, goal = jpeg(picture(1, (24, 16))), jpeg(picture(2, (24, 16)))
+    found = examples(hub_rows(tmp_path / "hub", first, goal, turns=2), split="dev")
+    assert [e.input_image.name for e in found] == ["1-input.jpg", "1-output1.jpg"]
+    assert found[1].goal_image.name == "1-output2.jpg" and found[1].input_image == found[0].goal_image
+    assert load_mask(found[0].mask, (24, 16)).all()
+
+
+def test_a_folder_laid_out_when_jpegs_became_pngs_is_laid_out_anew(tmp_path):
+    root = hub_rows(tmp_path / "hub", jpeg(picture(1, (24, 16))), png(picture(2, (24, 16)))["bytes"])
+    (example,) = examples(root, split="dev")
+    stamp = root / "from-hub" / "dev" / "source.json"
+    made_from = json.loads(stamp.read_text())
+    del made_from["images"]
+    stamp.write_text(json.dumps(made_from))
+    example.input_image.unlink()
+    assert examples(root, split="dev")[0].input_image.is_file()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from PIL import Image
 from training_runs import draw_pairs
 
 from mgie.io.images import ImageError
@@ -135,6 +136,19 @@ def test_the_repack_gives_images_and_both_texts(tmp_path):
     difference = np.asarray(pairs[2].goal_image, float) - np.asarray(tiny.picture(21), float)
     assert np.abs(difference).mean() < 8  # JPEG at quality 75
     assert read_pairs(root, "ipr2pr", None, needs_expressive=False).texts()[0] == ("make it 0", "make it 0")
+
+
+def test_the_repacks_jpegs_are_turned_and_cut_ones_refused(tmp_path):
+    root, exif, file = repack(tmp_path / "repack", pairs=1), Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    tiny.picture(1, (48, 32)).save(file, "JPEG", exif=exif)
+    for data in (file.getvalue(), file.getvalue()[:-200] + b"\xff\xd9"):
+        (root / "ipr2pr.tsv").write_bytes(base64.b64encode(data) + b"\t" + base64.b64encode(data) + b"\n")
+        if data == file.getvalue():
+            assert RepackPairs.read(root)[0].input_image.size == (32, 48)
+        else:
+            with pytest.raises(ImageError, match="byte 0: cut short"):
+                RepackPairs.read(root)[0]
 
 
 def test_both_formats_of_expressive_instructions_say_the_same(tmp_path):
