@@ -159,7 +159,9 @@ def test_sizes_that_no_model_has_are_refused_before_the_conversion(tmp_path, siz
 def test_layers_without_end_are_refused_before_they_are_built(tmp_path, where):
     official_files.write(official_files.pipeline(), tmp_path, ".bin")
     path = tmp_path / where / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 2**31}))
+    config = json.loads(path.read_text())
+    config.get("vision_config", config)["num_hidden_layers"] = 2**31
+    path.write_text(json.dumps(config))
     parts = (tmp_path / name for name in ("mllm.pt", "unet.pt", "instruct-pix2pix"))
     files = open_official(tmp_path / "llava", None, None, *parts)
     with pytest.raises(ValueError, match="layers as 2147483648; the released model has"):

@@ -1,10 +1,11 @@
 """MagicBrush: turns and sessions, captions, masks, the authors' zip and the Hub's files."""
 
+import io
 import json
 
 import numpy as np
 import pytest
-from drawn import draw_magicbrush, draw_magicbrush_hub, write_json
+from drawn import draw_magicbrush, draw_magicbrush_hub, picture, png, write_json
 from PIL import Image
 
 from bench.datasets.magicbrush import MagicBrush

@@ -64,6 +64,6 @@ def test_what_could_mark_either_side_is_refused_by_name(form, tmp_path):
 
 
 def test_a_mask_of_jpegs_greys_is_refused_with_what_to_do(tmp_path):
-    Image.fromarray(np.kron(GREY, np.ones((10, 10), dtype=np.uint8))).save(tmp_path / "m.jpg", quality=60)
+    Image.fromarray(np.kron(GREY, np.ones((11, 11), dtype=np.uint8))).save(tmp_path / "m.jpg", quality=60)
     with pytest.raises(ImageError, match="save it as PNG"):
-        load_mask(Mask(tmp_path / "m.jpg"), (80, 40))
+        load_mask(Mask(tmp_path / "m.jpg"), (88, 44))
