@@ -217,11 +217,6 @@ def refuse_bomb(file: Image.Image, where: Path | str) -> None:
         raise ImageError(f"{where}: {file.width}x{file.height} px is over the limit of {MAX_PIXELS:,} pixels")
 
 
-def to_rgb(image: Image.Image, alpha: str = "white") -> Image.Image:
-    """of_memory without turning or colour conversion: pixels that stand as they are meant to."""
-    return of_memory(image, Reading(exif="ignore", alpha=alpha, icc="ignore"))
-
-
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """size: (width, height). PIL bicubic on uint8, which has antialiasing."""
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)

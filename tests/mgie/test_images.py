@@ -12,7 +12,7 @@ from bench.records import Mask
 from bench.settings import EditSettings
 from mgie.io import images
 from mgie.io.files import write_whole
-from mgie.io.images import ImageError, load, pixel_hash, png, resize, to_rgb, to_tensor
+from mgie.io.images import ImageError, load, of_memory, pixel_hash, png, resize, to_tensor
 
 RED, ORIENTATION = (200, 30, 40), 0x0112
 
@@ -287,8 +287,8 @@ def test_a_png_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     np.testing.assert_array_equal(pixels(load(path)), np.asarray(scene()))
 
 
-def test_to_rgb_takes_floating_point_images():
-    assert to_rgb(Image.fromarray(np.full((2, 2), 77.4, dtype=np.float32))).getpixel((0, 0)) == (77, 77, 77)
+def test_an_image_in_memory_may_be_of_floating_point():
+    assert of_memory(Image.fromarray(np.full((2, 2), 77.4, dtype=np.float32))).getpixel((0, 0)) == (77, 77, 77)
 
 
 # ---- masks
