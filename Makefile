@@ -54,7 +54,7 @@ $(STAMP):
 	@touch $@
 
 table1: $(STAMP) ## Table 1: zero-shot editing, all models and datasets of the suite (default: the built-in miniature)
-	@$(PY) -m bench.tables 1 $(FLAGS)
+	@$(PY) -m bench.tables 1 $(FLAGS) $(ARGS)
 
 demo: $(STAMP) ## a web page on loopback that edits a photo: the miniature, or WEIGHTS=folder
 	@$(PY) -m mgie.demo $(if $(WEIGHTS),--weights $(WEIGHTS))
@@ -64,35 +64,35 @@ test: $(STAMP) ## all tests: CPU, offline, one process a core
 
 ##@ Tables (each runs what is missing)
 table2: $(STAMP) ## Table 2: the same after fine-tuning on each dataset
-	@$(PY) -m bench.tables 2 $(FLAGS)
+	@$(PY) -m bench.tables 2 $(FLAGS) $(ARGS)
 
 table3: $(STAMP) ## Table 3: FZ, FT and E2E forms of LGIE and MGIE
-	@$(PY) -m bench.tables 3 $(FLAGS)
+	@$(PY) -m bench.tables 3 $(FLAGS) $(ARGS)
 
 table4: $(STAMP) ## Table 4: seconds a call by stage; the true sizes on a GPU (no download), else the miniature
-	@$(PY) -m bench.timing $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(MODELS),--model $(MODELS))
+	@$(PY) -m bench.timing $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(MODELS),--model $(MODELS)) $(ARGS)
 
 ##@ Figures and pages
 clip-score: $(STAMP) ## Figure 4: CLIP-Score of input and goal images against three texts; CLIP=folder names another CLIP
-	@$(PY) -m bench.clip_score $(SHARED) $(OVER) $(EYES)
+	@$(PY) -m bench.clip_score $(SHARED) $(OVER) $(EYES) $(ARGS)
 
 tradeoff: $(STAMP) ## Figure 3: the sweep of image_guidance_scale on MagicBrush
-	@$(PY) -m bench.tradeoff $(SHARED) $(ONLY) $(REPEATS) $(EYES)
+	@$(PY) -m bench.tradeoff $(SHARED) $(ONLY) $(REPEATS) $(EYES) $(ARGS)
 
 gallery: $(STAMP) ## Figures 7 and 8: a page to look through every edit, from file://
-	@$(PY) -m bench.gallery $(SHARED) $(ONLY) $(OVER)
+	@$(PY) -m bench.gallery $(SHARED) $(ONLY) $(OVER) $(ARGS)
 
 figures: clip-score tradeoff gallery ## all of them, running what is missing
 
 report: $(STAMP) ## tables, figures, protocols, environment and deviations on one page: results/<suite>/report.html
-	@$(PY) -m bench.report $(WHICH)
+	@$(PY) -m bench.report $(WHICH) $(ARGS)
 
 ##@ People judge
 human: $(STAMP) ## Figures 5 and 6: a web page on which people judge texts and edits, blind; SAMPLE=25 as the paper
-	@$(PY) -m bench.human serve $(SHARED) $(OVER) $(if $(SAMPLE),--sample $(SAMPLE))
+	@$(PY) -m bench.human serve $(SHARED) $(OVER) $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
 
 human-report: $(STAMP) ## what they said: plots beside the paper's, intervals, agreement; results/<suite>/human/
-	@$(PY) -m bench.human report $(if $(SUITE),--suite $(SUITE))
+	@$(PY) -m bench.human report $(if $(SUITE),--suite $(SUITE)) $(ARGS)
 
 ##@ The miniature
 claims: $(STAMP) ## the paper's three claims tested on the miniature, with pictures: results/mini/claims.md
@@ -117,7 +117,7 @@ lint: $(STAMP) ## ruff, format, who may import whom, types
 	@.venv/bin/lint-imports --no-cache | tail -12
 
 check: $(STAMP) ## the gate: fresh scores against the accepted ones (results/reference), example by example
-	@$(PY) -m bench.check $(if $(SUITE),--suite $(SUITE)) $(if $(DATA),--data-root $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS))
+	@$(PY) -m bench.check $(if $(SUITE),--suite $(SUITE)) $(if $(DATA),--data-root $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 
 accept: $(STAMP) ## run everything that is accepted anew, print what would move; YES=1 writes results/reference; NAMES=table1,...
 	@$(PY) -m bench.check --update $(if $(SUITE),--suite $(SUITE)) $(if $(DATA),--data-root $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
@@ -130,7 +130,7 @@ fuzz: $(STAMP) ## damaged inputs of every format: COUNT=10000 SEED=0
 	@$(PY) tests/fuzz/fuzz.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0)
 
 determinism: $(STAMP) ## what is bit-equal and what within which tolerance: results/mini/speed/determinism.csv
-	@$(PY) -m bench.speed.determinism --ray --compiled
+	@$(PY) -m bench.speed.determinism --ray --compiled $(ARGS)
 
 audit: $(STAMP) ## pip-audit on the lock file (needs its database: a network)
 	@.venv/bin/pip-audit --disable-pip --require-hashes -r requirements.lock

@@ -16,6 +16,8 @@ from mgie.io.hashes import weights_hash
 from mgie.io.images import load
 
 if TYPE_CHECKING:
+    import torch
+
     from mgie.pipeline import MGIEPipeline
 
 RECORD = "conversion.json"  # mgie.convert writes it
@@ -52,6 +54,11 @@ def trained_on(folder: Path) -> str:
     return f"trained on {data}" if data else ""
 
 
+def dtype_text(dtype: "torch.dtype") -> str:
+    name = str(dtype).removeprefix("torch.")
+    return f"{name}; VAE and latents float32" if dtype.itemsize == 2 else name
+
+
 class EndToEnd:
     """An MGIEPipeline on examples: MGIE, or without eyes LGIE. Loaded at the first edit."""
 
@@ -77,8 +84,9 @@ class EndToEnd:
         compiled = {"compiled": "UNet and VAE decoder"} if self.compiled else {}
         return compiled | {
             "weights": weights_hash(self.folder), "form": self.form, "preset": self.preset.name,
-            "scheduler": self.scheduler, "dtype": str(self.where.dtype).removeprefix("torch."),
-            "size": f"the input image's size, rounded down to multiples of {self.preset.factor}, Lanczos",
+            "scheduler": self.scheduler, "dtype": dtype_text(self.where.dtype),
+            "size": f"the given image's size, at most {self.preset.max_side} px a side, rounded down to multiples of "
+            f"{self.preset.factor}, Lanczos",
         }  # fmt: skip
 
     @property

@@ -19,4 +19,4 @@ class Oracle:
         for example in examples:
             if example.goal_image is None:
                 raise ValueError(f"oracle: {example.id} has no goal image; run it on a dataset that has them")
-        return [Output(load(e.goal_image, settings)) for e in examples]
+        return [Output(load(e.goal_image, settings.for_goal())) for e in examples]

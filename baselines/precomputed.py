@@ -17,6 +17,7 @@ from pathlib import Path
 from bench.records import Example, Output, file_name
 from bench.settings import EditSettings, ModelSettings
 from mgie.io.images import load
+from mgie.io.sizes import for_given_output
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -86,7 +87,8 @@ class Precomputed:
             path = self.path(example.id)
             if path is None:
                 raise ValueError(f"no image for {example.id} among the {len(self.paths)} of {self.where or self.name}")
-            image = load(path, EditSettings(alpha=settings.alpha, icc=settings.icc))
+            how = EditSettings(alpha=settings.alpha, icc=settings.icc, size=for_given_output(settings.size))
+            image = load(path, how)
             outputs.append(Output(image, self.expressive.get(example.id), seconds={}))  # no inference time
         return outputs
 

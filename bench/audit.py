@@ -1,7 +1,9 @@
 """What a dataset's files hold: `python -m bench.audit --dataset evr|gier|ma5k|magicbrush --data-root ROOT [--json]`.
 
 Counts, repeated pairs, leaks between splits and between datasets, type and size mismatches, beside what was measured on
-the official files (bench/audit.csv). Of images only the header is read. Exit codes: 0, also when numbers differ; 2
+the official files (bench/audit.csv). Of images only the header is read.
+--published instead of --dataset: the examples of the project page beside the official files, which size rule their
+pixels agree with (bench/datasets/page.py). Exit codes: 0, also when numbers differ; 2
 where a file is missing or broken.
 """
 
@@ -144,15 +146,39 @@ def as_text(dataset: str, data_root: Path, rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def main_published(data_root: Path, as_json: bool) -> int:
+    """0, whatever agrees; 2 where a file is missing or broken."""
+    from bench.datasets import page
+
+    try:
+        found = [one for dataset in page.datasets_there(data_root) for one in page.look_up(data_root, dataset)]
+    except (FileNotFoundError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    if as_json:
+        said = {"examples": [one._asdict() for one in found], "verdict": page.verdict_of(found)}
+        print(json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        print(page.as_text(found))
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.audit", description=__doc__.partition("\n")[0])
-    parser.add_argument("--dataset", required=True, choices=FACTS)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--dataset", choices=FACTS)
+    what.add_argument(
+        "--published", action="store_true",
+        help="the project page's examples beside the official files: which size rule their pixels agree with",
+    )  # fmt: skip
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="the parent of evr/, gier/, ...")
     parser.add_argument("--image-root", type=Path, help="EVR: folder of the images; default: <data-root>/evr/images")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of text")
     args = parser.parse_args(argv)
     if args.image_root and args.dataset != "evr":
         parser.error(f"--image-root {args.image_root}: only EVR takes it, not {args.dataset}")
+    if args.published:
+        return main_published(args.data_root, args.json)
     try:
         rows = audit(args.dataset, args.data_root, args.image_root)
     except (FileNotFoundError, ValueError) as error:

@@ -25,7 +25,7 @@ from bench.grid.stored import read_scores, scores_name, write_scores
 from bench.records import Score
 from bench.registry import BENCHMARKS, SUITES, split_of
 
-# The stored scores are a CPU's: a GPU computes in bfloat16 and would differ by more than any useful tolerance.
+# The stored scores are a CPU's: a GPU computes in float16 and would differ by more than any useful tolerance.
 ON_CPU = ("--device", "cpu", "--metric-device", "cpu")
 FLOOR = Tolerance(0.001, 0.002, "")  # a quarter of a grey level; a fifth of the drift that must be noticed
 
@@ -64,7 +64,7 @@ def options_of(args: argparse.Namespace, check: Check, out: Path, limit: bool = 
 def rerun(cells: Sequence[Cell], options: Options) -> dict[Cell, list[Score] | str]:
     """The fresh scores of each cell, or why there are none."""
     results = run_cells(cells, options)
-    return {r.cell: r.reason or read_run(r.folder, options.seeds).scores for r in results}
+    return {r.cell: r.reason or read_run(r.folder, options.seeds, r.protocols).scores for r in results}
 
 
 def examine(check: Check, stored: dict[Cell, Path], fresh: dict[Cell, list[Score] | str]) -> Findings:

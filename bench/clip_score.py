@@ -19,7 +19,6 @@ from bench.grid.options import Selection, parser, selected
 from bench.grid.reference import against
 from bench.grid.show import suite_line
 from bench.records import Score
-from bench.registry import metric_settings
 from bench.resampling.intervals import METHODS
 from bench.settings import MetricSettings
 from mgie.io.command import command, written
@@ -31,7 +30,7 @@ def head_of(asked: Selection, networks: MetricSettings, rows: Sequence[TextRow])
     split = f", split {asked.options.split}" if asked.options.split else ""
     scored = {r.dataset: r for r in rows if r.of is not None and r.text == "instruction" and r.dataset != "all"}
     counts = "; ".join(f"{name_of(d, asked.suite)} {r.of} examples in {r.groups} groups" for d, r in scored.items())
-    lines = [suite_line(asked.suite, asked.datasets)]
+    lines = [suite_line(asked.suite, asked.datasets), *asked.options.said]
     lines += [f"Data{split}: {counts}."] if counts else []
     if asked.suite == "published":
         lines.append("Hand-picked by the authors; the expressive instructions are their models' own.")
@@ -106,17 +105,13 @@ def show(rows: Sequence[TextRow], head: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = parser("bench.clip_score", __doc__)
-    p.add_argument("--clip", help="open_clip's MODEL/PRETRAINED, MODEL/FILE or a folder; default: the suite's own")
-    p.add_argument("--metric-device", default="auto", help="where CLIP runs: auto, cpu, cuda, ...")
     args = p.parse_args(argv)
 
     def make() -> int:
         asked = selected(args)
-        given = MetricSettings(args.clip, None, None, None, None, metric_device=args.metric_device)
-        networks = metric_settings(asked.suite, given)
         print(suite_line(asked.suite, asked.datasets), flush=True)
-        rows, tests, scores = measure(asked, networks)
-        missing, head = sum(r.of is None for r in rows), head_of(asked, networks, rows)
+        rows, tests, scores = measure(asked, asked.networks)
+        missing, head = sum(r.of is None for r in rows), head_of(asked, asked.networks, rows)
         if missing == len(rows):
             reasons = "\n".join(dict.fromkeys(r.reason.removeprefix("not run: ") for r in rows))
             raise ValueError(f"nothing could be run, so nothing was written.\n{reasons}")

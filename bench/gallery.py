@@ -65,7 +65,7 @@ def name_of(column: str) -> str:
 
 
 def example_of(entry: Entry, columns: Sequence[str], shown: Sequence[str], pictures: Pictures) -> dict:
-    example, edits = entry.example, {}
+    example, edits, first = entry.example, {}, next(iter(entry.views.values()))
     for column in columns:
         view = entry.views.get(column)
         if view is None:
@@ -80,10 +80,11 @@ def example_of(entry: Entry, columns: Sequence[str], shown: Sequence[str], pictu
             "reasons": {s.metric: s.reason for s in scores if s.value is None},
             "run": view.folder.name,
         }
+    lacks = "this dataset has no goal image here"
     return {
         "id": example.id, "dataset": entry.dataset, "instruction": example.instruction.strip(),
-        "caption": example.goal_caption, "input": pictures.show(example.input_image)._asdict(),
-        "goal": pictures.show(example.goal_image, "this dataset has no goal image here")._asdict(), "edits": edits,
+        "caption": example.goal_caption, "input": pictures.show(example.input_image, "", first.reading())._asdict(),
+        "goal": pictures.show(example.goal_image, lacks, first.reading(goal=True))._asdict(), "edits": edits,
     }  # fmt: skip
 
 
@@ -136,42 +137,49 @@ def notes_of(gallery: Gallery, views: Sequence[View]) -> list[str]:
     return lines + [f"Protocol: {p}" for p in sorted(protocols)]
 
 
-def write(gallery: Gallery, folder: Path, max_side: int) -> Path:
+def write(gallery: Gallery, folder: Path, max_side: int, notes: Sequence[str] = ()) -> Path:
     """The page and its images; a page that is there is replaced last, images that none uses are removed after it."""
     pictures = Pictures(folder, max_side)
     views = list({id(v): v for entry in gallery.entries for v in entry.views.values()}.values())
     data = data_of(gallery, pictures)
     write_atomic(folder / ".gitignore", "# copies of the datasets' images: made by a command, not to be committed\n*\n")
     write_atomic(folder / "gallery.csv", csv_of(gallery.entries))
-    write_atomic(folder / "index.html", page(data, notes_of(gallery, views), gallery.notices))
+    write_atomic(folder / "index.html", page(data, [*notes, *notes_of(gallery, views)], gallery.notices))
     pictures.remove_unused()
     return folder / "index.html"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    p = parser("bench.gallery", __doc__)
+    p = parser("bench.gallery", __doc__, leave=("limit", "max_side"))
     p.add_argument("--models", help="comma-separated; default: identity,inspix2pix,lgie,mgie")
     p.add_argument("--runs", type=Path, nargs="+", metavar="FOLDER", help="run folders, finished or not, as they are")
-    p.add_argument("--limit", type=int, help="the first N examples of each dataset; default: all")
-    p.add_argument("--max-side", type=int, default=512, help="px; larger images are shrunk to it (default 512)")
+    p.add_argument(
+        "--limit", type=int, dest="shown", metavar="N", help="show the first N examples of each dataset; default: all"
+    )
+    p.add_argument(
+        "--max-side", type=int, dest="shown_side", metavar="PX", default=512,
+        help="px; larger images are shrunk to it on the page (default 512)",
+    )  # fmt: skip
     args = p.parse_args(argv)
 
     def make() -> int:
-        for flag, value in (("--limit", args.limit), ("--max-side", args.max_side)):
+        for flag, value in (("--limit", args.shown), ("--max-side", args.shown_side)):
             if value is not None and value < 1:
                 raise ValueError(f"{flag} {value}: it must be at least 1")
+        notes: list[str] = []
         if args.runs:
-            gallery = from_runs(args.runs, args.data_root, args.limit)
+            gallery = from_runs(args.runs, args.data_root, args.shown)
             folder = args.results / gallery.suite / "gallery-runs"
         else:
             asked = selected(args, (FLOOR, *PAPER_MODELS))
             print(suite_line(asked.suite, asked.datasets), flush=True)
-            gallery, folder = from_cells(asked, args.limit), asked.stem("gallery")
+            gallery, folder = from_cells(asked, args.shown), asked.stem("gallery")
+            notes = asked.options.said
         for notice in gallery.notices:
             print(f"notice: {notice}", file=sys.stderr)
         if not gallery.entries:
             raise ValueError(f"nothing to show: {'; '.join(gallery.notices) or 'no example'}")
-        print(f"{len(gallery.entries)} examples: {write(gallery, folder, args.max_side)}")
+        print(f"{len(gallery.entries)} examples: {write(gallery, folder, args.shown_side, notes)}")
         return 1 if gallery.notices and args.strict else 0
 
     return command(make)

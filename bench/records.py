@@ -33,6 +33,7 @@ class Example:
     previous: str | None = None  # multi-turn: the id whose output image is this example's input image
     scored: bool = True  # False: a turn edited only so that the next one has its input
     input_caption: str | None = None  # of the input image; only Figure 3's direction similarity reads it
+    captions: tuple[tuple[str, str], ...] = ()  # (kind, goal caption) for each kind the dataset has: global, local
 
     @property
     def file_name(self) -> str:
@@ -70,7 +71,7 @@ class Score:
     example_id: str
     group: str
     seed: int
-    metric: str
+    metric: str  # with its variant, where one was asked for: lpips@vgg
     value: float | None  # raw, unscaled; None: not defined for this example
     reason: str  # why None; else empty
     protocol: str  # what exactly was computed: backbone, weights hash, resize rule, dtype

@@ -3,14 +3,14 @@
 Add a dataset, a metric or a model: one new file, one line here (bench/README.md).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from bench.records import Example, Output
-from bench.settings import DataSettings, EditSettings, MetricSettings, ModelSettings, fill
+from bench.settings import DataSettings, EditSettings, MetricSettings, ModelSettings, at_size, fill
 from mgie.folder import MINI
 
 
@@ -54,6 +54,7 @@ class SuiteEntry(NamedTuple):
     full: str
     splits: tuple[str, ...] = ()  # empty: each dataset's own
     datasets: tuple[str, ...] = ()  # empty: all
+    size: str = "native"  # how large images are, where --size names nothing (mgie.io.sizes)
     maker: str | None = None  # a module that makes some of the suite's weights on demand (see Maker)
 
 
@@ -104,13 +105,13 @@ ANY_PIPELINE = {"diffusers": ModelEntry("baselines.diffusers_pipeline:DiffusersP
 SUITES = {
     "mini": SuiteEntry(
         "bench.datasets.mini:Mini", "quick", "test", ("quick", "test", "train", "val", "fresh"),
-        ("evr", "gier", "ma5k", "magicbrush", "ipr2pr"), "bench.mini.finetune",
+        ("evr", "gier", "ma5k", "magicbrush", "ipr2pr"), maker="bench.mini.finetune",
     ),
     "published": SuiteEntry(
         "bench.datasets.published:Published", "all", "all", ("all", "sample"),
         ("evr", "gier", "ma5k", "magicbrush", "ipr2pr"),
     ),
-    "paper": SuiteEntry(None, "", ""),
+    "paper": SuiteEntry(None, "", "", size="authors"),
 }  # fmt: skip
 
 BENCHMARKS = tuple(name for name, entry in DATASETS.items() if entry.in_paper)
@@ -119,8 +120,40 @@ WITH_FORMS = tuple(name for name, entry in MODELS.items() if entry.forms != ("no
 
 
 def metric_entry(name: str) -> MetricEntry:
-    """How a column of this name is printed; one that is registered no more keeps its plain name."""
-    return SECONDS if name == "seconds" else METRICS.get(name) or MetricEntry("", name, "higher")
+    """How a column of this name is printed; one that is registered no more keeps its plain name.
+
+    A variant has its words behind the name, of a path the last part: LPIPS vgg, CVS ViT-L-14, CTS local.
+    """
+    entry = SECONDS if name == "seconds" else METRICS.get(plain(name)) or MetricEntry("", plain(name), "higher")
+    said = [Path(v).name if v.startswith(("/", ".", "~")) else v.removesuffix("/openai") for v in name.split("@")[1:]]
+    return entry._replace(printed=" ".join([entry.printed, *said]))
+
+
+def plain(metric: str) -> str:
+    """lpips of lpips@vgg: the metric of which it is a variant."""
+    return metric.partition("@")[0]
+
+
+def metric_of(name: str, settings: MetricSettings) -> MetricSettings:
+    """The settings that a metric of this name looks with: lpips@vgg, cvs@ViT-L-14, cts@local, cts@local@ViT-L-14.
+
+    Raises ValueError for an unknown metric, or a variant that it does not have.
+    """
+    base, *variants = name.split("@")
+    if base not in METRICS:
+        raise ValueError(f"unknown metric '{name}'; known: {', '.join(METRICS)}; a variant follows behind @: lpips@vgg")
+    for variant in variants:
+        resolve = getattr(load(METRICS, base, "metric"), "variant", None)
+        if resolve is None:
+            raise ValueError(f"--metrics {name}: {base} has no variants; give {base}")
+        settings = resolve(settings, variant)
+    return settings
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Metrics in the registry's order, the variants of one in the order given, each once."""
+    rank = list(METRICS)
+    return sorted(dict.fromkeys(names), key=lambda name: rank.index(plain(name)))
 
 
 def model_entry(name: str) -> ModelEntry:
@@ -225,6 +258,11 @@ def metric_settings(suite: str, given: MetricSettings) -> MetricSettings:
     if given.lpips or given.lpips_heads or given.lpips_weights:  # another LPIPS was asked for: no part of ours fits it
         own = replace(own, lpips=usual.lpips, lpips_weights=None, lpips_heads=usual.lpips_heads)
     return fill(given, own)
+
+
+def edit_settings(suite: str, given: EditSettings) -> EditSettings:
+    """The settings with the suite's size rule, where none is named. Raises ValueError for one that there is not."""
+    return at_size(given, SUITES[suite].size)
 
 
 def banner(suite: str, dataset: str) -> str:

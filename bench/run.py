@@ -9,12 +9,11 @@ Exit codes: 0 done, 1 incomplete (stopped, too many failures, disk full), 2 wron
 """
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.records import Score
@@ -27,7 +26,9 @@ from bench.registry import (
     WITH_FORMS,
     Model,
     banner,
+    edit_settings,
     form_of,
+    metric_of,
     metric_settings,
     metrics_of,
     open_dataset,
@@ -37,10 +38,19 @@ from bench.runs.engines import Workers, add_engine_flags, placed, pool_of, worke
 from bench.runs.folder import Busy, RunFolder
 from bench.runs.remote import Mirror, copy_of, is_remote, place, stage
 from bench.runs.runner import Run, TooManyFailures, WorkerDied, edit_all, manifest_hash, profiles, too_many, unfinished
-from bench.runs.scoring import ChangedImages, Metrics, load_metrics, protocol_of, score_all
-from bench.settings import DataSettings, EditSettings, MetricSettings, ModelSettings, add_flags, fill, from_flags
-
-AT_LEAST_ONE = ("seeds", "limit", "batch_size", "max_side", "num_inference_steps", "metric_batch_size")
+from bench.runs.scoring import ChangedImages, Metrics, Wanted, load_metrics, protocol_of, score_all, scored
+from bench.settings import (
+    DataSettings,
+    EditSettings,
+    HowSettings,
+    MetricSettings,
+    ModelSettings,
+    add_flags,
+    add_metric_flags,
+    check_numbers,
+    fill,
+    from_flags,
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ class Plan:
     folder: RunFolder
     seeds: range
     metrics: tuple[str, ...]
-    metrics_given: bool  # by --metrics: then a missing network is wrong use, else its metric is reported as not run
+    strict: bool  # a missing network is wrong use; else its metric is reported as not run
     metric_settings: MetricSettings
     max_failures: float
     data_root: Path | str
@@ -62,6 +72,10 @@ class Plan:
     workers: Workers = field(default_factory=Workers)
     staged: tuple[str, str, Path] | None = None  # what bench.runs.remote.stage was given, where the data root is remote
     mirror: Mirror | None = None  # where the run folder is remote
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.metrics, self.metric_settings)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -74,7 +88,15 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--suite", choices=SUITES, help="default: mini, the built-in miniature")
     what.add_argument("--setting", choices=("zero-shot", "fine-tuned"), default="zero-shot")
     what.add_argument("--form", choices=FORMS, help="lgie and mgie only; default: e2e")
-    what.add_argument("--metrics", help=f"of {', '.join(METRICS)}; default: those of Table 1 for the dataset")
+    what.add_argument(
+        "--metrics",
+        help=f"of {', '.join(METRICS)}; variants behind @: "
+        "lpips@vgg, cvs@ViT-L-14, cts@local; default: those of Table 1 for the dataset",
+    )
+    what.add_argument(
+        "--report-missing", action="store_true",
+        help="a metric of --metrics whose network is not at hand is said to be not run; without it the run is refused",
+    )  # fmt: skip
     what.add_argument("--seeds", type=int, default=1, help="how many: seeds 0 to N-1 (default 1)")
     where = p.add_argument_group("where things lie")
     where.add_argument(
@@ -88,14 +110,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add_flags(p.add_argument_group("the data"), DataSettings)
     add_flags(p.add_argument_group("the edit; an option left out takes the model's own default"), EditSettings)
-    add_flags(p.add_argument_group("the metrics' networks"), MetricSettings)
-    p.set_defaults(clip=None, dino=None, lpips=None, lpips_heads=None)  # None: the suite's own
+    add_metric_flags(p.add_argument_group("the metrics' networks"))
     how = p.add_argument_group("how")
-    how.add_argument("--device", default="auto", help="cuda, cpu; default: cuda where there is one")
-    how.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
-    how.add_argument("--compile", action="store_true", help="mgie and lgie, e2e: torch.compile what runs most")
+    add_flags(how, HowSettings)
     add_engine_flags(how)
-    how.add_argument("--max-failures", type=float, default=0.01, help="share of examples that may fail (default 0.01)")
     how.add_argument("--json", action="store_true", help="one JSON object on stdout, everything else on stderr")
     return p
 
@@ -112,15 +130,18 @@ def plan(argv: list[str] | None = None) -> Plan:
         raise ValueError(f"--compile is for mgie and lgie, e2e; {args.model} as asked for is not compiled")
     check_numbers(args)
     suite, workers = args.suite or "mini", workers_of(args, args.device)
+    edit = edit_settings(suite, from_flags(EditSettings, args))
     staged = to_stage(suite, args.dataset, args.data_root)
     data_root = stage(*staged) if staged else args.data_root or Path("data")
     data = from_flags(DataSettings, args)
     names = tuple((args.metrics or ",".join(metrics_of(suite, args.dataset))).replace(" ", "").split(","))
     if names == ("",) and args.dataset in DATASETS:
         raise ValueError(f"dataset {args.dataset} has no metrics of its own in bench/registry.py; name some: --metrics")
-    if unknown := [name for name in names if args.metrics and name not in METRICS]:
-        raise ValueError(f"unknown metric '{unknown[0]}'; known: {', '.join(METRICS)}")
+    networks = metric_settings(suite, from_flags(MetricSettings, args))
+    for name in names if args.metrics else ():
+        metric_of(name, networks)
     dataset = open_dataset(suite, args.dataset, data_root, data)
+    networks = replace(networks, captions=getattr(dataset, "captions", ""))
     form = args.form or form_of(args.model)
     spec = placed(ModelSettings(
         args.model, suite, args.dataset, args.setting, args.form or "e2e", args.weights, args.images, args.device,
@@ -134,19 +155,19 @@ def plan(argv: list[str] | None = None) -> Plan:
     notice = model.check(examples, args.max_failures) if hasattr(model, "check") else ""
     if args.images is not None and args.seeds > 1:
         raise ValueError(f"--images holds one image an example; --seeds {args.seeds} would score it several times")
-    edit = fill(from_flags(EditSettings, args), model.defaults)
+    edit = fill(edit, model.defaults)
+    strict = args.metrics is not None and not args.report_missing
     data = replace(data, split=getattr(dataset, "split", data.split))
     note = "; ".join(n for n in (dataset.note, getattr(model, "note", "")) if n)
     run = Run(
         suite, args.dataset, args.model, args.setting, form, data, edit, model.fingerprint(), examples,
         manifest_hash(examples), note,
     )  # fmt: skip
-    networks = metric_settings(suite, from_flags(MetricSettings, args))
     out = copy_of(args.out, Path("runs")) if is_remote(args.out) else args.out
     folder = RunFolder(out / suite / run.name)
     mirror = Mirror(f"{args.out}/{suite}/{run.name}", folder.path) if is_remote(args.out) else None
     return Plan(
-        run, model, folder, range(args.seeds), names, args.metrics is not None, networks, args.max_failures,
+        run, model, folder, range(args.seeds), names, strict, networks, args.max_failures,
         args.data_root or data_root, spec.device, args.json, notice, workers, staged, mirror,
     )  # fmt: skip
 
@@ -162,33 +183,23 @@ def to_stage(suite: str, dataset: str, data_root: Path | str | None) -> tuple[st
     return data_root, "published" if suite == "published" else dataset, Path("data").absolute()
 
 
-def check_numbers(args: argparse.Namespace) -> None:
-    """Raises ValueError for a number outside its range, before anything is loaded or written."""
-    for name in AT_LEAST_ONE:
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {value}: it must be at least 1")
-    if not 0 <= args.max_failures <= 1:
-        raise ValueError(f"--max-failures {args.max_failures}: it is a share of the examples, from 0 to 1")
-    for name in ("guidance_scale", "image_guidance_scale"):
-        value = getattr(args, name)
-        if value is not None and not math.isfinite(value):
-            raise ValueError(f"--{name.replace('_', '-')} {value}: it must be a finite number")
-
-
 def is_done(plan: Plan) -> bool:
     """Whether the run folder already holds all that is asked for. A missing score makes it unfinished."""
     done = plan.folder.done()
     if done is None:
         return False
-    shown = set(plan.metrics) & set(done["metrics"])
-    ids, scores = [e.id for e in plan.run.scored], plan.folder.scores()
+    shown = plan.wanted.protocols(done)
+    ids, scores = [e.id for e in plan.run.scored], plan.folder.every_score()
     return (
-        all((seed, i, name) in scores for seed in plan.seeds for i in ids for name in shown)
+        all((seed, i, *named) in scores for seed in plan.seeds for i in ids for named in shown.items())
         and done["seeds"] >= len(plan.seeds)
-        and done["metric_settings"] == as_strings(plan.metric_settings)
-        and set(plan.metrics) <= set(done["metrics"]) | (set() if plan.metrics_given else set(done["not_run"]))
+        and set(plan.metrics) <= set(shown) | (set() if plan.strict else set(done["not_run"]))
     )
+
+
+def shown_in(plan: Plan) -> dict[str, str]:
+    """By metric that was asked for, the protocol of its scores in a run that is done."""
+    return plan.wanted.protocols(plan.folder.done())
 
 
 def check_failures(plan: Plan) -> None:
@@ -199,17 +210,12 @@ def check_failures(plan: Plan) -> None:
         raise TooManyFailures(too_many(failures, of, plan.max_failures))
 
 
-def as_strings(settings: MetricSettings) -> dict[str, str]:
-    """What of the metrics' settings moves a value; the device and the batch size do so within the stated tolerance."""
-    return {k: str(v) for k, v in asdict(settings).items() if k not in ("metric_device", "metric_batch_size")}
-
-
 def execute(plan: Plan) -> None:
     """Edit, score, finish: the whole run. Raises what main() turns into an exit code."""
-    folder = plan.folder
+    folder, before = plan.folder, plan.folder.done()
     # the metrics before the first edit: a missing network must not be found out after hours
     metrics = load_metrics(plan.metrics, plan.metric_settings, folder.path.parent.parent / "features")
-    if metrics.not_run and plan.metrics_given:
+    if metrics.not_run and (plan.strict or not metrics.ready):
         raise FileNotFoundError(next(iter(metrics.not_run.values())))
     with folder.locked(), sent(plan):
         failures, scores = edit_and_score(plan, metrics)
@@ -217,9 +223,12 @@ def execute(plan: Plan) -> None:
         folder.rewrite("failures.jsonl", failures)
         check_failures(plan)
         edited, run = folder.edits(), plan.run
+        account, earlier = scored(metrics.ready, plan.wanted, run, before), before or {"metrics": {}, "not_run": {}}
+        now = {name: protocol_of(m, run.edit) for name, m in metrics.ready.items()}
+        not_run = {name: why for name, why in earlier["not_run"].items() if name not in now} | metrics.not_run
         folder.finish({
-            "seeds": len(plan.seeds), "metrics": {name: protocol_of(m, run.edit) for name, m in metrics.ready.items()},
-            "not_run": metrics.not_run, "metric_settings": as_strings(plan.metric_settings),
+            "seeds": len(plan.seeds), "metrics": earlier["metrics"] | now, "not_run": not_run, "scored": account,
+            "metric_settings": plan.wanted.of("l1"),
             "n": sum(all((seed, e.id) in edited for seed in plan.seeds) for e in run.scored), "of": len(run.scored),
             "failures": len(failures), "profiles": profiles(run),
         })  # fmt: skip
@@ -300,7 +309,7 @@ def main(argv: list[str] | None = None) -> int:
             execute(asked)
         from bench.runs.summary import show, summary
 
-        show(summary(asked.folder, asked.seeds, asked.metrics), asked.as_json)
+        show(summary(asked.folder, asked.seeds, asked.wanted), asked.as_json)
         return 0
     except KeyboardInterrupt:
         print("stopped; the same command continues from here", file=sys.stderr)

@@ -4,14 +4,21 @@ What changes a pixel is part of the run's hash: all of DataSettings (through the
 and what the model says of itself. None means: the model's own default (a preset carries its sampling defaults).
 """
 
-from argparse import ArgumentParser
-from dataclasses import dataclass, field, fields, replace
+import math
+from argparse import ArgumentParser, Namespace
+from dataclasses import Field, dataclass, field, fields, replace
+from hashlib import sha256
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
+
+from mgie.io.sizes import KINDS, for_goal, parse
 
 
-def flag(default: object, help: str, choices: tuple[str, ...] | None = None) -> object:
-    return field(default=default, metadata={"help": help, "choices": choices})
+def flag(
+    default: object, help: str, choices: tuple[str, ...] | None = None, in_name: str | None = "{name}-{value}"
+) -> object:
+    """in_name: what stands in a table's file name where the value is not the default; None: it moves no value."""
+    return field(default=default, metadata={"help": help, "choices": choices, "in_name": in_name})
 
 
 @dataclass(frozen=True)
@@ -21,27 +28,61 @@ class DataSettings:
         "instruction",
         "what one example is: each instruction, the first of a pair, or of a record (EVR)",
         ("instruction", "pair", "record"),
+        in_name="{value}s",
     )
     turns: str = flag(
-        "single", "MagicBrush: each turn on the true input, or sessions on the model's own", ("single", "multi")
+        "single",
+        "MagicBrush: each turn on the true input, or sessions on the model's own",
+        ("single", "multi"),
+        in_name="{value}",
     )
-    caption: str = flag("global", "MagicBrush: which goal caption CTS reads", ("global", "local"))
-    image_root: Path | None = flag(None, "EVR: folder of the images, whose annotations hold bare names")
-    limit: int | None = flag(None, "only the first N examples")
+    caption: str = flag("global", "MagicBrush: which goal caption CTS reads", ("global", "local"), in_name="{value}")
+    image_root: Path | None = flag(None, "EVR: folder of the images, whose annotations hold bare names", in_name=None)
+    limit: int | None = flag(None, "only the first N examples", in_name="limit{value}")
 
 
 @dataclass(frozen=True)
 class EditSettings:
-    guidance_scale: float | None = flag(None, "weight of the instruction (alpha_X)")
-    image_guidance_scale: float | None = flag(None, "weight of the input image (alpha_V)")
-    num_inference_steps: int | None = flag(None, "denoising steps")
-    batch_size: int = flag(8, "examples a slice; slices are fixed, so it is part of the run")
-    max_side: int | None = flag(None, "px; larger images (input, goal, mask) are shrunk to it, PIL bicubic")
+    guidance_scale: float | None = flag(None, "weight of the instruction (alpha_X)", in_name="guidance{value}")
+    image_guidance_scale: float | None = flag(
+        None, "weight of the input image (alpha_V)", in_name="imageguidance{value}"
+    )
+    num_inference_steps: int | None = flag(None, "denoising steps", in_name="steps{value}")
+    batch_size: int = flag(8, "examples a slice; slices are fixed, so it is part of the run", in_name="batch{value}")
+    max_side: int | None = flag(
+        None,
+        "px, with --size native; larger images (input, goal, mask) are shrunk to it, PIL bicubic",
+        in_name="max{value}",
+    )
+    size: str | None = flag(
+        None,
+        f"of input, goal and mask, for every model: {KINDS}; default: authors in suite paper (assumed), else native",
+        in_name="{value}",
+    )
     exif: str = flag("apply", "EXIF orientation of input and goal images", ("apply", "ignore"))
     alpha: str = flag("white", "transparent pixels: laid on white, or the alpha channel dropped", ("white", "drop"))
     icc: str = flag(
         "convert", "colour profile of the images: converted to sRGB, or the pixels as they are", ("convert", "ignore")
     )
+
+    def for_goal(self) -> "EditSettings":
+        """How the goal image is read."""
+        return replace(self, size=for_goal(self.size))
+
+
+@dataclass(frozen=True)
+class HowSettings:
+    """Where and in which numbers a model runs, and when its run gives up."""
+
+    device: str = flag("auto", "cuda, cpu; default: cuda where there is one", in_name=None)
+    dtype: str = flag(
+        "auto",
+        "of the model; auto: on a GPU float16 (VAE and latents float32), bfloat16 where an editor needs it",
+        ("auto", "float32", "bfloat16", "float16"),
+        in_name="{value}",
+    )
+    compile: bool = flag(False, "mgie and lgie, e2e: torch.compile what runs most", in_name="compiled")
+    max_failures: float = flag(0.01, "share of examples that may fail (default 0.01)", in_name=None)
 
 
 @dataclass(frozen=True)
@@ -56,7 +97,7 @@ class ModelSettings:
     weights: Path | None = None  # the root that holds <model>[-<form>][-<dataset>]/
     images: Path | None = None  # precomputed: a folder or an index file of output images
     device: str = "auto"  # auto: cuda where there is one, else cpu
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: see mgie.io.devices.dtype_name
     compile: bool = False  # torch.compile; moves pixels within the stated tolerance, so it is part of the run
     elsewhere: bool = False  # it runs on another machine's GPU: this one need not have one
 
@@ -84,16 +125,33 @@ class MetricSettings:
         "clip_direction: CLIP's own transform, or instruct-pix2pix's code with its range bug",
         ("own", "ip2p_legacy"),
     )
-    metric_device: str = flag("auto", "where the metrics' networks run: auto, cpu, cuda, ...")
-    metric_batch_size: int = flag(16, "examples scored together; moves a value by less than 1e-5")
+    captions: str = ""  # no flag: which captions a dataset that has several kinds gives (see DataSettings.caption)
+    metric_device: str = flag("auto", "where the metrics' networks run: auto, cpu, cuda, ...", in_name=None)
+    metric_batch_size: int = flag(16, "examples scored together; moves a value by less than 1e-5", in_name=None)
 
 
-def add_flags(parser: ArgumentParser, settings: type) -> None:
-    """One flag a field: --num-inference-steps for num_inference_steps."""
-    for f in fields(settings):
+# No network named: each suite then has its own (bench.registry.metric_settings).
+SUITES_OWN = MetricSettings(clip=None, dino=None, lpips=None, lpips_heads=None)
+
+
+def add_metric_flags(parser: ArgumentParser, leave: tuple[str, ...] = ()) -> None:
+    """The flags of MetricSettings, of which a network that is not named is the suite's own."""
+    add_flags(parser, MetricSettings, leave)
+    parser.set_defaults(**{f.name: getattr(SUITES_OWN, f.name) for f in flags_in(MetricSettings)})
+
+
+def add_flags(parser: ArgumentParser, settings: type, leave: tuple[str, ...] = ()) -> None:
+    """One flag a field: --num-inference-steps for num_inference_steps. leave: fields that the command asks itself."""
+    for f in flags_in(settings):
+        if f.name in leave:
+            continue
+        name = "--" + f.name.replace("_", "-")
         types = [t for t in get_args(f.type) or (f.type,) if t is not type(None)]
+        if types[0] is bool:
+            parser.add_argument(name, action="store_true", help=f.metadata["help"])
+            continue
         parser.add_argument(
-            "--" + f.name.replace("_", "-"),
+            name,
             type=types[0],
             default=f.default,
             help=f.metadata["help"],
@@ -102,10 +160,87 @@ def add_flags(parser: ArgumentParser, settings: type) -> None:
 
 
 def from_flags(settings: type, namespace: object) -> object:
-    return settings(**{f.name: getattr(namespace, f.name) for f in fields(settings)})
+    return settings(**{f.name: getattr(namespace, f.name) for f in flags_in(settings)})
+
+
+def flags_in(settings: object) -> list[Field]:
+    """The fields that are asked for by a flag."""
+    return [f for f in fields(settings) if "help" in f.metadata]
+
+
+def at_size(settings: EditSettings, default: str) -> EditSettings:
+    """The settings with their size rule. Raises ValueError for none that there is, or one beside --max-side."""
+    rule = settings.size or ("native" if settings.max_side else default)
+    parse(rule)
+    if settings.max_side and rule != "native":
+        raise ValueError(
+            f"--max-side {settings.max_side} goes with --size native, and here --size is {rule}; to bring all "
+            "images to one longer side: --size long:N"
+        )
+    return replace(settings, size=rule)
 
 
 def fill(settings: EditSettings, defaults: EditSettings) -> EditSettings:
     """The settings with each None replaced by the model's own default."""
     missing = {f.name: getattr(defaults, f.name) for f in fields(settings) if getattr(settings, f.name) is None}
     return replace(settings, **missing)
+
+
+AT_LEAST_ONE = ("seeds", "limit", "batch_size", "max_side", "num_inference_steps", "metric_batch_size")
+
+
+def check_numbers(args: Namespace) -> None:
+    """Raises ValueError for a number outside its range, before anything is loaded or written."""
+    for name in AT_LEAST_ONE:
+        value = getattr(args, name, None)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {value}: it must be at least 1")
+    if not 0 <= args.max_failures <= 1:
+        raise ValueError(f"--max-failures {args.max_failures}: it is a share of the examples, from 0 to 1")
+    for name in ("guidance_scale", "image_guidance_scale"):
+        value = getattr(args, name)
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"--{name.replace('_', '-')} {value}: it must be a finite number")
+
+
+class Choice(NamedTuple):
+    """One setting that was given and is not the default."""
+
+    flag: str
+    value: str  # empty: the flag takes none
+    in_name: str  # as part of a file name; empty: it moves no value
+
+    def argv(self) -> list[str]:
+        return [self.flag, self.value] if self.value else [self.flag]
+
+
+SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}  # in file names
+
+
+def choices_of(defaults: object, given: object, leave: tuple[str, ...] = ()) -> list[Choice]:
+    """What of the fields of `defaults` (settings of any kind) `given` has otherwise, in their order.
+
+    None is no choice: the suite's or the model's own value stands.
+    """
+    found = []
+    for f in flags_in(defaults):
+        value = getattr(given, f.name)
+        if f.name in leave or value is None or str(value) == str(getattr(defaults, f.name)):
+            continue
+        name, said = f.name.replace("_", "-"), "" if value is True else str(value)
+        pattern = f.metadata["in_name"] or ""
+        found.append(Choice(f"--{name}", said, safe(pattern.format(name=name, value=SHORT.get(said, short(said))))))
+    return found
+
+
+def short(value: str) -> str:
+    """A value as part of a file name: of a path its last part and a hash of the whole, for folders are private."""
+    if not value.startswith(("/", ".", "~")):
+        return value
+    return f"{Path(value).name}-{sha256(value.encode()).hexdigest()[:8]}"
+
+
+def safe(text: str) -> str:
+    """As part of a file name: no sign that a path must not hold, and never long; what is shortened keeps a hash."""
+    plain = "".join(c if c.isalnum() or c in "-_." else "" if c == ":" else "_" for c in text)
+    return plain if len(plain) <= 40 else f"{plain[:31]}-{sha256(text.encode()).hexdigest()[:8]}"

@@ -46,7 +46,11 @@ def table_parser() -> argparse.ArgumentParser:
     p = parser("bench.tables", __doc__, place, "the whole test split (200 a dataset) and 5 seeds")
     p.add_argument("table", type=int, choices=(1, 2, 3), help="1 zero-shot, 2 fine-tuned, 3 FZ, FT and E2E")
     p.add_argument("--models", help="comma-separated; default: those of the table")
-    p.add_argument("--metrics", help=f"comma-separated, of {', '.join(METRICS)}; default: those of the table")
+    p.add_argument(
+        "--metrics",
+        help=f"comma-separated, of {', '.join(METRICS)}; variants behind @: lpips@vgg, "
+        "cvs@ViT-L-14, cts@local; default: those of the table",
+    )
     p.add_argument("--seeds", type=int, help="how many: seeds 0 to N-1; default: mini 1, published 1, paper 5")
     p.add_argument("--verbose", action="store_true", help="print intervals, n, protocols and every remark too")
     return p
@@ -74,7 +78,9 @@ def measure(asked: Table) -> list[Measured]:
     results = run_cells(cells, asked.options)
     refuse_nothing(results)
     return [
-        Measured(r.cell, None, r.reason) if r.reason else Measured(r.cell, read_run(r.folder, asked.options.seeds))
+        Measured(r.cell, None, r.reason)
+        if r.reason
+        else Measured(r.cell, read_run(r.folder, asked.options.seeds, r.protocols))
         for r in results
     ]
 
@@ -96,7 +102,7 @@ def write(asked: Table, measured: Sequence[Measured], g: Grid) -> list[Path]:
     from bench.figures.bars import plot_table
     from bench.grid.latex import latex
 
-    stem, notes = asked.file, notes_of(measured)
+    stem, notes = asked.file, notes_of(asked, measured)
     write_csv(stem.with_suffix(".csv"), TableRow, g.rows)
     tests_csv = stem.with_name(f"{stem.name}-tests.csv")
     write_csv(tests_csv, Comparison, g.tests)
@@ -107,8 +113,8 @@ def write(asked: Table, measured: Sequence[Measured], g: Grid) -> list[Path]:
     return [stem.with_suffix(".csv"), stem.with_suffix(".md"), stem.with_suffix(".tex"), *plotted, tests_csv]
 
 
-def notes_of(measured: Sequence[Measured]) -> list[str]:
-    return sorted({m.run.note for m in measured if m.run and m.run.note})
+def notes_of(asked: Table, measured: Sequence[Measured]) -> list[str]:
+    return [*asked.options.said, *sorted({m.run.note for m in measured if m.run and m.run.note})]
 
 
 def write_stored(asked: Table, measured: Sequence[Measured]) -> None:
@@ -127,12 +133,12 @@ def make(asked: Table) -> int:
     from bench.grid.reference import against
     from bench.grid.terminal import show
 
-    print(suite_line(asked.suite, asked.datasets), flush=True)
+    print("\n".join([suite_line(asked.suite, asked.datasets), *asked.options.said]), flush=True)
     measured = measure(asked)
     tests = comparisons(asked.number, measured, {dataset: asked.metrics(dataset) for dataset in asked.datasets})
     g = grid(table_rows(asked, measured), tests)
     files = write(asked, measured, g)
-    show(g, notes_of(measured), asked.options.split, files, asked.verbose)
+    show(g, notes_of(asked, measured), asked.options.split, files, asked.verbose)
     print("\n".join(against(asked.file.with_suffix(".csv"), asked.suite)))
     missing = sum(row.of is None for row in g.rows if row.metric != "seconds")
     if missing and asked.strict:

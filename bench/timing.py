@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, help="denoising steps; default: the preset's")
     p.add_argument("--runs", type=int, default=LEAST_RUNS, help=f"timed calls, at least {LEAST_RUNS} (the default)")
     p.add_argument("--device", default="auto", help="cuda, cpu; default: cuda where there is one")
-    p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: bfloat16, on a CPU float32")
+    p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: float16, on a CPU float32")
     p.add_argument("--compile", action="store_true", help="torch.compile; minutes at the first call, not timed")
     p.add_argument("--again", action="store_true", help="time anew what was timed before")
     p.add_argument("--out", type=Path, default=Path("runs"), help="what was timed is kept below it (default: runs)")
@@ -80,7 +80,7 @@ def rows_asked(args: argparse.Namespace, device: str) -> "list[Case]":
         raise ValueError("--weights and --random-weights: give one of them")
     random = args.random_weights or (preset == "7b" and not args.weights)
     tokens = TOKENS if random and args.tokens is None else args.tokens
-    dtype = args.dtype or ("bfloat16" if device.startswith("cuda") else "float32")
+    dtype = args.dtype or ("float16" if device.startswith("cuda") else "float32")
     room = PRESETS[preset].context - PRESETS[preset].patches - 80  # the template and an instruction
     if tokens is not None and tokens > room:
         raise ValueError(f"--tokens {tokens}: with the prompt that is over the {PRESETS[preset].context} tokens the "

@@ -20,7 +20,7 @@ from bench.grid.paper import Reported
 from bench.grid.reference import against
 from bench.grid.rows import compare
 from bench.grid.show import dataset_name, suite_line
-from bench.registry import PAPER_MODELS, form_of, metrics_of, model_entry
+from bench.registry import PAPER_MODELS, form_of, model_entry
 from bench.resampling.intervals import METHODS
 from bench.runs.folder import RunFolder
 from bench.stats import Summary, summarise
@@ -48,13 +48,13 @@ def scales_of(given: str | None) -> tuple[float, ...]:
     return tuple(sorted(set(scales)))
 
 
-def sweep(asked: Selection, scales: Sequence[float], guidance: float | None, extra: Sequence[str]) -> list[SweepRow]:
+def sweep(asked: Selection, scales: Sequence[float], guidance: float | None) -> list[SweepRow]:
     """Every model at every scale; a cell that cannot run is two rows with its reason."""
     rows, found = [], []
     for scale in scales:
-        flags = ["--image-guidance-scale", repr(scale), *extra]
+        flags = ["--image-guidance-scale", repr(scale)]
         flags += [] if guidance is None else ["--guidance-scale", repr(guidance)]
-        options = replace(asked.options, metrics=metrics_of_sweep(asked), extra=(*asked.options.extra, *flags))
+        options = replace(asked.options, metrics=tuple(AXES), extra=(*asked.options.extra, *flags))
         cells = [cell_of(asked, model, dataset) for model in asked.models for dataset in asked.datasets]
         able = [c for c in cells if not is_given(c)]
         results = {r.cell: r for r in run_cells(able, options)}
@@ -64,16 +64,9 @@ def sweep(asked: Selection, scales: Sequence[float], guidance: float | None, ext
             if result is None or result.reason:
                 rows += not_run(cell, scale, guidance, asked.options.seeds, result.reason if result else GIVEN)
             else:
-                rows += rows_of(cell, scale, result.folder, asked)
+                rows += rows_of(cell, scale, result, asked)
     refuse_nothing(found or [Result(cell_of(asked, m, d), None, GIVEN) for m in asked.models for d in asked.datasets])
     return sorted(rows, key=lambda r: (asked.models.index(r.model), r.image_guidance_scale))
-
-
-def metrics_of_sweep(asked: Selection) -> tuple[str, ...]:
-    """Both axes; in suite mini Table 1's as well, for one scale of the sweep is its models' default: that run is the
-    table's own, and a run is finished with the metrics that it was last asked for."""
-    table = metrics_of(asked.suite, asked.datasets[0]) if asked.suite == "mini" else ()
-    return (*table, *AXES)
 
 
 def cell_of(asked: Selection, model: str, dataset: str) -> Cell:
@@ -85,8 +78,9 @@ def is_given(cell: Cell) -> bool:
     return is_own(cell.model) or (cell.suite == "published" and cell.model in PAPER_MODELS)
 
 
-def rows_of(cell: Cell, scale: float, folder: object, asked: Selection) -> list[SweepRow]:
-    run, edit = read_run(folder, asked.options.seeds), RunFolder(folder).run()["edit"]
+def rows_of(cell: Cell, scale: float, result: Result, asked: Selection) -> list[SweepRow]:
+    folder = result.folder
+    run, edit = read_run(folder, asked.options.seeds, result.protocols), RunFolder(folder).run()["edit"]
     where, rows = f"{asked.options.out.name}/{asked.suite}/{folder.name}", []
     for axis in AXES:
         scores = [s for s in run.scores if s.metric == axis]
@@ -122,7 +116,7 @@ def head_of(asked: Selection, rows: Sequence[SweepRow]) -> list[str]:
     split = f", split {asked.options.split}" if asked.options.split else ""
     counts = [f"{name}, {of} examples in {groups} groups" for name, of, groups in sorted(data)]
     seeds = f"{asked.options.seeds} seed{'s' * (asked.options.seeds > 1)}"
-    lines = [suite_line(asked.suite, asked.datasets)]
+    lines = [suite_line(asked.suite, asked.datasets), *asked.options.said]
     lines += [f"Data{split}: {'; '.join(counts)}, {seeds}."] if counts else []
     if used:
         said = ", ".join(f"{model_entry(m).printed} {g:g}" for m, g in used.items() if g is not None)
@@ -163,13 +157,10 @@ def show(rows: Sequence[SweepRow], head: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    p = parser("bench.tradeoff", __doc__)
+    p = parser("bench.tradeoff", __doc__, leave=("image_guidance_scale",))
     p.add_argument("--models", help="comma-separated; default: inspix2pix,lgie,mgie")
     p.add_argument("--seeds", type=int, default=1, help="how many: seeds 0 to N-1 (default 1)")
     p.add_argument("--image-guidance-scales", help="comma-separated; default: 1.0 to 2.2 by 0.2")
-    p.add_argument("--guidance-scale", type=float, help="fixed; default: suite paper 7.5, else each model's own")
-    p.add_argument("--clip", help="open_clip's MODEL/PRETRAINED, MODEL/FILE or a folder; default: the suite's own")
-    p.add_argument("--device", help="cuda, cpu; default: cuda where there is one")
     args = p.parse_args(argv)
 
     def make() -> int:
@@ -178,10 +169,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if len(asked.datasets) > 1:
             raise ValueError(f"--datasets {args.datasets}: this figure has one dataset, for example magicbrush")
         guidance = GUIDANCE.get(asked.suite) if args.guidance_scale is None else args.guidance_scale
-        extra = [part for flag, value in (("--clip", args.clip), ("--device", args.device)) if value
-                 for part in (flag, value)]  # fmt: skip
         print(suite_line(asked.suite, asked.datasets), flush=True)
-        rows = sweep(asked, scales, guidance, extra)
+        rows = sweep(asked, scales, guidance)
         head, stem, missing = head_of(asked, rows), asked.stem("figure3"), sum(r.of is None for r in rows)
         show(rows, head)
         write_csv(stem.with_suffix(".csv"), SweepRow, rows)

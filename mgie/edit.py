@@ -74,7 +74,7 @@ def pipeline(options: Namespace) -> "MGIEPipeline":
         raise ValueError(f"unknown device '{device}'; give auto, cpu, cuda or cuda:N") from None
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device}: torch sees no GPU here; give --device cpu")
-    pipe = MGIEPipeline.from_pretrained(options.weights, dtype=torch.bfloat16 if kind == "cuda" else torch.float32)
+    pipe = MGIEPipeline.from_pretrained(options.weights, dtype=torch.float16 if kind == "cuda" else torch.float32)
     if options.offload:
         pipe.enable_model_cpu_offload(device)
         return pipe

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgie.io.devices import vae_dtype
 from mgie.io.files import naming, read_json
 from mgie.presets import PRESETS, SAMPLING, Preset
 
@@ -39,7 +40,10 @@ def save(pipe: object, path: Path) -> None:
 
 
 def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None") -> dict:
-    """The arguments of MGIEPipeline. expected: name of the preset that the weights must have."""
+    """The arguments of MGIEPipeline. expected: name of the preset that the weights must have.
+
+    dtype: of all parts but the VAE, which stays in float32 beside 16 bit; None: the weights' own.
+    """
     import diffusers
     import torch
 
@@ -62,7 +66,7 @@ def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None") ->
         "mllm": MLLM.from_pretrained(path, tokenizer.image_start, tokenizer.image_patch, dtype),
         "edit_head": EditHead.from_pretrained(path / "edit_head", dtype),
         "unet": load_library_model(diffusers.UNet2DConditionModel, path / "unet", dtype),
-        "vae": load_library_model(diffusers.AutoencoderKL, path / "vae", dtype),
+        "vae": load_library_model(diffusers.AutoencoderKL, path / "vae", vae_dtype(dtype)),
     }
     for part, module in parts.items():
         refuse_nan(module, f"{path}: {part}")

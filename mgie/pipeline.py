@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mgie import diffusion, folder, generate
 from mgie.guidance import copies
 from mgie.inputs import Given, Inputs, Prompt, fit_answer, fit_prompt
+from mgie.io.devices import vae_dtype
 from mgie.io.files import naming
 from mgie.preprocess import ClipProcessor, edit_pixels, to_images
 from mgie.prompts import tidy
@@ -82,7 +83,8 @@ class MGIEPipeline:
     ) -> "MGIEPipeline":
         """name: a folder that save_pretrained or `python -m mgie.convert` wrote, or "mini".
 
-        preset: refuse a checkpoint of another one. dtype: None keeps that of the weights. Raises FileNotFoundError,
+        preset: refuse a checkpoint of another one. dtype: None keeps that of the weights; beside 16 bit the
+        VAE is in float32. Raises FileNotFoundError,
         or ValueError for weights that do not fit or are not numbers.
         """
         parts = folder.load(name, preset, dtype)
@@ -106,8 +108,9 @@ class MGIEPipeline:
             raise ValueError("this pipeline is offloaded and places its parts itself; load it again to move it")
         if isinstance(device, torch.dtype):  # pipe.to(torch.float16), as diffusers allows
             device, dtype = None, device
-        for part in self.components.values():
-            nn.Module.to(part, device=device, dtype=dtype)  # diffusers' own `to` warns of float32 parts, even of none
+        for name, part in self.components.items():
+            own = vae_dtype(dtype) if name == "vae" else dtype
+            nn.Module.to(part, device=device, dtype=own)  # diffusers' own `to` warns of float32 parts, even of none
         self.visual_embeddings = self.visual_embeddings.to(device=device, dtype=dtype)
         self.device = self.visual_embeddings.device
         return self

@@ -97,6 +97,9 @@ def read_turn(record: object, images: Path, where: str) -> Turn:
     )
 
 
+KINDS = ("global", "local")  # of goal captions
+
+
 class MagicBrush(Annotated):
     name = "magicbrush"
 
@@ -107,6 +110,7 @@ class MagicBrush(Annotated):
     def read(self) -> tuple[list[Example], list[str]]:
         folder = split_folder(self.root, self.split)
         captions = self._captions(folder)
+        self._others = self._of_other_kinds(folder) if captions is not None else {}
         notes = [] if captions is not None else ["no goal captions: the Hub's files have none"]
         multi = self.settings.turns == "multi"
         collected = Examples(self.settings)
@@ -115,6 +119,16 @@ class MagicBrush(Annotated):
         if captions is not None and without:
             notes.append(f"{without:,} examples without a {self.settings.caption} goal caption")
         return collected.items, [note for note in (*notes, *collected.note()) if note]
+
+    @property
+    def captions(self) -> str:
+        """Which kind of goal caption the examples have."""
+        return self.settings.caption
+
+    def _of_other_kinds(self, folder: Path) -> dict[str, dict]:
+        """The captions that were not asked for, where their file is there: cts@local beside cts@global."""
+        paths = {kind: folder / f"{kind}_descriptions.json" for kind in KINDS if kind != self.settings.caption}
+        return {kind: self._read_captions(path) for kind, path in paths.items() if path.exists()}
 
     def _captions(self, folder: Path) -> dict | None:
         """{img_id: {file name: caption}}; None where the files come from the Hub, which has no captions."""
@@ -128,6 +142,9 @@ class MagicBrush(Annotated):
                 f"--caption {other} reads {other}_descriptions.json",
                 self.root,
             )
+        return self._read_captions(path)
+
+    def _read_captions(self, path: Path) -> dict:
         captions = read_json(path, dict, SOURCE, self.root)
         for img_id, named in captions.items():
             if not isinstance(named, dict):
@@ -183,6 +200,8 @@ class MagicBrush(Annotated):
         self, turn: Turn, captions: dict, suffix: str = "", previous: str | None = None, scored: bool = True
     ) -> Example:
         named = captions.get(turn.img_id, {})
+        kinds = {self.settings.caption: captions} | self._others
+        texts = {kind: of.get(turn.img_id, {}).get(turn.goal_name) for kind, of in kinds.items()}
         return Example(
             id=self._id(turn) + suffix,
             group=turn.img_id,
@@ -195,4 +214,5 @@ class MagicBrush(Annotated):
             previous=previous,
             scored=scored,
             input_caption=named.get(turn.input_name),
+            captions=tuple((kind, texts[kind]) for kind in KINDS if texts.get(kind) is not None),
         )

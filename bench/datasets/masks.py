@@ -11,6 +11,7 @@ from bench.datasets.annotations import kind_of
 from bench.datasets.gier import SOURCE
 from bench.records import Mask
 from mgie.io.images import ImageError, Reading, load
+from mgie.io.sizes import for_goal, sized
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,14 +81,17 @@ def run_lengths(counts: str) -> list[int]:
     return runs
 
 
-def load_mask(mask: Mask, size: tuple[int, int], exif: str = "apply") -> np.ndarray:
+def load_mask(mask: Mask, size: tuple[int, int], exif: str = "apply", rule: str | None = None) -> np.ndarray:
     """(H, W) bool at size (width, height), True = to be edited; another size is brought to it, nearest.
 
     ids pick entries of a GIER list of COCO RLEs. An image marks by transparency (MagicBrush: alpha != 255), or, where
-    no pixel of it is transparent, by white on black, as inpainting models take it. Raises ImageError, for anything
-    between black and white too: MagicBrush's masks are photographs with a hole, whose light says nothing.
+    no pixel of it is transparent, by white on black, as inpainting models take it. rule: the size rule of the run
+    (mgie.io.sizes), by which the mask is cut as its goal image is. Raises ImageError, for anything between black and
+    white too: MagicBrush's masks are photographs with a hole, whose light says nothing.
     """
     edit = marked(mask.path, exif) if mask.ids is None else decode_masks(mask.path, mask.ids)
+    if rule and for_goal(rule):
+        edit = np.asarray(sized(Image.fromarray(edit), for_goal(rule), nearest=True))
     if edit.shape != size[::-1]:
         edit = np.asarray(Image.fromarray(edit).resize(size, Image.Resampling.NEAREST))
     return edit

@@ -66,6 +66,10 @@ class Mini:
         return self._loader(self.folder, replace(self.settings, split=split, limit=None))
 
     @property
+    def captions(self) -> str:
+        return getattr(self._official, "captions", "")
+
+    @property
     def note(self) -> str:
         notes = [f"the miniature {self.folder.parent.name}", self._official.note]
         if self.split == "quick":

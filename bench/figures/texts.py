@@ -13,7 +13,7 @@ from bench.grid.rows import compare
 from bench.records import Example, Score
 from bench.registry import WITH_FORMS, open_dataset
 from bench.runs.folder import RunFolder
-from bench.settings import DataSettings, MetricSettings
+from bench.settings import EditSettings, MetricSettings
 from bench.stats import Summary, holm, paired_test, summarise
 from mgie.io.images import ImageError
 
@@ -36,8 +36,8 @@ class Texts:
 
 def texts_of(asked: Selection, dataset: str, folders: Mapping[str, Path | str]) -> Texts:
     """folders: by model, its finished run, or why there is none. Raises what opening the dataset does."""
-    split = DataSettings(split=asked.options.split)
-    examples = [e for e in open_dataset(asked.suite, dataset, asked.data_root, split).examples() if e.scored]
+    opened = open_dataset(asked.suite, dataset, asked.data_root, asked.options.data)
+    examples = [e for e in opened.examples() if e.scored]
     found = Texts(dataset, examples, {"instruction": {e.id: e.instruction.strip() for e in examples}})
     for model, folder in folders.items():
         if isinstance(folder, str):
@@ -49,7 +49,9 @@ def texts_of(asked: Selection, dataset: str, folders: Mapping[str, Path | str]) 
     return found
 
 
-def score(texts: Texts, metric: "CLIPS", truncated: dict[tuple[str, str], int]) -> Iterator[Score]:
+def score(
+    texts: Texts, metric: "CLIPS", truncated: dict[tuple[str, str], int], settings: EditSettings
+) -> Iterator[Score]:
     """Every text that is there against both images; truncated counts, by (image, text), the texts that CLIP cut."""
     from bench.metrics.pairs import Picture
 
@@ -58,7 +60,8 @@ def score(texts: Texts, metric: "CLIPS", truncated: dict[tuple[str, str], int]) 
         chunk = texts.examples[start : start + size]
         for image in IMAGES:
             paths = {e.id: e.input_image if image == "input image" else e.goal_image for e in chunk}
-            pictures = {name: Picture(path) for name, path in paths.items() if path}
+            how = settings if image == "input image" else settings.for_goal()
+            pictures = {name: Picture(path, how) for name, path in paths.items() if path}
             broken = {name: why for name, picture in pictures.items() if (why := _unreadable(picture))}
             for kind in TEXTS:
                 if kind in texts.reasons:
@@ -115,7 +118,7 @@ def measure(asked: Selection, networks: MetricSettings) -> tuple[list[TextRow], 
             continue
         texts = texts_of(asked, dataset, {m: folders[dataset, m] for m in WITH_FORMS})
         cut[dataset] = {}
-        scores[dataset] = list(score(texts, metric, cut[dataset]))
+        scores[dataset] = list(score(texts, metric, cut[dataset], asked.edit))
         parts.append(texts)
         rows += rows_of(asked, texts, scores[dataset], cut[dataset])
     if len(asked.datasets) > 1:

@@ -10,11 +10,11 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -23,8 +23,10 @@ from bench.records import Score
 from bench.registry import MODELS, SUITES, form_of, maker_of, model_entry
 from bench.runs.folder import RunFolder
 from bench.runs.runner import safe
-from bench.settings import ModelSettings
+from bench.runs.scoring import cut_said
+from bench.settings import Choice, DataSettings, EditSettings, ModelSettings
 from bench.stats import timings
+from mgie.io.sizes import described
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,24 @@ class Options:
     weights: Path | None = None
     out: Path = Path("runs")
     extra: tuple[str, ...] = ()  # further arguments of bench.run
+    chosen: tuple[Choice, ...] = ()  # settings that are not the default; they stand in the head and the file name
+    data: DataSettings = field(default_factory=DataSettings)  # of them, the data's
+
+    edit: EditSettings = field(default_factory=EditSettings)
+
+    @property
+    def in_name(self) -> str:
+        """-square48-bf16-local: the end of every file name; empty where all is as by default."""
+        return "".join(f"-{choice.in_name}" for choice in self.chosen if choice.in_name)
+
+    @property
+    def said(self) -> list[str]:
+        """The line of a head that names them."""
+        chosen = ", ".join(one_line(" ".join(c.argv())) for c in self.chosen)
+        lines = [f"Settings other than the default: {chosen}."] if chosen else []
+        if self.edit.size not in (None, "native") or self.edit.max_side:
+            lines.append(f"Size of all images: {described(self.edit.size)}.")
+        return lines
 
 
 class Result(NamedTuple):
@@ -59,6 +79,7 @@ class Result(NamedTuple):
     folder: Path | None  # of the finished run
     reason: str = ""  # why there is none, in a line
     help: str = ""  # the same in full, with what to do
+    protocols: Mapping[str, str] = {}  # by metric, what was asked for: a run may hold others too
 
 
 def cells_of(table: int, suite: str, models: Sequence[str], datasets: Sequence[str]) -> list[Cell]:
@@ -85,7 +106,9 @@ def argv_of(cell: Cell, options: Options) -> list[str]:
     }  # fmt: skip
     for flag, value in given.items():
         argv += [flag, str(value)] if value not in ("", None) else []
-    return [*argv, "--seeds", str(options.seeds), "--out", str(options.out), *options.extra]
+    chosen = [part for choice in options.chosen for part in choice.argv()]
+    argv += ["--report-missing"] if options.metrics else []  # the other metrics have their numbers
+    return [*argv, "--seeds", str(options.seeds), "--out", str(options.out), *options.extra, *chosen]
 
 
 def run_cells(cells: Sequence[Cell], options: Options) -> list[Result]:
@@ -147,13 +170,14 @@ def run_again(cell: Cell, options: Options) -> Result:
 
 def plan_cell(cell: Cell, options: Options) -> tuple[Result, bool]:
     """Where the cell's run is, and whether that settles it: finished, or known to be impossible."""
-    from bench.run import is_done, plan
+    from bench.run import is_done, plan, shown_in
 
     if is_own(cell.model):
         return own_run(cell, options), True
     try:
         asked = plan(argv_of(cell, options))
-        return Result(cell, asked.folder.path), is_done(asked)
+        finished = is_done(asked)
+        return Result(cell, asked.folder.path, protocols=shown_in(asked) if finished else {}), finished
     except (ValueError, OSError, ImportError) as error:  # what bench.run would exit with 2 for
         return Result(cell, None, one_line(str(error)), str(error)), True
 
@@ -163,13 +187,22 @@ def is_own(model: str) -> bool:
     return model not in MODELS and not model.startswith("diffusers:")
 
 
+READ = ("size", "max_side", "exif", "alpha", "icc")  # of a run's settings, what counts where the outputs are given
+
+
 def own_run(cell: Cell, options: Options) -> Result:
     """The finished run of somebody's own output images (bench.run --images); of several none is guessed at."""
     found, split = [], options.split or "test"
+    wanted = asdict(replace(options.data, split=split))
+    del wanted["image_root"]  # where the images lie is no part of a run
     for path in sorted((options.out / cell.suite).glob(f"{cell.dataset}--{safe(cell.model)}--*/done.json")):
         run = RunFolder(path.parent).run()
-        if run["model"] == cell.model and run["setting"] == cell.setting and not run["data"]["limit"]:
-            found += [path.parent] if run["data"]["split"] == split else []
+        read = {name: run["edit"].get(name) for name in READ}
+        alike = run["data"] == wanted and (
+            options.edit.size is None or read == {n: getattr(options.edit, n) for n in READ}
+        )
+        if run["model"] == cell.model and run["setting"] == cell.setting and alike:
+            found.append(path.parent)
     if len(found) == 1:
         return Result(cell, found[0])
     if found:
@@ -188,7 +221,8 @@ def run_cell(cell: Cell, options: Options) -> Result:
     with redirect_stdout(out), redirect_stderr(err):
         code = main([*argv_of(cell, options), "--json"])
     if code == 0:
-        return Result(cell, Path(json.loads(out.getvalue().splitlines()[-1])["run"]))
+        said = json.loads(out.getvalue().splitlines()[-1])
+        return Result(cell, Path(said["run"]), protocols={name: m["protocol"] for name, m in said["metrics"].items()})
     text = err.getvalue().strip()
     said = text[text.rfind("error: ") + len("error: ") :] if "error: " in text else text[-300:]
     return Result(cell, None, one_line(said) or f"bench.run ended with exit code {code}", said)
@@ -212,19 +246,24 @@ class Finished(NamedTuple):
     seconds: list[float]  # of an edit, one a timing; empty where the output images were given
     batch_size: int
     device: str
+    cut: Mapping[str, str] = {}  # metric -> how many of its texts were cut, where any was
 
 
-def read_run(folder: Path, seeds: int) -> Finished:
+def read_run(folder: Path, seeds: int, protocols: Mapping[str, str] | None = None) -> Finished:
+    """protocols: by metric, which of its scores are meant; else those it was last asked for."""
     run = RunFolder(folder)
     description, done = run.run(), run.done()
     if done is None:
         raise ValueError(f"{folder}: no done.json; the run is not finished: give its command again")
-    scores = [s for s in run.scores().values() if s.seed < seeds]
+    scores = [s for s in run.scores(protocols).values() if s.seed < seeds]
+    meant = done["metrics"] | dict(protocols or {})
+    cut = {e["metric"]: cut_said(e) for e in done.get("scored", [])
+           if e.get("cut") and meant.get(e["metric"]) == e["protocol"]}  # fmt: skip
     given = "images" in description["fingerprint"]  # bench.run --images, or the authors' published outputs
     edits = [e for e in run.edits().values() if e.seed < seeds]
     size = description["edit"]["batch_size"]
     return Finished(
         folder.name, description["note"], description["n"], description["groups"], scores, done["not_run"],
         [] if given else timings(edits, size), size,
-        " and ".join(dict.fromkeys(session["device"] for session in run.sessions() if "device" in session)),
+        " and ".join(dict.fromkeys(session["device"] for session in run.sessions() if "device" in session)), cut,
     )  # fmt: skip

@@ -2,16 +2,37 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
 from bench.grid.cells import Options, beside
 from bench.grid.reference import made_here
-from bench.registry import BENCHMARKS, DATASETS, METRICS, PAPER_MODELS, SUITES, split_of
+from bench.registry import (
+    BENCHMARKS,
+    DATASETS,
+    PAPER_MODELS,
+    SUITES,
+    edit_settings,
+    metric_of,
+    metric_settings,
+    split_of,
+)
 from bench.runs.engines import add_engine_flags, workers_of
 from bench.runs.remote import local_place
 from bench.runs.runner import safe
+from bench.settings import (
+    SUITES_OWN,
+    DataSettings,
+    EditSettings,
+    HowSettings,
+    MetricSettings,
+    add_flags,
+    add_metric_flags,
+    check_numbers,
+    choices_of,
+    from_flags,
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +46,8 @@ class Selection:
     results: Path
     strict: bool
     only: tuple[str, ...] = ()  # models, datasets or metrics that were named and are not the usual ones
+    edit: EditSettings = field(default_factory=EditSettings)
+    networks: MetricSettings = field(default_factory=MetricSettings)  # with the suite's own where none was named
 
     @property
     def folder(self) -> Path:
@@ -35,11 +58,12 @@ class Selection:
         return self.options.data_root or Path("data")
 
     def stem(self, name: str) -> Path:
-        """results/<suite>/<name>[-<split>][-only-<names>]: all files of a table or figure begin so.
+        """results/<suite>/<name>[-<split>][-<setting>...][-only-<names>]: all files of a table or figure begin so.
 
         A selection has a name of its own, so that it never replaces the whole.
         """
-        return self.folder / f"{name}{beside(self.suite, self.options.split)}{only_these(self.only)}"
+        split = beside(self.suite, self.options.split)
+        return self.folder / f"{name}{split}{self.options.in_name}{only_these(self.only)}"
 
 
 def only_these(names: Sequence[str]) -> str:
@@ -51,9 +75,15 @@ def only_these(names: Sequence[str]) -> str:
 
 
 def parser(
-    prog: str, description: str, where: Callable = local_place, full: str = "the whole test split (200 a dataset)"
+    prog: str,
+    description: str,
+    where: Callable = local_place,
+    full: str = "the whole test split (200 a dataset)",
+    leave: tuple[str, ...] = (),
 ) -> argparse.ArgumentParser:
-    """where: what --data-root may be; full: what --full means in suite mini."""
+    """where: what --data-root may be; full: what --full means in suite mini; leave: settings of a run that the command
+    does not take, or asks for in its own way.
+    """
     p = argparse.ArgumentParser(prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--suite", choices=SUITES, help="default: mini, the built-in miniature")
     p.add_argument("--data-root", type=where, help="holds evr/ gier/ ma5k/ magicbrush/ published/; default: data")
@@ -65,6 +95,11 @@ def parser(
     p.add_argument("--strict", action="store_true", help="exit 1 when something was not run")
     p.add_argument("--out", type=local_place, default=Path("runs"), help="run folders go below it (default: runs)")
     p.add_argument("--results", type=made_here, default=Path("results"), help="files go below it (default: results)")
+    add_flags(p.add_argument_group("the data"), DataSettings, ("split", *leave))
+    add_flags(p.add_argument_group("the edit; an option left out takes the model's own default"), EditSettings, leave)
+    add_metric_flags(p.add_argument_group("the metrics' networks"), leave)
+    add_flags(p.add_argument_group("how"), HowSettings, leave)
+    p.set_defaults(**dict.fromkeys(leave))
     return p
 
 
@@ -84,17 +119,35 @@ def selected(
     split = split_of(suite, args.full, args.split)
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: expected at least 1")
+    check_numbers(args)
     usual = (*BENCHMARKS, *(("ipr2pr",) if suite == "published" and split != "sample" else ()))
-    engine = workers_of(args, "auto").flags()
-    metrics = chosen(getattr(args, "metrics", None), (), METRICS, "metric")
+    engine = workers_of(args, args.device).flags()
+    data, how = from_flags(DataSettings, args), from_flags(HowSettings, args)
+    edit = edit_settings(suite, from_flags(EditSettings, args))
+    networks, own = (metric_settings(suite, s) for s in (from_flags(MetricSettings, args), SUITES_OWN))
+    others = [
+        *choices_of(DataSettings(), data, ("split",)), *choices_of(edit_settings(suite, EditSettings()), edit),
+        *choices_of(own, networks), *choices_of(HowSettings(), how),
+    ]  # fmt: skip
+    metrics = chosen_metrics(getattr(args, "metrics", None), networks)
     models, usual_models = chosen(getattr(args, "models", None), tuple(models)), models
     datasets, usual_datasets = chosen(args.datasets, tuple(datasets) or usual, DATASETS, "dataset"), datasets or usual
     only = [names for names, all_of in ((datasets, usual_datasets), (models, usual_models), (metrics, ()))
             if set(names) != set(all_of)]  # fmt: skip
-    return Selection(
-        suite, models, datasets, Options(split, seeds, metrics, args.data_root, args.weights, args.out, engine),
-        args.results, args.strict, tuple(name for names in only for name in names),
+    data = replace(data, split=split)
+    options = Options(
+        split, seeds, metrics, args.data_root, args.weights, args.out, engine, tuple(others), data, edit
     )  # fmt: skip
+    named = tuple(name for names in only for name in names)
+    return Selection(suite, models, datasets, options, args.results, args.strict, named, edit, networks)
+
+
+def chosen_metrics(given: str | None, networks: MetricSettings) -> tuple[str, ...]:
+    """The metrics of a comma-separated list, variants too; empty: the table's own. ValueError for one not known."""
+    names = chosen(given, ())
+    for name in names:
+        metric_of(name, networks)
+    return names
 
 
 def chosen(given: str | None, default: tuple[str, ...], known: dict | None = None, what: str = "") -> tuple[str, ...]:

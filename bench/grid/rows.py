@@ -67,7 +67,7 @@ def _row(table: int, measured: Measured, metric: str, seeds: int, runs: str) -> 
         summary, reason = summarise(scores), _left_out(scores, run.of)
         of, groups, folder, protocol = run.of, summary.groups, f"{runs}/{run.name}", _protocol(scores)
         seeds = len({s.seed for s in scores})
-        reason = "; ".join(filter(None, (summary.reason, reason, _released(cell))))
+        reason = "; ".join(filter(None, (summary.reason, reason, run.cut.get(metric), _released(cell))))
     else:
         summary, of, groups, folder, protocol = Summary(None, None, None, 0, 0), None, 0, "", ""
         why = said if run is None else run.not_run.get(metric, "not among the metrics of this run")

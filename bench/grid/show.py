@@ -24,7 +24,7 @@ from bench.grid.between import (
 )  # fmt: skip
 from bench.grid.paper import MARK, as_printed, reported
 from bench.grid.rows import Comparison, TableRow
-from bench.registry import BENCHMARKS, DATASETS, METRICS, metric_entry
+from bench.registry import BENCHMARKS, DATASETS, METRICS, metric_entry, plain
 from bench.resampling.intervals import BCA_GROUPS, LEAST_GROUPS, METHODS
 
 PAPERS = frozenset(metric for name in BENCHMARKS for metric in DATASETS[name].metrics)  # metrics of its tables
@@ -168,7 +168,8 @@ def protocols(g: Grid) -> list[str]:
     """What exactly each metric computed: one line a metric and protocol."""
     found = {(r.metric, r.protocol) for r in g.rows if r.protocol}
     rank = {metric: place for place, metric in enumerate(METRICS)}
-    return [f"{metric_entry(m).printed}: {p}" for m, p in sorted(found, key=lambda f: (rank.get(f[0], len(rank)), *f))]
+    found = sorted(found, key=lambda f: (rank.get(plain(f[0]), len(rank)), *f))
+    return [f"{metric_entry(m).printed}: {p}" for m, p in found]
 
 
 def remarks(g: Grid) -> list[str]:

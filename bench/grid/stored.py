@@ -1,7 +1,7 @@
 """Stored scores: one gzipped CSV a model x dataset, the same bytes for the same scores, read back strictly.
 
-results/<suite>/scores/<dataset>--<model>--<setting>--<form>.csv.gz, one row an example, seed and metric; raw values,
-an empty value is None and has its reason. Cells that tables share are stored once. What tables publish, and in
+results/<suite>/scores/<dataset>--<model>--<setting>--<form>.csv.gz, one row an example, seed, metric and protocol; raw
+values, an empty value is None and has its reason. Cells that tables share are stored once. What tables publish, and in
 results/reference/ what the gate (bench.check) compares with.
 """
 
@@ -61,7 +61,7 @@ def read_scores(path: Path) -> list[Score]:
     scores, seen = [], set()
     for number, line in enumerate(lines[1:], 2):
         score = _score(line, f"{path}, line {number}")
-        key = score.example_id, score.seed, score.metric
+        key = score.example_id, score.seed, score.metric, score.protocol
         if key in seen:
             raise ValueError(f"{path}, line {number}: {key} is there twice")
         seen.add(key)

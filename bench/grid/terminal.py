@@ -28,7 +28,7 @@ def show(g: Grid, notes: Sequence[str], split: str, files: Sequence[Path], verbo
             lines.append(f"What the paper reports on the real data: other data, not comparable; {MARK} not confirmed:")
             lines += [f"  {name}: {', '.join(map(' '.join, values))}" for name, values in rows]
     else:
-        lines += [f"- {line}" for line in not_run(g)]
+        lines += [f"- {line}" for line in [*not_run(g), *(line for line in remarks(g) if "texts cut at" in line)]]
         lines += [f"Smallest difference shown (80 % power, p < 0.05), {name}: {', '.join(said)}"
                   for name, said in smallest(g.tests)]  # fmt: skip
     print("\n".join(wrapped([*lines, *in_words(g.tests)])))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bench.metrics.networks.clip import CLIP, clip_of
+from bench.metrics.networks.clip import CLIP, clip_of, with_clip
 from bench.metrics.networks.features import FeatureCache, cosine, who
 from bench.metrics.pairs import Pair, Picture, Value, values
+from bench.records import Example
 from bench.settings import MetricSettings
 from mgie.io.images import to_tensor
 
@@ -44,11 +45,17 @@ class CLIPDirection:
     name, networks = "clip_direction", ("clip",)
     needs = ("input_image", "input_caption", "goal_caption")
 
+    @staticmethod
+    def texts(example: Example) -> dict[str, str | None]:
+        return {"input caption": example.input_caption, "goal caption": example.goal_caption}
+
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.clip, self.features, self.legacy = clip_of(settings), features, settings.direction == "ip2p_legacy"
         self.how = f"{self.clip.network_id}, {LEGACY}" if self.legacy else self.clip.protocol
         self.protocol = f"clip_direction: {self.how}, cosine of output - input and goal - input caption, end token kept"
         self.truncated = 0
+
+    variant = staticmethod(with_clip)
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
         return self.axes(pairs).direction

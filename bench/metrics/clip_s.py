@@ -6,9 +6,10 @@ max(cosine, 0) of jmhessel/clipscore. As a metric of a run: output image against
 
 import numpy as np
 
-from bench.metrics.networks.clip import clip_of
+from bench.metrics.networks.clip import clip_of, with_clip
 from bench.metrics.networks.features import FeatureCache, cosine
 from bench.metrics.pairs import Pair, Picture, Value, values
+from bench.records import Example
 from bench.settings import MetricSettings
 
 
@@ -20,10 +21,17 @@ def clip_s(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
 class CLIPS:
     name, needs, networks = "clip_s", (), ("clip",)
 
+    @staticmethod
+    def texts(example: Example) -> dict[str, str | None]:
+        """What it reads of an example; a text that is blank gives no value."""
+        return {"instruction": example.instruction}
+
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.clip, self.features = clip_of(settings), features
         self.protocol = f"clip_s: {self.clip.protocol}, 100 x cosine output/instruction, end token kept"
         self.truncated = 0
+
+    variant = staticmethod(with_clip)
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
         return self.of([p.output for p in pairs], [p.example.instruction.strip() for p in pairs], on_disk=False)

@@ -4,7 +4,7 @@ Convention: MagicBrush image_eval.py at fcfc892 (its CLIP-I): CLIP ViT-B/32 of O
 transform, raw cosine. InstructPix2Pix and others use ViT-L/14, another scale: `--clip ViT-L-14-quickgelu/openai`.
 """
 
-from bench.metrics.networks.clip import clip_of
+from bench.metrics.networks.clip import clip_of, with_clip
 from bench.metrics.networks.features import FeatureCache, cosine
 from bench.metrics.pairs import Pair, Value, values
 from bench.settings import MetricSettings
@@ -16,6 +16,8 @@ class CVS:
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.clip, self.features = clip_of(settings), features
         self.protocol = f"cvs: {self.clip.protocol}, cosine output/goal"
+
+    variant = staticmethod(with_clip)
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
         output = self.clip.images([pair.output for pair in pairs], self.features, on_disk=False)

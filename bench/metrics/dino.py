@@ -4,6 +4,8 @@ Convention: MagicBrush image_eval.py at fcfc892, as in DreamBooth: DINO ViT-S/16
 What the centre crop cuts off a wide image is not seen.
 """
 
+from dataclasses import replace
+
 from bench.metrics.networks.features import FeatureCache, cosine
 from bench.metrics.networks.vit import dino_of
 from bench.metrics.pairs import Pair, Value, values
@@ -16,6 +18,11 @@ class DINO:
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.dino, self.features = dino_of(settings), features
         self.protocol = f"dino: {self.dino.protocol}, cosine output/goal"
+
+    @staticmethod
+    def variant(settings: MetricSettings, name: str) -> MetricSettings:
+        """dino@timm/vit_small_patch16_224.dino, dino@FILE, dino@FOLDER: as --dino takes it."""
+        return replace(settings, dino=name)
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
         output = self.dino.images([pair.output for pair in pairs], self.features, on_disk=False)

@@ -5,6 +5,7 @@ copy has 1, so it is read beside the direction similarity and never alone. --dir
 """
 
 from bench.metrics.clip_direction import CLIPDirection
+from bench.metrics.networks.clip import with_clip
 from bench.metrics.networks.features import FeatureCache, cosine
 from bench.metrics.pairs import Pair, Value, values
 from bench.settings import MetricSettings
@@ -16,6 +17,8 @@ class ImageSimilarity:
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.direction = CLIPDirection(settings, features)
         self.protocol = f"image_similarity: {self.direction.how}, cosine input/output"
+
+    variant = staticmethod(with_clip)
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
         if not pairs:

@@ -4,6 +4,7 @@ Convention: the `lpips` package, v0.1, alex by default; images go in as [-1, 1] 
 paper does not say which network: alex, vgg and squeeze are three scales, named in the protocol and never mixed.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.metrics.networks import perceptual as backbone
@@ -30,6 +31,16 @@ class LPIPS:
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.settings, self.weights = settings, backbone.find(settings)
         self.protocol = f"lpips: {backbone.describe(settings, self.weights)}, {RESIZE_RULE}, [-1, 1]"
+
+    @staticmethod
+    def variant(settings: MetricSettings, name: str) -> MetricSettings:
+        """lpips@alex, @vgg, @squeeze. The network of the settings keeps its weights; another one has the package's."""
+        if name not in backbone.OFFICIAL:
+            raise ValueError(f"--metrics lpips@{name}: expected lpips@{', lpips@'.join(backbone.OFFICIAL)}")
+        usual = MetricSettings()
+        if name == settings.lpips:
+            return settings
+        return replace(settings, lpips=name, lpips_weights=None, lpips_heads=usual.lpips_heads)
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
         return [too_small(pair, SMALLEST, "LPIPS") or self.of(pair) for pair in pairs]

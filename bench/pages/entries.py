@@ -15,10 +15,11 @@ from bench.grid.cells import Cell, run_cells
 from bench.grid.options import Selection
 from bench.grid.show import dataset_name
 from bench.records import Edit, Example, Score
-from bench.registry import METRICS, form_of, model_entry, open_dataset
+from bench.registry import METRICS, form_of, in_order, model_entry, open_dataset, plain
 from bench.runs.folder import Busy, RunFolder
-from bench.settings import DataSettings, EditSettings
-from mgie.io.images import ImageError, load
+from bench.settings import DataSettings
+from mgie.io.images import AS_IT_IS, ImageError, Reading, load
+from mgie.io.sizes import for_goal, sized
 
 SEED = 0
 AS_IS = {".png": ("PNG",), ".jpg": ("JPEG",), ".jpeg": ("JPEG",), ".webp": ("WEBP",)}  # what every browser shows
@@ -35,6 +36,14 @@ class View:
     scores: Mapping[str, list[Score]]
     missing: str  # empty: finished
     failures: Mapping[str, str]  # example id -> why there is no edit
+
+    def reading(self, goal: bool = False) -> Reading:
+        """What the run did to the dataset's images, so that beside its outputs stands what was edited."""
+        edit = self.run["edit"]
+        rule = for_goal(edit.get("size")) if goal else edit.get("size")
+        read = {name: edit[name] for name in Reading._fields if name in edit} | {"size": rule}
+        usual = read["size"] in (None, "native") and not read.get("max_side")
+        return AS_IT_IS if usual else Reading(**read)
 
     @property
     def column(self) -> str:
@@ -121,7 +130,7 @@ def entries_of(views: Sequence[View], data_root: Path, limit: int | None) -> lis
 
 def metrics_in(entries: Sequence[Entry]) -> list[str]:
     found = {s.metric for entry in entries for v in entry.views.values() for s in v.scores.get(entry.example.id, ())}
-    return [name for name in METRICS if name in found]
+    return in_order(name for name in found if plain(name) in METRICS)
 
 
 class Pictures:
@@ -131,29 +140,31 @@ class Pictures:
         self.folder, self.max_side, self.used = folder, max_side, set()
         (folder / "images").mkdir(parents=True, exist_ok=True)
 
-    def show(self, path: Path | None, why: str = "") -> Shown:
-        """path None: why says what is missing. An image that cannot be read is its reason."""
+    def show(self, path: Path | None, why: str = "", reading: Reading = AS_IT_IS) -> Shown:
+        """path None: why says what is missing; reading: what is done to it first. An unreadable image is its reason."""
         if path is None:
             return Shown(reason=why)
         try:
-            return self._copy(Path(path))
+            return self._copy(Path(path), reading)
         except (ImageError, OSError) as error:
             return Shown(reason=f"unreadable: {getattr(error, 'strerror', None) or str(error).rsplit('/', 1)[-1]}")
 
-    def _copy(self, path: Path) -> Shown:
+    def _copy(self, path: Path, reading: Reading) -> Shown:
         from PIL import Image
 
         with open(path, "rb") as file:
             data = file.read()
-        stem = hashlib.sha256(data + f"{self.max_side}".encode()).hexdigest()[:16]
-        ending = self._ending(path)
+        stem = hashlib.sha256(data + f"{self.max_side}{reading if reading != AS_IT_IS else ''}".encode()).hexdigest()[
+            :16
+        ]
+        ending = self._ending(path) if reading == AS_IT_IS else ""
         file = self.folder / "images" / f"{stem}{ending or '.jpg'}"
         if not file.exists():
             temporary = file.with_name(f".{file.name}.{os.getpid()}")
             if ending:
                 temporary.write_bytes(data)
             else:  # 4:4:4, so that the difference view shows the edit and not the chroma grid
-                image = load(path, EditSettings(max_side=self.max_side))
+                image = sized(load(path, reading), None, self.max_side)
                 image.save(temporary, format="JPEG", quality=92, subsampling=0)
             os.replace(temporary, file)
         self.used.add(file.name)

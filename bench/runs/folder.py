@@ -10,7 +10,7 @@ import errno
 import fcntl
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -149,9 +149,18 @@ class RunFolder:
         edits = records(self.path / "edits.jsonl", Edit)
         return {(e.seed, e.example_id): e for e in edits if (self.path / e.output_image).exists()}
 
-    def scores(self) -> dict[tuple[int, str, str], Score]:
+    def scores(self, protocols: Mapping[str, str] | None = None) -> dict[tuple[int, str, str], Score]:
+        """By (seed, example id, metric), each metric under one protocol: that of `protocols`, by metric; of a metric
+        that is not there, the one it was last asked for.
+        """
+        wanted = ((self.done() or {}).get("metrics", {})) | (protocols or {})
+        scores = self.every_score().values()
+        return {(s.seed, s.example_id, s.metric): s for s in scores if wanted.get(s.metric, s.protocol) == s.protocol}
+
+    def every_score(self) -> dict[tuple[int, str, str, str], Score]:
+        """By (seed, example id, metric, protocol). A later line replaces an earlier one."""
         scores = records(self.path / "scores.jsonl", Score)
-        return {(s.seed, s.example_id, s.metric): s for s in scores}
+        return {(s.seed, s.example_id, s.metric, s.protocol): s for s in scores}
 
     def failures(self) -> list[dict]:
         return whole_lines(self.path / "failures.jsonl")

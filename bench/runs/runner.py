@@ -11,13 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.records import Edit, Example, Halving, Output
 from bench.registry import Model
 from bench.runs.folder import Halvings, RunFolder
+from bench.runs.shapes import by_shape
 from bench.settings import DataSettings, EditSettings
+from mgie.io.devices import full_float32
 from mgie.io.files import refuse_special, write_whole
 from mgie.io.images import ImageError, pixel_hash, png, profile_of
 
@@ -59,6 +62,11 @@ class Run:
     @property
     def scored(self) -> list[Example]:
         return [e for e in self.examples if e.scored]
+
+    @cached_property
+    def ordered(self) -> list[Example]:
+        """The examples as they are edited: see by_shape."""
+        return by_shape(self.examples, self.edit)
 
     @property
     def name(self) -> str:
@@ -188,7 +196,7 @@ def unfinished(run: Run, folder: RunFolder, seeds: range) -> list[Slice]:
     """The slices with an example that has no edit yet."""
     edits, size = folder.edits(), run.edit.batch_size
     return [
-        Slice(seed, batch) for seed in seeds for batch in slices(run.examples, size)
+        Slice(seed, batch) for seed in seeds for batch in slices(run.ordered, size)
         if not all((seed, e.id) in edits for e in batch)
     ]  # fmt: skip
 
@@ -276,7 +284,8 @@ def edit_or_split(batch: list[Example], seed: int, settings: EditSettings, model
     while batch:
         start = time.perf_counter()
         try:
-            outputs = model.edit(batch, settings, [seed_for(seed, e.id) for e in batch])
+            with full_float32():
+                outputs = model.edit(batch, settings, [seed_for(seed, e.id) for e in batch])
         except ImageError as error:
             bad = [e for e in batch if str(error).startswith((f"{e.input_image}:", f"{e.goal_image}:"))]
             if not bad:  # an image of the model's own (--images): halving finds whose

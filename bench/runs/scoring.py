@@ -7,17 +7,20 @@ and a run that was interrupted ends in the same bytes. Images are decoded ahead 
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.records import Edit, Example, Score
-from bench.registry import METRICS, load
+from bench.records import Edit, Example, Score, to_line
+from bench.registry import METRICS, in_order, load, metric_of, plain
 from bench.runs.folder import RunFolder
 from bench.runs.runner import Run, failure
 from bench.settings import EditSettings, MetricSettings
 from mgie.io.images import ImageError
+from mgie.io.sizes import described
 
 DECODING_THREADS = 2
+IMAGES = ("goal_image", "input_image")  # what a metric may need decoded
 # Reasons that may not hold any more when the same command is given again: those scores are made anew.
 NOT_EDITED, UNREADABLE, OUT_OF_MEMORY = "not edited: ", "unreadable: ", "out of memory: "
 
@@ -36,22 +39,72 @@ class Metrics(NamedTuple):
 
 
 def load_metrics(names: tuple[str, ...], settings: MetricSettings, cache: Path | None) -> Metrics:
-    """The metrics in the registry's order; those whose network is not at hand with the reason."""
+    """The metrics in the registry's order; those whose network is not at hand with the reason.
+
+    Raises ValueError for a name or variant that is not known.
+    """
     from bench.metrics.networks.features import FeatureCache
 
     features, ready, not_run = FeatureCache(cache), {}, {}
-    for name in METRICS:
-        if name in names:
-            try:
-                ready[name] = load(METRICS, name, "metric")(settings, features)
-            except FileNotFoundError as error:
-                not_run[name] = str(error)
+    for name in in_order(names):
+        own = metric_of(name, settings)
+        try:
+            ready[name] = load(METRICS, plain(name), "metric")(own, features)
+        except FileNotFoundError as error:
+            not_run[name] = str(error)
     return Metrics(ready, not_run)
+
+
+class Wanted(NamedTuple):
+    """What a run is asked to score, and the networks to look with."""
+
+    names: tuple[str, ...]
+    settings: MetricSettings
+
+    def of(self, name: str) -> dict[str, str]:
+        """What of the settings moves a value; device and batch size do so within the stated tolerance."""
+        settings = asdict(metric_of(name, self.settings))
+        return {k: str(v) for k, v in settings.items() if k not in ("metric_device", "metric_batch_size")}
+
+    def protocols(self, done: dict) -> dict[str, str]:
+        """By name, the protocol under which a finished run (done.json) has scored it; without those it has not."""
+        known = {(s["metric"], to_line(s["settings"])): s["protocol"] for s in done.get("scored", [])}
+        found = {name: known.get((name, to_line(self.of(name)))) for name in self.names}
+        return {name: protocol for name, protocol in found.items() if protocol is not None}
+
+
+def scored(metrics: dict[str, object], wanted: Wanted, run: Run, before: dict | None) -> list[dict]:
+    """done.json's account of every metric and protocol that was scored in this run, now or earlier (before).
+
+    texts: how many a metric reads; cut: how many of them are longer than its network reads.
+    """
+    found = {}
+    for entry in (before or {}).get("scored", []):
+        found[entry["metric"], entry["protocol"]] = entry
+    for name, metric in metrics.items():
+        read = [t for e in run.scored for t in texts_of(metric, e).values() if t and t.strip()]
+        cut = {"texts": len(read), "cut": metric.clip.cut(read), "context": metric.clip.context} if read else {}
+        protocol = protocol_of(metric, run.edit)
+        found[name, protocol] = {"metric": name, "settings": wanted.of(name), "protocol": protocol, **cut}
+    return list(found.values())
+
+
+def texts_of(metric: object, example: Example) -> dict[str, str | None]:
+    """The texts of an example that a metric reads, each by what it is; most read none."""
+    return metric.texts(example) if hasattr(metric, "texts") else {}
+
+
+def cut_said(entry: dict) -> str:
+    """How many texts were cut, in words; empty for a metric that reads none."""
+    if not entry.get("texts"):
+        return ""
+    return f"{entry['cut']} of {entry['texts']} texts cut at {entry['context']} tokens"
 
 
 def protocol_of(metric: object, settings: EditSettings) -> str:
     """The metric's own protocol, and what was done to the dataset's images before it saw them."""
-    said = [f"images at most {settings.max_side} px"] if settings.max_side else []
+    said = [f"size {described(settings.size)}"]
+    said += [f"images at most {settings.max_side} px"] if settings.max_side else []
     said += ["EXIF orientation ignored"] if settings.exif != "apply" else []
     said += ["alpha dropped"] if settings.alpha != "white" else []
     said += ["colour profiles ignored"] if settings.icc != "convert" else []
@@ -67,11 +120,12 @@ class Chunk(NamedTuple):
 def score_all(
     run: Run, folder: RunFolder, metrics: dict[str, object], seeds: range, size: int, tick: Callable[[int], None]
 ) -> tuple[list[Score], list[dict]]:
-    """Score every edit; returns all scores in final order (seed, example, metric) and the failures to read an image.
+    """Score every edit; returns all scores in final order (seed, example, metric, protocol) and the failures to
+    read an image.
 
-    What scores.jsonl already holds under the same protocol is kept. Raises ChangedImages.
+    What scores.jsonl already holds is kept, under whatever protocol. Raises ChangedImages.
     """
-    edits, scores, failures = folder.edits(), folder.scores(), folder.failures()
+    edits, scores, failures = folder.edits(), folder.every_score(), folder.failures()
     reasons = {(f["seed"], f["example_id"]): f["reason"] for f in failures if f["stage"] == "edit"}
     found: list[dict] = []
     chunks = list(missing_chunks(run, metrics, seeds, size, scores, edits))
@@ -88,7 +142,7 @@ def score_all(
                 raise ChangedImages(changed)
             new = score_chunk(chunk, pairs, metrics, reasons, run.edit)
             folder.append("scores.jsonl", new)
-            scores |= {(s.seed, s.example_id, s.metric): s for s in new}
+            scores |= {(s.seed, s.example_id, s.metric, s.protocol): s for s in new}
             found += [failure(p.example, chunk.seed, next(iter(p.broken.values())), "score") for p in pairs if p.broken]
             by_id = {e.id: e for e in chunk.examples}
             short = {s.example_id: s.reason for s in new if s.reason.startswith(OUT_OF_MEMORY)}
@@ -96,8 +150,8 @@ def score_all(
             tick(len(chunk.examples))
     order = {e.id: place for place, e in enumerate(run.examples)}
     rank = {name: place for place, name in enumerate(METRICS)}
-    kept = [s for s in scores.values() if s.example_id in order and s.metric in rank]
-    return sorted(kept, key=lambda s: (s.seed, order[s.example_id], rank[s.metric])), found
+    kept = [s for s in scores.values() if s.example_id in order and plain(s.metric) in rank]
+    return sorted(kept, key=lambda s: (s.seed, order[s.example_id], rank[plain(s.metric)], s.metric, s.protocol)), found
 
 
 def missing_chunks(
@@ -110,8 +164,8 @@ def missing_chunks(
             def whole(name: str, seed: int = seed, examples: list[Example] = examples) -> bool:
                 protocol = protocol_of(metrics[name], run.edit)
                 for e in examples:
-                    score = scores.get((seed, e.id, name))
-                    if score is None or score.protocol != protocol:
+                    score = scores.get((seed, e.id, name, protocol))
+                    if score is None:
                         return False
                     if score.reason.startswith((UNREADABLE, OUT_OF_MEMORY)):
                         return False
@@ -151,7 +205,7 @@ def opened(
     output = Picture(folder.path / edit.output_image, EditSettings())
     path = example.input_image if example.previous is None else folder.path / folder.image(seed, example.previous)
     source = Picture(path, settings)
-    goal = Picture(example.goal_image, settings) if example.goal_image else None
+    goal = Picture(example.goal_image, settings.for_goal()) if example.goal_image else None
     try:
         changed = output.sha256 != edit.image_sha256
     except ImageError:
@@ -193,8 +247,10 @@ def score_chunk(
                 values[o.example.id] = (None, f"{NOT_EDITED}{why}")
             elif unread := [o.broken[n] for n in metric.needs if n in o.broken]:
                 values[o.example.id] = (None, f"{UNREADABLE}{unread[0]}")
-            elif lacking := [n for n in metric.needs if getattr(o.example, n, None) is None]:
+            elif lacking := [n for n in IMAGES if n in metric.needs and getattr(o.example, n) is None]:
                 values[o.example.id] = (None, f"no {lacking[0].replace('_', ' ')}")
+            elif blank := [what for what, text in texts_of(metric, o.example).items() if not (text and text.strip())]:
+                values[o.example.id] = (None, f"no {blank[0]}")
             else:
                 ready.append(o.pair)
         for pair, value in zip(ready, values_of(metric, ready), strict=True):

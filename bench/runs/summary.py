@@ -5,22 +5,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bench.records import Edit, Score
-from bench.registry import METRICS
+from bench.registry import in_order
 from bench.runs.folder import RunFolder
+from bench.runs.scoring import Wanted, cut_said
 from bench.stats import summarise, summarise_seconds, timings
 
 
-def summary(folder: RunFolder, seeds: range, metrics: tuple[str, ...]) -> dict:
+def summary(folder: RunFolder, seeds: range, wanted: Wanted) -> dict:
     """The object that --json prints. Values unscaled; n counts examples, of is how many the run has."""
     run, done = folder.run(), folder.done()
-    scores = [s for s in folder.scores().values() if s.seed in seeds and s.metric in metrics]
+    shown = wanted.protocols(done)
+    scores = [s for s in folder.scores(shown).values() if s.seed in seeds and s.metric in shown]
     edits = [e for e in folder.edits().values() if e.seed in seeds]
-    shown = set(done["metrics"]) & set(metrics)
+    entries = {(entry["metric"], entry["protocol"]): entry for entry in done["scored"]}
     return {
         "suite": run["suite"], "dataset": run["dataset"], "model": run["model"], "run": str(folder.path),
         "n": done["n"], "of": run["n"], "groups": run["groups"], "seeds": len(seeds),
-        "metrics": {n: metric_summary([s for s in scores if s.metric == n]) for n in METRICS if n in shown},
-        "not_run": {name: why for name, why in done["not_run"].items() if name in metrics},
+        "metrics": {
+            n: metric_summary([s for s in scores if s.metric == n]) | {"cut": cut_said(entries[n, shown[n]])}
+            for n in in_order(shown)
+        },
+        "not_run": {name: why for name, why in done["not_run"].items() if name in wanted.names},
         "seconds": seconds_summary(edits, run["edit"]["batch_size"], folder.sessions()), "failures": done["failures"],
         "halved": sum(h.seed in seeds for h in folder.halvings()), "note": run["note"],
         "profiles": done.get("profiles", {}),
@@ -67,7 +72,7 @@ def show(summary: dict, as_json: bool) -> None:
         table.add_row("seconds", f"{s['median']:.4f}", interval(s), str(s["n"]))
     console.print(table)
     for m in summary["metrics"].values():
-        console.print(f"{m['protocol']}{'; ' + m['reason'] if m['reason'] else ''}", markup=False)
+        console.print("; ".join(filter(None, (m["protocol"], m["cut"], m["reason"]))), markup=False)
     for name, why in summary["not_run"].items():
         console.print(f"{name} not run: {why}", markup=False)
     if s["median"] is not None:

@@ -22,6 +22,7 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageEr
 from mgie.io import colour, jpeg
 from mgie.io.depth import NOTHING, Raw, Unclear, eight_bits, raw_mode
 from mgie.io.files import Bounded
+from mgie.io.sizes import sized
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,12 +45,13 @@ class ImageError(ValueError):
 
 
 class Reading(NamedTuple):
-    """How a file becomes pixels. A run's EditSettings serve too: they have these four."""
+    """How a file becomes pixels. A run's EditSettings serve too: they have these."""
 
     max_side: int | None = None  # px; a larger image is shrunk to it, PIL bicubic; None: its own size
     exif: str = "apply"  # EXIF orientation: apply or ignore
     alpha: str = "white"  # transparent pixels: laid on white; drop, the alpha channel dropped; keep (masks): RGBA
     icc: str = "convert"  # colour profile: converted to sRGB, or ignore, the pixels as they are
+    size: str | None = None  # a rule of mgie.io.sizes; None: its own size
 
 
 AS_IT_IS = Reading()
@@ -59,8 +61,8 @@ def load(path: Path, settings: Reading = AS_IT_IS) -> Image.Image:
     """The image at path as RGB, 8 bit, sRGB.
 
     First frame of an animation; deeper values keep their highest eight bits; CMYK without a profile and palettes are
-    converted by PIL; profile, alpha and EXIF orientation by `settings`; shrunk so that its longer side is at most
-    settings.max_side. Raises ImageError.
+    converted by PIL; profile, alpha and EXIF orientation by `settings`; brought to size by its size and max_side
+    (mgie.io.sizes). Raises ImageError.
     """
     return read(lambda: Bounded(path), str(path), settings)
 
@@ -90,10 +92,17 @@ def read(opened: Callable[[], BinaryIO], where: str, settings: Reading) -> Image
         raise
     except BROKEN as error:
         raise ImageError(f"{where}: cannot be decoded: {error}") from error
-    side = max(image.size)
-    if settings.max_side and side > settings.max_side:
-        image = resize(image, tuple(max(1, round(s * settings.max_side / side)) for s in image.size))
-    return image
+    return sized(image, settings.size, settings.max_side)
+
+
+def size_of(path: Path, settings: Reading = AS_IT_IS) -> tuple[int, int] | None:
+    """(width, height) by the header, turned as load turns it; None where it cannot be read."""
+    try:
+        with Bounded(path) as held, Image.open(held) as file:
+            turned = settings.exif == "apply" and file.getexif().get(0x0112) in (5, 6, 7, 8)
+            return file.size[::-1] if turned else file.size
+    except BROKEN:
+        return None
 
 
 def again(opened: Callable[[], BinaryIO]) -> Image.Image:

@@ -131,7 +131,8 @@ def test_an_empty_folder_has_no_hash(tmp_path):
 
 def test_dtype_is_float32_on_a_cpu_and_bfloat16_on_a_gpu_unless_named():
     assert dtype_name(spec(), "cpu") == "float32"
-    assert dtype_name(spec(), "cuda:1") == "bfloat16"
+    assert dtype_name(spec(), "cuda:1") == "float16"
+    assert dtype_name(spec(), "cuda", "bfloat16") == "bfloat16" and dtype_name(spec(), "cpu", "bfloat16") == "float32"
     assert dtype_name(spec(dtype="float16"), "cuda") == "float16"
 
 

@@ -23,7 +23,7 @@ from bench.metrics.networks.features import FeatureCache
 from bench.metrics.pairs import Picture
 from bench.records import Example
 from bench.run import main as run
-from bench.settings import MetricSettings
+from bench.settings import EditSettings, MetricSettings
 from bench.tradeoff import SCALES, scales_of
 from bench.tradeoff import main as tradeoff
 
@@ -65,7 +65,7 @@ def test_each_text_meets_both_images_and_what_is_missing_says_why(tmp_path, clip
     metric, cut = CLIPS(clip, FeatureCache(None)), {}
     texts = drawn_texts(tmp_path)
     texts.examples[3].input_image.write_bytes(b"no image")
-    scores = list(score(texts, metric, cut))
+    scores = list(score(texts, metric, cut, EditSettings()))
     assert len(scores) == 2 * 2 * 4  # two images, two texts that are there, four examples
     found = {(s.example_id[-1], s.metric): s for s in scores}
     network = clip_of(clip)
@@ -82,7 +82,7 @@ def test_each_text_meets_both_images_and_what_is_missing_says_why(tmp_path, clip
 def test_a_bar_counts_what_it_has_and_a_text_that_was_not_run_is_no_bar(tmp_path, clip):
     asked = selected(parser("x", "").parse_args(["--suite", "paper", "--datasets", "ma5k"]))
     texts, cut = drawn_texts(tmp_path), {}
-    scores = list(score(texts, CLIPS(clip, FeatureCache(None)), cut))
+    scores = list(score(texts, CLIPS(clip, FeatureCache(None)), cut, EditSettings()))
     rows = {(r.image, r.text): r for r in rows_of(asked, texts, scores, cut)}
     lgie, mgie = rows["goal image", "lgie"], rows["goal image", "mgie"]
     assert (lgie.n, lgie.of, lgie.groups, lgie.truncated) == (2, 4, 2, 1) and lgie.mean is not None
@@ -108,11 +108,12 @@ def test_without_weights_the_command_scores_the_human_instruction_and_names_the_
     argv = ["--suite", "paper", "--data-root", str(tmp_path / "data"), "--datasets", "ma5k", "--clip", clip.clip]
     argv += ["--weights", str(tmp_path), "--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     assert clip_score(argv) == 0
-    rows = {(r["image"], r["text"]): r for r in read(tmp_path / "results" / "paper" / "figure4.csv")}
+    stem = tmp_path / "results" / "paper" / f"{selected(parser('x', '').parse_args(argv)).stem('figure4').name}"
+    rows = {(r["image"], r["text"]): r for r in read(stem.with_name(f"{stem.name}.csv"))}
     assert float(rows["input image", "instruction"]["mean"]) and rows["input image", "instruction"]["protocol"]
     absent = rows["input image", "mgie"]
     assert absent["mean"] == "" and "no weights for mgie-e2e" in absent["reason"]
-    assert (tmp_path / "results" / "paper" / "figure4.png").stat().st_size > 10_000
+    assert stem.with_name(f"{stem.name}.png").stat().st_size > 10_000
     said = capsys.readouterr().out
     assert "CLIP cut" in said and "mini-clip" not in said
     assert clip_score([*argv, "--strict"]) == 1

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import profiles
@@ -13,6 +14,7 @@ from PIL import Image
 
 from bench.records import file_name
 from bench.run import main
+from mgie.io.sizes import sized
 from tests.bench.runs.test_resume import command, draw_ma5k, folder_of
 
 
@@ -51,7 +53,7 @@ def test_json_holds_what_is_promised_unscaled(data, tmp_path, capsys):
 
 
 def test_l1_of_identity_is_the_mean_difference_of_input_and_goal(data, tmp_path, capsys):
-    result = run_json(capsys, command(data, tmp_path, "--metrics", "l1"))
+    result = run_json(capsys, command(data, tmp_path, "--metrics", "l1", "--size", "native"))
     images = data / "ma5k" / "images"
 
     def pixels(name: str) -> np.ndarray:
@@ -187,6 +189,47 @@ def test_the_tail_of_a_default_run_says_which_metric_was_not_run(data, tmp_path,
     result = run_json(capsys, argv[:where] + argv[where + 2 :])
     assert set(result["metrics"]) == {"l1", "ssim"} and set(result["not_run"]) == {"lpips"}
     assert main(command(data, tmp_path, "--metrics", "lpips")) == 2
+
+
+def test_input_and_goal_are_brought_to_one_size_and_it_is_recorded(data, tmp_path, capsys):
+    result = run_json(capsys, command(data, tmp_path, "--size", "square:16", "--metrics", "l1"))
+    images = data / "ma5k" / "images"
+
+    def pixels(name: str) -> np.ndarray:
+        return np.asarray(sized(Image.open(images / name), "square:16")).astype(float) / 255
+
+    pairs = [(f"{p}_O.jpg", f"{p}_{c}.jpg") for p in ("0001", "0002") for c in "ABCDE"]
+    expected = np.mean([np.abs(pixels(a) - pixels(b)).mean() for a, b in pairs])
+    assert result["metrics"]["l1"]["mean"] == pytest.approx(expected, abs=1e-7)
+    assert "size square:16" in result["metrics"]["l1"]["protocol"]
+    run = json.loads((Path(result["run"]) / "run.json").read_text())
+    assert run["edit"]["size"] == "square:16"
+    assert Image.open(next(Path(result["run"]).glob("images/0/*.png"))).size == (16, 16)
+
+
+def test_suite_paper_has_the_authors_size_and_says_that_it_is_assumed(data, tmp_path, capsys):
+    result = run_json(capsys, command(data, tmp_path, "--metrics", "l1", "--limit", "1"))
+    assert "size authors (assumed" in result["metrics"]["l1"]["protocol"]
+    assert Image.open(next(Path(result["run"]).glob("images/0/*.png"))).size == (512, 512)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [(["--size", "big"], "--size big"), (["--size", "square:64", "--max-side", "32"], "--size native")],
+)
+def test_a_size_that_there_is_not_is_wrong_use(more, says, data, tmp_path, capsys):
+    assert main(command(data, tmp_path, *more)) == 2 and says in capsys.readouterr().err
+
+
+def test_the_input_of_magicbrushs_rule_is_scored_at_the_goals_own_size(tmp_path, capsys):
+    root = draw_magicbrush(tmp_path / "data" / "magicbrush", count=2).parent
+    argv = ["--suite", "paper", "--dataset", "magicbrush", "--data-root", str(root), "--size", "magicbrush", "--json"]
+    argv += ["--metrics", "l1", "--out", str(tmp_path / "out"), "--model"]
+    copied = run_json(capsys, [*argv, "identity"])
+    assert Image.open(next(Path(copied["run"]).glob("images/0/*.png"))).size == (512, 512)  # of 40 x 40
+    goal = run_json(capsys, [*argv, "oracle"])
+    assert Image.open(next(Path(goal["run"]).glob("images/0/*.png"))).size == (40, 40)
+    assert goal["metrics"]["l1"]["mean"] == 0 and "goal at its own size" in goal["metrics"]["l1"]["protocol"]
 
 
 def test_what_is_done_to_the_images_first_is_part_of_the_protocol(data, tmp_path, capsys):

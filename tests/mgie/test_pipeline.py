@@ -91,7 +91,9 @@ def test_a_saved_folder_gives_the_same_edits(pipe, tmp_path):
 
 def test_half_precision_weights_are_loaded_as_the_dtype_that_is_asked_for(pipe, tmp_path):
     tiny.build().to(dtype=torch.float16).save_pretrained(tmp_path)
-    assert MGIEPipeline.from_pretrained(tmp_path).unet.dtype == torch.float16
+    kept, asked = MGIEPipeline.from_pretrained(tmp_path), MGIEPipeline.from_pretrained(tmp_path, dtype=torch.float16)
+    assert kept.unet.dtype == asked.unet.dtype == torch.float16
+    assert asked.vae.dtype == torch.float32  # beside 16 bit it stays exact
     again = MGIEPipeline.from_pretrained(tmp_path, dtype=torch.float32)
     assert {p.dtype for part in again.components.values() for p in part.parameters()} == {torch.float32}
     again.progress = False
@@ -120,6 +122,7 @@ def test_offloaded_weights_give_the_same_edit_and_stay_where_they_are():
 def test_bfloat16_edits_end_to_end():
     pipe = tiny.build().to(torch.bfloat16)
     assert pipe.unet.dtype == pipe.visual_embeddings.dtype == torch.bfloat16
+    assert pipe.vae.dtype == torch.float32
     output = pipe([tiny.picture(), tiny.picture(1)], "add snow", generator=tiny.generators(0, 1))
     assert len(output.images) == 2
 

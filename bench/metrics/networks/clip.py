@@ -7,6 +7,7 @@ activation and is refused. Texts are cut to the context length with their end to
 
 import hashlib
 import json
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
@@ -67,7 +68,12 @@ def clip_of(settings: MetricSettings) -> "CLIP":
     return shared(source, source.sha256(), device_of(settings.metric_device), settings.metric_batch_size)
 
 
-@lru_cache(maxsize=2)
+def with_clip(settings: MetricSettings, name: str) -> MetricSettings:
+    """The settings of a metric's variant: cvs@ViT-L-14, cvs@ViT-B-16/openai, cvs@FOLDER; as --clip takes it."""
+    return replace(settings, clip=name)
+
+
+@lru_cache(maxsize=8)
 def shared(source: "ClipWeights", sha256: str, device: str, batch_size: int) -> "CLIP":
     return CLIP(source, device, batch_size)
 
@@ -141,6 +147,15 @@ class CLIP:
         features = (cache or FeatureCache(None)).features(key, written, self.encode_texts)
         return Texts(features, sum(text in long for text in texts))
 
+    @property
+    def context(self) -> int:
+        """Tokens of a text that the network reads, start and end included."""
+        return self.config["text_cfg"]["context_length"]
+
+    def cut(self, texts: list[str]) -> int:
+        """How many of the texts are longer than that."""
+        return sum(self.length(text) > self.context for text in texts)
+
     def encode_texts(self, written: list["CachedText"]) -> np.ndarray:
         ids, _ = self.tokens([one.text for one in written])
         return in_batches(list(ids), self.batch_size, self.device, lambda batch: self.network.encode_text(batch))
@@ -181,6 +196,10 @@ def find(spec: str) -> ClipWeights:
     if spec.startswith(("/", ".", "~")):
         raise FileNotFoundError(f"--clip {spec}: no such folder; a checkpoint file is given as MODEL/FILE")
     name, _, pretrained = spec.partition("/")
+    if not pretrained and "openai" in list_pretrained_tags_by_model(name):  # ViT-L-14: OpenAI's, the papers' usual one
+        name, pretrained = f"{name.removesuffix('-quickgelu')}-quickgelu", "openai"
+        spec = f"{name}/{pretrained}"
+    given, name = name, name.removesuffix("-gelu")  # RN50-gelu says which of RN50 and RN50-quickgelu is meant
     config = get_model_config(name)
     if config is None or not pretrained:
         near = [n for n in list_models() if n.startswith(name[:5])][:5] or list_models()[:5]
@@ -194,7 +213,8 @@ def find(spec: str) -> ClipWeights:
             known = ", ".join(list_pretrained_tags_by_model(name)) or "none"
             wrong = FileNotFoundError if "/" in pretrained or "." in pretrained else ValueError
             raise wrong(f"--clip {spec}: no file {pretrained}, and no weights of {name} called so; known: {known}")
-        return ClipWeights(name, f"{name}/{Path(pretrained).name}", Path(pretrained), (), json.dumps(config))
+        refuse_other_activation(given, Path(pretrained), config)
+        return ClipWeights(name, f"{given}/{Path(pretrained).name}", Path(pretrained), (), json.dumps(config))
     if bool(tag.get("quick_gelu")) != bool(config.get("quick_gelu")):
         other = name.removesuffix("-quickgelu") if config.get("quick_gelu") else f"{name}-quickgelu"
         raise ValueError(f"--clip {spec}: its weights need another activation than {name}; use {other}/{pretrained}")
@@ -202,6 +222,46 @@ def find(spec: str) -> ClipWeights:
     weights = from_hub(repo, (file,) if file else WEIGHTS[::2], f"CLIP {spec}", f"--clip {name}/FILE")
     preprocess = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode")}
     return ClipWeights(name, spec, weights, (), json.dumps(config), json.dumps(preprocess))
+
+
+def refuse_other_activation(given: str, file: Path, config: dict) -> None:
+    """A weights file does not say whether its network has QuickGELU, and scores with the other activation look right.
+
+    Weights that open_clip publishes are known by their hash; of others the name must say it. Raises ValueError.
+    """
+    from open_clip import get_model_config
+
+    plain = given.removesuffix("-quickgelu").removesuffix("-gelu")
+    if get_model_config(f"{plain}-quickgelu") is None:
+        return  # open_clip has this network with one activation
+    known, asked = quick_gelu_of(plain, digest(file)), f"{plain}-quickgelu/{file} or {plain}-gelu/{file}"
+    if known is None and given == plain:
+        raise ValueError(
+            f"--clip {given}/{file}: the file does not say its activation, and no published weights have its hash; "
+            f"give {asked}. OpenAI's, MetaCLIP's and DFN's weights have QuickGELU, OpenCLIP's own GELU"
+        )
+    if known is not None and known != bool(config.get("quick_gelu")):
+        right = f"{plain}-quickgelu" if known else f"{plain}-gelu"
+        raise ValueError(
+            f"--clip {given}/{file}: by their hash these are published weights that need another activation; "
+            f"use {right}/{file}"
+        )
+
+
+def quick_gelu_of(name: str, sha256: str) -> bool | None:
+    """Whether published weights of this network with this SHA-256 have QuickGELU; None: none has it.
+
+    Published names hold the whole SHA-256 (OpenAI's) or its first eight digits.
+    """
+    from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
+
+    for model in (name, f"{name}-quickgelu"):
+        for tag in list_pretrained_tags_by_model(model):
+            config = get_pretrained_cfg(model, tag)
+            url = config.get("url") or ""
+            if f"/{sha256}/" in url or url.endswith(f"-{sha256[:8]}.pt"):
+                return bool(config.get("quick_gelu"))
+    return None
 
 
 def in_folder(folder: Path) -> ClipWeights:

@@ -78,7 +78,7 @@ def perceptual(net: str, weights: Path, heads: str, device: str) -> Perceptual:
     return shared(net, weights, digest(weights), heads, device_of(device))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def shared(net: str, weights: Path, sha256: str, heads: str, device: str) -> Perceptual:
     import lpips
 

@@ -46,7 +46,7 @@ def dino_of(settings: MetricSettings) -> "DINONetwork":
     return shared(source, source.sha256(), device_of(settings.metric_device), settings.metric_batch_size)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def shared(source: "ViTWeights", sha256: str, device: str, batch_size: int) -> "DINONetwork":
     return DINONetwork(source, device, batch_size)
 

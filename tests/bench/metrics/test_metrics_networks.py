@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from tiny_networks import drawn, pair, tiny_clip, tiny_settings, tiny_trunk
 
 from bench.metrics.networks import clip as clip_backbone
+from bench.metrics.networks.clip import find as find_clip
 from bench.metrics.networks.features import FeatureCache
 from bench.metrics.networks.vit import dino_of
 from bench.metrics.pairs import Picture
@@ -64,7 +65,34 @@ def test_openai_weights_with_the_wrong_activation_are_refused():
         clip_of("ViT-B-32/openai")
 
 
-@pytest.mark.parametrize("spec", ["ViT-B-32-quickgelu", "ViT-B-32-quickgelu/opanai", "ViT-Z-99/openai"])
+def test_a_weights_file_that_does_not_say_its_activation_is_asked_for_it(tmp_path):
+    file = tmp_path / "own.pt"
+    file.write_bytes(b"nobody published this")
+    with pytest.raises(ValueError, match=r"RN50-quickgelu/.* or RN50-gelu/"):
+        find_clip(f"RN50/{file}")
+    plain, quick = find_clip(f"RN50-gelu/{file}"), find_clip(f"RN50-quickgelu/{file}")
+    assert (plain.name, quick.name) == ("RN50", "RN50-quickgelu") and plain.shown != quick.shown
+
+
+def test_published_weights_are_known_by_their_hash_and_take_their_own_activation_alone(tmp_path, monkeypatch):
+    file = tmp_path / "RN50.pt"
+    file.write_bytes(b"")
+    openai = "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"  # the name of OpenAI's folder
+    monkeypatch.setattr("bench.metrics.networks.clip.digest", lambda *files: openai)
+    for spec in (f"RN50/{file}", f"RN50-gelu/{file}"):
+        with pytest.raises(ValueError, match="use RN50-quickgelu/"):
+            find_clip(spec)
+    assert find_clip(f"RN50-quickgelu/{file}").name == "RN50-quickgelu"
+
+
+def test_a_bare_name_is_openais_network():
+    try:
+        assert find_clip("ViT-B-32").shown == "ViT-B-32-quickgelu/openai"
+    except FileNotFoundError as error:
+        assert "CLIP ViT-B-32-quickgelu/openai" in str(error)
+
+
+@pytest.mark.parametrize("spec", ["ViT-B-32-quickgelu/opanai", "ViT-Z-99", "ViT-Z-99/openai"])
 def test_a_clip_that_is_no_name_is_wrong_use(spec):
     with pytest.raises(ValueError, match="--clip"):
         clip_of(spec)

@@ -10,6 +10,7 @@ from PIL import Image
 from bench.records import Example, Halving, Output
 from bench.runs.folder import RunFolder
 from bench.runs.runner import Run, TooManyFailures, edit_all, manifest_hash, seed_for, slices
+from bench.runs.shapes import by_shape, shape
 from bench.settings import DataSettings, EditSettings
 from mgie.io.images import pixel_hash
 
@@ -17,7 +18,7 @@ from mgie.io.images import pixel_hash
 def examples(folder, n: int = 5) -> list[Example]:
     folder.mkdir(exist_ok=True)
     for k in range(n):
-        Image.fromarray(np.full((8, 8, 3), 40 * k, np.uint8)).save(folder / f"{k}.png")
+        Image.fromarray(np.full((8, 8, 3), 40 * k % 256, np.uint8)).save(folder / f"{k}.png")
     return [Example(f"toy/test/{k}", f"toy/{k}", folder / f"{k}.png", f"edit {k}") for k in range(n)]
 
 
@@ -67,6 +68,46 @@ def test_a_slice_never_holds_an_example_and_the_one_whose_output_it_edits(tmp_pa
     first, second, third = examples(tmp_path, 3)
     chain = [first, replace(second, previous=first.id), replace(third, previous=second.id)]
     assert [len(b) for b in slices(chain, 8)] == [1, 1, 1]
+
+
+def test_examples_of_one_shape_are_edited_together_and_batches_are_whole(tmp_path):
+    listed = examples(tmp_path / "in", 16)
+    for k, e in enumerate(listed):
+        Image.new("RGB", (16, 8) if k % 2 else (8, 16)).save(e.input_image)
+    run = replace(run_of(listed), edit=EditSettings(batch_size=8, size="native"))
+    batches = list(slices(run.ordered, 8))
+    assert [{Image.open(e.input_image).size for e in b} for b in batches] == [{(8, 16)}, {(16, 8)}]
+    assert [len(b) for b in batches] == [8, 8] and [e.id for e in batches[0]] == [e.id for e in listed[::2]]
+    assert replace(run_of(listed), edit=EditSettings(size="square:8")).ordered == listed  # all of them one shape
+    model = Painter()
+    folder, failures = go(run, model, tmp_path / "run")
+    assert failures == [] and [len(call) for call in model.calls] == [8, 8]
+    assert [e.example_id for e in folder.edits().values()] == [e.id for e in listed]  # written in official order
+
+
+def test_what_cannot_be_read_and_what_lies_on_its_side_have_their_own_place(tmp_path):
+    listed = examples(tmp_path, 4)
+    Image.new("RGB", (8, 16)).save(listed[1].input_image)
+    turned = Image.new("RGB", (8, 16))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    listed[2] = replace(listed[2], input_image=tmp_path / "turned.jpg")
+    listed[3].input_image.write_bytes(b"no image")
+    assert by_shape(listed, EditSettings(size="native")) == listed
+    assert shape(listed[1].input_image, EditSettings()) == (8, 16)
+    assert shape(listed[2].input_image, EditSettings()) == (16, 8)
+    assert shape(listed[2].input_image, EditSettings(exif="ignore")) == (8, 16)
+    assert shape(listed[3].input_image, EditSettings()) == (0, 0)
+
+
+def test_turns_keep_behind_one_another_whatever_their_shapes(tmp_path):
+    listed = examples(tmp_path, 6)
+    Image.new("RGB", (16, 8)).save(listed[1].input_image)
+    later = [replace(listed[k + 3], previous=listed[k].id) for k in range(3)]
+    ordered = by_shape([*listed[:3], *later], EditSettings(size="native"))
+    assert [e.id[-1] for e in ordered] == ["0", "2", "1", "3", "5", "4"]  # the shape of a turn is its session's
+    assert [len(b) for b in slices(ordered, 8)] == [3, 3]
 
 
 def test_seed_depends_on_the_example_and_not_on_its_place():

@@ -1,0 +1,95 @@
+"""Tables and figures take every setting that a run takes; what is not the default stands in head and file name."""
+
+import csv
+
+import pytest
+from drawn import draw_magicbrush
+
+from bench.clip_score import main as clip_score
+from bench.grid.cells import Cell, argv_of
+from bench.grid.options import parser, selected
+from bench.run import parser as run_parser
+from bench.settings import DataSettings, EditSettings, HowSettings, MetricSettings, flags_in
+from bench.tables import main, table_of, table_parser
+
+RUNS = (DataSettings, EditSettings, MetricSettings, HowSettings)
+
+
+def flags_of(p) -> set[str]:
+    return {flag for action in p._actions for flag in action.option_strings}
+
+
+def test_a_table_takes_every_flag_of_the_data_the_edit_the_metrics_and_the_device_that_a_run_takes():
+    wanted = {"--" + f.name.replace("_", "-") for kind in RUNS for f in flags_in(kind)}
+    assert wanted <= flags_of(table_parser()) and wanted <= flags_of(run_parser())
+    assert wanted <= flags_of(parser("figure", ""))
+
+
+def test_what_is_not_the_default_goes_to_every_run_and_into_the_file_name():
+    table = table_of(["1", "--dtype", "bfloat16", "--caption", "local", "--batch-size", "4", "--max-failures", "0.5"])
+    argv = " ".join(argv_of(Cell("mini", "magicbrush", "mgie", form="e2e"), table.options))
+    for pair in ("--dtype bfloat16", "--caption local", "--batch-size 4", "--max-failures 0.5"):
+        assert pair in argv
+    assert table.file.name == "table1-local-batch4-bf16"  # what may fail moves no value
+    assert table.stem("scores").name == "scores-local-batch4-bf16"
+    assert table.options.said == [
+        "Settings other than the default: --caption local, --batch-size 4, --dtype bfloat16, --max-failures 0.5."
+    ]
+
+
+def test_a_table_of_defaults_has_its_plain_name_and_asks_a_run_for_nothing():
+    for argv in (["1"], ["1", "--caption", "global", "--dtype", "auto", "--batch-size", "8"]):
+        table = table_of(argv)
+        assert table.file.name == "table1" and table.options.chosen == () and table.options.said == []
+
+
+def test_a_network_is_other_than_the_default_by_what_the_suite_looks_with():
+    paper = ["1", "--suite", "paper", "--clip", "ViT-B-32-quickgelu/openai"]
+    assert table_of(paper).file.name == "table1"
+    mini = table_of(["1", "--clip", "ViT-B-32-quickgelu/openai"])
+    assert mini.file.name == "table1-clip-ViT-B-32-quickgelu_openai"
+    assert "--clip ViT-B-32-quickgelu/openai" in " ".join(argv_of(Cell("mini", "evr", "identity"), mini.options))
+
+
+def test_a_long_path_in_a_file_name_is_cut_and_two_of_them_stay_apart():
+    names = {
+        table_of(["1", "--clip", f"/a/long/folder/of/many/letters/in/a/row/{last}"]).file.name
+        for last in ("one", "two")
+    }
+    assert len(names) == 2 and all(len(name) < 60 and "/" not in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [(["1", "--batch-size", "0"], "--batch-size 0"), (["1", "--max-failures", "2"], "--max-failures 2")],
+)
+def test_a_number_outside_its_range_is_wrong_use(argv, says, capsys):
+    assert main(argv) == 2 and says in capsys.readouterr().err
+
+
+def test_figures_open_the_data_with_the_same_settings():
+    args = parser("x", "").parse_args(["--turns", "multi", "--exif", "ignore", "--split", "quick"])
+    asked = selected(args)
+    assert (asked.options.data.turns, asked.options.data.split, asked.edit.exif) == ("multi", "quick", "ignore")
+    assert asked.stem("figure4").name == "figure4-multi-exif-ignore"
+
+
+def test_a_multi_turn_table_with_local_captions_is_made_and_says_so(tmp_path, capsys):
+    draw_magicbrush(tmp_path / "data" / "magicbrush")
+    argv = ["1", "--suite", "paper", "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "runs"),
+            "--results", str(tmp_path / "results"), "--metrics", "l1", "--seeds", "1", "--models", "identity",
+            "--datasets", "magicbrush", "--turns", "multi", "--caption", "local"]  # fmt: skip
+    assert main(argv) == 0
+    assert "Settings other than the default: --turns multi, --caption local" in capsys.readouterr().out
+    (folder,) = (tmp_path / "runs" / "paper").iterdir()
+    stem = tmp_path / "results" / "paper" / "table1-multi-local-only-magicbrush_identity_l1"
+    with open(stem.with_suffix(".csv"), encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["run"].endswith(folder.name) and int(rows[0]["n"]) > 0
+    for ending in (".md", ".tex"):
+        assert "--turns multi, --caption local" in stem.with_suffix(ending).read_text(encoding="utf-8")
+    assert not stem.with_name("table1.csv").exists()
+
+
+def test_a_figure_refuses_what_a_run_refuses(capsys):
+    assert clip_score(["--batch-size", "-1"]) == 2 and "--batch-size -1" in capsys.readouterr().err

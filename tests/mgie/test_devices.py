@@ -1,0 +1,48 @@
+"""float32 is float32: what a model under test finds switched on is what it was before, and is off while it edits."""
+
+import pytest
+import torch
+
+from bench.records import Example, Output
+from bench.runs.runner import edit_slice
+from bench.settings import EditSettings
+from mgie.io.devices import full_float32, vae_dtype
+
+
+@pytest.fixture
+def tf32():
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    yield
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def state() -> tuple[str, bool, bool]:
+    return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+
+def test_no_tf32_inside_and_all_as_it_was_behind_it(tf32):
+    with pytest.raises(RuntimeError, match="in the middle"), full_float32():
+        assert state() == ("highest", False, False)
+        raise RuntimeError("in the middle")
+    assert state() == ("high", True, True)
+
+
+def test_a_model_edits_without_tf32(tf32):
+    class Model:
+        def edit(self, examples, settings, seeds):
+            from PIL import Image
+
+            seen.append(state())
+            return [Output(Image.new("RGB", (8, 8))) for _ in examples]
+
+    seen: list = []
+    edit_slice([Example("a/b/1", "a", None, "x")], 0, EditSettings(), Model())
+    assert seen == [("highest", False, False)] and state() == ("high", True, True)
+
+
+def test_the_vae_is_never_in_16_bit_unless_its_weights_are_taken_as_they_are():
+    assert vae_dtype(torch.float16) == vae_dtype(torch.bfloat16) == vae_dtype(torch.float32) == torch.float32
+    assert vae_dtype(None) is None and vae_dtype(torch.float64) == torch.float64
