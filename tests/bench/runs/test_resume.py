@@ -38,7 +38,7 @@ def draw_ma5k(root: Path, photos: int = 4, side: int = 24) -> Path:
 
 
 def command(data: Path, out: Path, *more: str) -> list[str]:
-    fixed = "--suite paper --dataset ma5k --model identity --metrics l1,ssim --seeds 2"
+    fixed = "--suite paper --size native --dataset ma5k --model identity --metrics l1,ssim --seeds 2"
     small = "--batch-size 3 --metric-batch-size 4"
     return [*fixed.split(), *small.split(), "--data-root", str(data), "--out", str(out), "--json", *more]
 
