@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.grid.accept import CHECK, TRAINING, command_of, moves, names_of, run, take, training_logs
+from bench.grid.accept import CHECK, TRAINING, command_of, moves, names_of, run, take, training_logs, with_companions
 from bench.grid.cells import Cell, Options, beside, read_run, run_cells
 from bench.grid.gate import Check, Findings, Tolerance, compare, read_check, stale_tables
 from bench.grid.reference import REFERENCE
@@ -122,7 +122,7 @@ def check_slice(args: argparse.Namespace, out: Path) -> int:
 def accept(args: argparse.Namespace, out: Path) -> int:
     """Make what is accepted anew below `out`, show what would move, write it after a yes; a failure writes nothing."""
     accepted, fresh = args.reference / args.suite, out / "results" / args.suite
-    names = args.names.split(",") if args.names else names_of(accepted)
+    names = with_companions(args.names.split(","), accepted) if args.names else names_of(accepted)
     if not names:
         raise ValueError(f"{accepted} holds nothing that can be made again; name it: --names table1")
     commands = {n: command_of(n, args.suite, accepted) for n in names if n not in (CHECK, TRAINING)}

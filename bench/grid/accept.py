@@ -32,6 +32,17 @@ def names_of(folder: Path) -> list[str]:
     return [CHECK] * (folder / "check.json").exists() + [n for n in found if TABLE.fullmatch(n) or other(n)]
 
 
+def with_companions(names: Sequence[str], folder: Path) -> list[str]:
+    """Tables of one split share their stored scores, and the gate's cells are among them: one is not renewed alone."""
+    shared = {scores_suffix(n) for n in names} - {None}
+    return list(dict.fromkeys([*names, *(n for n in names_of(folder) if scores_suffix(n) in shared)]))
+
+
+def scores_suffix(name: str) -> str | None:
+    """The end of the folder of its scores; None: it has none."""
+    return "" if name == CHECK else name[len("table1") :] if TABLE.fullmatch(name) else None
+
+
 def other(name: str) -> str:
     """The command of what is no table; claims-figures belongs to claims."""
     first = name.partition("-")[0]

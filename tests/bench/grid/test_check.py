@@ -11,7 +11,7 @@ from drawn import draw_ma5k
 from bench.check import main
 from bench.grid.cells import Cell, Options, argv_of
 from bench.grid.gate import Check, Findings, Tolerance, compare, read_check, stale_tables
-from bench.grid.stored import folder_of, read_scores, scores_name, write_scores
+from bench.grid.stored import read_scores, scores_name, write_scores
 from bench.records import Score
 from bench.run import main as run
 
@@ -167,20 +167,14 @@ def test_a_table_that_is_not_of_the_stored_scores_is_red(tmp_path):
     assert "no stored scores" in stale_tables(tmp_path, "")[0]
 
 
-def test_table_1_made_again_on_another_machine_leaves_table_3_a_table_of_its_own_scores(tmp_path):
-    """Both have the cells of the input copy and of the forms end to end."""
+def test_a_table_of_a_selection_is_held_to_the_scores_of_its_own_name(tmp_path):
     head = "table,setting,form,dataset,model,metric,mean\n"
-    for table in (1, 3):
-        write_scores(folder_of(tmp_path / "scores", table, "none") / NAME, scores())
-        (tmp_path / f"table{table}.csv").write_text(head + f"{table},zero-shot,none,ma5k,identity,l1,0.155\n")
+    write_scores(tmp_path / "scores-only-ma5k" / NAME, scores())
+    (tmp_path / "table2-only-ma5k.csv").write_text(head + "2,zero-shot,none,ma5k,identity,l1,0.155\n")
+    (tmp_path / "table2-only-ma5k-tests.csv").write_text("no table of cells\n")
     assert stale_tables(tmp_path, "") == []
-    again = [replace(s, value=s.value + 1e-6) for s in scores()]
-    write_scores(folder_of(tmp_path / "scores", 1, "none") / NAME, again)
-    assert [p.partition(":")[0] for p in stale_tables(tmp_path, "")] == ["table1.csv"]
-    (tmp_path / "table1.csv").write_text(head + "1,zero-shot,none,ma5k,identity,l1,0.155001\n")
-    assert stale_tables(tmp_path, "") == []
-    (tmp_path / "table3.csv").write_text(head + "3,zero-shot,none,ma5k,identity,l1,0.156\n")
-    assert "table3.csv: l1" in stale_tables(tmp_path, "")[0]
+    write_scores(tmp_path / "scores-only-ma5k" / NAME, [replace(s, value=s.value + 1) for s in scores()])
+    assert "make the table again" in stale_tables(tmp_path, "")[0]
 
 
 # the command, on a drawn MA5k: the slice's runs are made beforehand, so that the gate only has to find them
@@ -220,7 +214,7 @@ def gate(world, tmp_path):
     for path in (world / "results").rglob("*.*"):
         (results / path.relative_to(world / "results")).parent.mkdir(parents=True, exist_ok=True)
         (results / path.relative_to(world / "results")).write_bytes(path.read_bytes())
-    argv = ["--suite", "paper", "--data-root", str(world / "data"), "--results", str(results)]
+    argv = ["--suite", "paper", "--data-root", str(world / "data"), "--reference", str(results)]
     return results / "paper", [*argv, "--runs-out", str(world / "runs")]
 
 
@@ -271,13 +265,19 @@ def test_a_slice_that_cannot_be_run_is_red(gate, tmp_path, capsys):
     assert "cannot be run again" in capsys.readouterr().out
 
 
-def test_update_stores_the_fresh_scores_and_the_next_check_is_green(gate, capsys):
+def test_update_asks_first_and_then_stores_the_fresh_scores_and_the_next_check_is_green(gate, capsys, tmp_path):
     folder, argv = gate
     spoil(folder, lambda rows: [replace(s, value=s.value + 0.1) for s in rows])
-    run_beforehand(Path(argv[3]), folder / "runs")  # --update runs everything that is stored, without --limit
-    assert main([*argv[:-1], str(folder / "runs"), "--update"]) == 0
-    assert "what moved most" in (said := capsys.readouterr().out) and "stored 40 scores in 2 files" in said
-    assert main(argv) == 0
+    before = {p: p.read_bytes() for p in folder.rglob("*.*")}
+    argv = [*argv[:-1], str(tmp_path / "update")]
+    run_beforehand(Path(argv[3]), tmp_path / "update" / "runs")  # --update runs all that is stored, without --limit
+    assert main([*argv, "--update"]) == 1  # nobody is there to say yes
+    assert "nothing was stored; --yes" in (said := capsys.readouterr().out) and "what moved most" in said
+    assert {p: p.read_bytes() for p in folder.rglob("*.*")} == before
+    assert main([*argv, "--update", "--yes"]) == 0
+    assert "stored 3 files" in capsys.readouterr().out
+    assert json.loads((folder / "origin.json").read_text())["check"].keys() == {"processor", "torch", "commit"}
+    assert main(gate[1]) == 0
 
 
 def test_init_writes_a_check_that_is_green_with_measured_tolerances(gate, tmp_path, capsys):
@@ -300,6 +300,7 @@ def test_init_writes_a_check_that_is_green_with_measured_tolerances(gate, tmp_pa
 
 def test_wrong_use_ends_with_2(capsys):
     assert main(["--init", "--update"]) == 2
+    assert main(["--yes"]) == 2
     assert main(["--data-root", "data"]) == 2
     with pytest.raises(SystemExit) as error:
         main(["--suite", "cifar"])

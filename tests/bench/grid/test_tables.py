@@ -2,67 +2,29 @@
 
 import csv
 import json
-import math
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from drawn import draw_ma5k
+from table_cells import METRICS_OF, asked, find, finished, measured, scores_of
 
-from bench.grid.cells import Cell, Finished, Options, argv_of, cells_of
+from bench.grid.cells import Cell, Options, argv_of
 from bench.grid.paper import MARK
 from bench.grid.rows import Measured, TableRow, comparisons, rows_of, seconds_row
-from bench.grid.show import better, grid, markdown
+from bench.grid.show import grid, markdown
 from bench.grid.stored import read_scores, write_scores
 from bench.records import Score
 from bench.run import main as run
 from bench.stats import summarise
-from bench.tables import Table, main, table_of, table_rows, write
+from bench.tables import main, table_of, table_rows, write
 from mgie.io.files import write_csv
 
 COLUMNS = (
     "table,suite,setting,form,dataset,model,metric,mean,low,high,n,of,groups,seeds,paper,paper_confirmed,difference,"
-    "verdict,reason,protocol,run"
+    "verdict,reason,protocol,run,method,group_least,group_most"
 )
-METRICS_OF = {
-    "evr": ("l1", "dino", "cvs"), "gier": ("l1", "ssim", "cvs"), "ma5k": ("l1", "ssim", "lpips"),
-    "magicbrush": ("l1", "dino", "cvs", "cts"),
-}  # fmt: skip
-
-
-def wave(i: int, seed: int) -> float:
-    return 0.01 * math.sin(7 * i + seed)
-
-
-def scores_of(dataset: str, metric: str, centre: float, n: int = 8, seeds: int = 1) -> list[Score]:
-    return [
-        Score(f"{dataset}/test/{i:04d}", f"g{i}", seed, metric, centre + wave(i, seed), "", f"{metric} p")
-        for seed in range(seeds) for i in range(n)
-    ]  # fmt: skip
-
-
-def finished(dataset: str, metrics: dict[str, float], n: int = 8, seeds: int = 1, **changes) -> Finished:
-    scores = [s for metric, centre in metrics.items() for s in scores_of(dataset, metric, centre, n, seeds)]
-    run = Finished(f"{dataset}--x--01234567", "", n, n, scores, {}, [0.5 + 0.1 * i for i in range(n)], 8, "a CPU")
-    return run._replace(**changes)
-
-
-def measured(suite="paper", setting="zero-shot", centres=None, **changes) -> list[Measured]:
-    """A whole Table 1: each model a little better than the one before."""
-    cells = cells_of(2 if setting == "fine-tuned" else 1, suite, ("identity", "inspix2pix", "lgie", "mgie"), METRICS_OF)
-    places = {"identity": 0.50, "inspix2pix": 0.55, "lgie": 0.60, "mgie": 0.65} | (centres or {})
-    centres = {c: dict.fromkeys(METRICS_OF[c.dataset], places[c.model]) for c in cells}
-    return [Measured(c, finished(c.dataset, centres[c], **changes)) for c in cells]
-
-
-def asked(tmp_path: Path, *argv: str) -> Table:
-    return table_of(["1", "--suite", "paper", "--results", str(tmp_path / "results"), "--seeds", "1", *argv])
-
-
-def find(rows: list[TableRow], model: str, dataset: str, metric: str) -> TableRow:
-    (row,) = [r for r in rows if (r.model, r.dataset, r.metric) == (model, dataset, metric)]
-    return row
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -159,11 +121,10 @@ def test_the_csv_has_exactly_the_promised_columns_and_reads_back_equal(tmp_path)
 
 
 def test_all_forms_of_the_table_are_written_and_carry_the_mark_of_unconfirmed_cells(tmp_path):
-    cells = measured("mini")
+    cells = measured("published")
     a = asked(tmp_path)
     rows = table_rows(a, cells)
-    tests = comparisons(1, cells, METRICS_OF)
-    files = write(a, cells, rows, tests)
+    files = write(a, cells, grid(rows, comparisons(1, cells, METRICS_OF)))
     assert {p.suffix for p in files} == {".csv", ".md", ".tex", ".png", ".svg"} and all(p.stat().st_size for p in files)
     text = {p.suffix: p.read_text(encoding="utf-8") for p in files if p.suffix in (".md", ".tex", ".svg")}
     assert f"paper 0.163{MARK}" in text[".md"] and "paper 71.49" in text[".md"] and f"71.49{MARK}" not in text[".md"]
@@ -176,25 +137,26 @@ def test_all_forms_of_the_table_are_written_and_carry_the_mark_of_unconfirmed_ce
 
 def test_writing_the_same_table_twice_gives_the_same_bytes(tmp_path):
     cells, a = [m for m in measured() if m.cell.dataset == "ma5k"], asked(tmp_path)
-    files = write(a, cells, table_rows(a, cells), [])
+    g = grid(table_rows(a, cells))
+    files = write(a, cells, g)
     before = {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.*")}
-    assert write(a, cells, table_rows(a, cells), []) == files
+    assert write(a, cells, g) == files
     assert {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.*")} == before
     assert len(before) == 6 + 4  # table files, stored scores
 
 
-def test_the_best_model_is_bold_and_the_input_copy_never_is():
-    rows = [r for m in measured(centres={"identity": 0.1, "inspix2pix": 0.2}) for r in rows_of(1, m, ["l1"], 1, "runs")]
-    g = grid(rows)
-    assert g.cells["inspix2pix", "none", "ma5k", "l1"].best  # L1: lower is better
-    assert not g.cells["identity", "none", "ma5k", "l1"].best and not g.cells["mgie", "e2e", "ma5k", "l1"].best
-    assert "**0.2" in markdown(g, [], "", []) and "**0.1" not in markdown(g, [], "", [])
-
-
 def test_the_markdown_says_scale_n_protocol_and_notes(tmp_path):
     cells = measured("published")
-    text = markdown(grid(table_rows(asked(tmp_path), cells)), ["a note"], "sample", [])
-    for said in ("printed x100", "hand-picked", "n = 8", "SSIM: ssim p", "Note: a note", "n 8", "Input copy"):
+    text = markdown(grid(table_rows(asked(tmp_path), cells)), ["a note"], "sample")
+    for said in (
+        "printed x100",
+        "hand-picked",
+        "n = 8",
+        "SSIM: ssim p",
+        "Note: a note",
+        "8 examples in 4",
+        "Input copy",
+    ):
         assert said in text
 
 
@@ -212,36 +174,6 @@ def test_a_split_that_is_not_the_default_stands_beside_it(tmp_path):
     assert (full.file.name, full.options.seeds) == ("table1-test", 5)
     published = table_of(["1", "--suite", "published", "--split", "sample"])
     assert published.file.name == "table1-sample" and published.options.seeds == 1
-
-
-# between models
-
-
-def test_models_are_compared_in_pairs_with_holm_over_the_table():
-    found = comparisons(1, measured(), METRICS_OF)
-    assert len(found) == 13 * 6
-    one = next(t for t in found if (t.dataset, t.metric, t.a, t.b) == ("evr", "l1", "mgie", "lgie"))
-    assert one.difference == pytest.approx(0.05) and better(one) == ""
-    assert one.p == 2 / 256 and one.p_holm == 78 * 2 / 256
-
-
-def test_table_3_compares_forms_of_a_model_and_models_in_a_form():
-    cells = [
-        Measured(c, finished("ma5k", {"l1": 0.1}))
-        for c in cells_of(3, "mini", ("identity", "lgie", "mgie", "oracle"), ("ma5k",))
-    ]
-    pairs = {(t.a, t.b) for t in comparisons(3, cells, {"ma5k": ("l1",)})}
-    assert ("mgie e2e", "mgie fz") in pairs and ("mgie ft", "lgie ft") in pairs and ("lgie fz", "identity") in pairs
-    assert ("mgie e2e", "lgie fz") not in pairs and not any("oracle" in pair for pair in pairs)
-
-
-def test_the_better_model_follows_the_direction_of_the_metric():
-    many = [
-        Measured(Cell("mini", "ma5k", model, form="e2e"), finished("ma5k", {"l1": v, "ssim": v}, n=40))
-        for model, v in (("mgie", 0.2), ("lgie", 0.3))
-    ]
-    l1, ssim = comparisons(1, many, {"ma5k": ("l1", "ssim")})
-    assert better(l1) == "mgie" and better(ssim) == "lgie"
 
 
 # the command
@@ -280,12 +212,13 @@ def test_a_table_runs_its_cells_and_says_why_the_others_were_not(tmp_path, capsy
     assert main(argv) == 0
     said = capsys.readouterr()
     assert said.out.startswith("suite paper: ") and "Input copy" in said.out and "done" in said.err
-    rows = {(r["model"], r["dataset"]): r for r in read(tmp_path / "results" / "paper" / "table1.csv")}
+    only = "-only-ma5k_evr_identity_mine_l1"
+    rows = {(r["model"], r["dataset"]): r for r in read(tmp_path / "results" / "paper" / f"table1{only}.csv")}
     here = rows["identity", "ma5k"]
     assert here["n"] == here["of"] == "10" and here["groups"] == "2" and here["low"] == ""
     assert "evr" in rows["identity", "evr"]["reason"] and rows["identity", "evr"]["mean"] == ""
     assert "--dataset ma5k --model mine --images DIR" in rows["mine", "ma5k"]["reason"]
-    scores = read_scores(tmp_path / "results" / "paper" / "scores" / "ma5k--identity--zero-shot--none.csv.gz")
+    scores = read_scores(tmp_path / "results" / "paper" / f"scores{only}" / "ma5k--identity--zero-shot--none.csv.gz")
     assert summarise(scores).mean == float(here["mean"]) and len(scores) == 10
 
     assert main([*argv, "--strict"]) == 1  # and nothing is run a second time
@@ -304,7 +237,7 @@ def test_a_folder_of_own_outputs_stands_in_the_table_once_it_was_scored(tmp_path
     assert run([*suite, *out, "--dataset", "ma5k", "--model", "mine", "--images", str(tmp_path / "mine")]) == 0
     table = ["1", *suite, *out, "--results", str(tmp_path / "results"), "--datasets", "ma5k", "--models", "mine"]
     assert main(table) == 0
-    l1, seconds = read(tmp_path / "results" / "paper" / "table1.csv")
+    l1, seconds = read(tmp_path / "results" / "paper" / "table1-only-ma5k_mine_l1.csv")
     assert (
         l1["n"] == "10"
         and l1["seeds"] == "1"
@@ -314,16 +247,31 @@ def test_a_folder_of_own_outputs_stands_in_the_table_once_it_was_scored(tmp_path
     assert seconds["reason"] == "not run: the output images were given"
 
 
-def test_a_table_of_which_nothing_can_be_run_leaves_what_is_written_as_it_is(tmp_path, capsys):
+def test_a_table_of_which_nothing_can_be_run_writes_nothing_and_says_all_that_is_missing(tmp_path, capsys):
     a = asked(tmp_path)
-    write(a, measured(), table_rows(a, measured()), [])
-    before = (a.folder / "table1.csv").read_bytes()
-    nowhere = ["1", "--suite", "paper", "--data-root", str(tmp_path / "none"), "--results", str(tmp_path / "results")]
-    assert main([*nowhere, "--out", str(tmp_path / "runs")]) == 0
-    assert (a.folder / "table1.csv").read_bytes() == before
-    assert "left as they are" in capsys.readouterr().out
-    assert main([*nowhere[:-1], str(tmp_path / "other"), "--out", str(tmp_path / "runs")]) == 0
-    assert all(r["reason"].startswith("not run: ") for r in read(tmp_path / "other" / "paper" / "table1.csv"))
+    write(a, measured(), grid(table_rows(a, measured())))
+    before = {p: p.read_bytes() for p in a.folder.rglob("*.*")}
+    nowhere = ["1", "--suite", "paper", "--data-root", str(tmp_path / "none"), "--out", str(tmp_path / "runs")]
+    assert main([*nowhere, "--results", str(tmp_path / "results")]) == 2
+    assert {p: p.read_bytes() for p in a.folder.rglob("*.*")} == before
+    said = capsys.readouterr().err
+    assert "nothing could be run, so nothing was written" in said
+    for dataset in ("EVR", "GIER", "MA5k", "MagicBrush"):
+        assert f"{dataset}: no " in said or f"{dataset} test split: no " in said
+    assert said.count("\n") > 8  # the whole help of each, not its first line
+    assert main([*nowhere, "--results", str(tmp_path / "other")]) == 2
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_selection_has_a_name_of_its_own_and_replaces_nothing():
+    assert table_of(["1", "--models", "oracle,mgie,lgie,inspix2pix,codec,identity"]).file.name == "table1"
+    assert table_of(["1", "--datasets", "magicbrush", "--models", "mgie,mine"]).file.name == (
+        "table1-only-magicbrush_mgie_mine"
+    )
+    fresh = table_of(["2", "--split", "fresh", "--metrics", "l1"])
+    assert fresh.file.name == "table2-fresh-only-l1" and fresh.stem("scores").name == "scores-fresh-only-l1"
+    longest = table_of(["1", "--models", ",".join(f"model{i}" for i in range(40))])
+    assert len(longest.file.name) < 80
 
 
 def test_reading_the_flags_needs_no_heavy_import():
