@@ -154,7 +154,7 @@ def test_the_markdown_says_scale_n_protocol_and_notes(tmp_path):
         "n = 8",
         "SSIM: ssim p",
         "Note: a note",
-        "8 examples in 4",
+        "8 examples in 8 groups",
         "Input copy",
     ):
         assert said in text
