@@ -83,7 +83,7 @@ def markdown(rows: Sequence[SweepRow], head: Sequence[str]) -> str:
     ]
     lines += markdown_table(header, table)
     if rows[0].suite == "mini":
-        lines += ["", *paper_block(_printed(rows, models), header[0])]
+        lines += ["", *paper_block(_printed(rows, models), f"{header[0]}: direction / similarity")]
     lines += listed("Remarks", (r.reason for r in rows)) + listed("Protocols", (r.protocol for r in rows))
     return "\n".join(lines) + "\n"
 
@@ -115,7 +115,7 @@ def plot(rows: Sequence[SweepRow], stem: Path) -> list[Path]:
                 _paper(axes, [r for r in rows if r.model == model], model, colour)
         size = sorted({(r.n, r.seeds) for r in rows if r.mean is not None})
         n = f", n {size[0][0]} x {size[0][1]} seed{'s' * (size[0][1] > 1)}" if size else ""
-        ours.set_title(f"ours: suite {rows[0].suite}{n}, whiskers: 95 % interval", fontsize=9.5)
+        ours.set_title(f"ours: suite {rows[0].suite}{n}, whiskers at both ends: 95 % interval", fontsize=9.5)
         for axes in others:
             axes.set_title("the paper, MagicBrush: digitised from its figure", fontsize=9.5)
         for axes in (ours, *others):
@@ -153,7 +153,9 @@ def _ours(axes: "Axes", rows: Sequence[SweepRow], model: str, colour: str) -> No
     if not points:
         return
     for place, at in ((1, x), (2, y)):
-        pairs = [(i, p[place]) for i, p in enumerate(points) if p[place].low is not None]
+        # at both ends alone: crosses on all points would cover the curves
+        ends = sorted({0, len(points) - 1})
+        pairs = [(i, points[i][place]) for i in ends if points[i][place].low is not None]
         ends = [[max(0, 100 * (r.mean - r.low)) for _, r in pairs], [max(0, 100 * (r.high - r.mean)) for _, r in pairs]]
         centre = ([x[i] for i, _ in pairs], [y[i] for i, _ in pairs])
         error = {"xerr": ends} if at is x else {"yerr": ends}
