@@ -1,0 +1,209 @@
+"""One thing, whole: what is there already, what is given, what comes from a mirror or its sources; then it is laid out.
+
+The order: everything is looked up (which files, how large), then the disk is asked, then the files come one after the
+other. A file that is refused costs that file; a host that cannot be reached costs the rest of its files, and one line.
+"""
+
+import shutil
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+
+from bench.fetch import drive, hub, mirror, web
+from bench.fetch.bars import Bars
+from bench.fetch.given import Given
+from bench.fetch.places import Damaged, Folder, Refused, Told, Unreachable, Wanted, digest, settle, wanted
+from bench.fetch.sources import Row, Source
+from bench.fetch.unpack import listed, put, selected
+
+SPARE = 64 << 20  # bytes that a disk keeps
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command was asked."""
+
+    data_root: Path
+    weights: Path
+    given: tuple[Path, ...] = ()
+    mirror: str = ""
+    limit: float | None = None  # bytes of a set
+
+    def folder(self, source: Source) -> Path:
+        return (self.data_root if source.root == "data" else self.weights) / source.folder
+
+
+@dataclass
+class Outcome:
+    """What became of a thing."""
+
+    fetched: int = 0
+    kept: int = 0
+    missing: dict[str, str] = field(default_factory=dict)  # file -> why
+    unreachable: dict[str, int] = field(default_factory=Counter)  # the line -> how many files wait for it
+    by_hand: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        return not (self.missing or self.unreachable or self.by_hand)
+
+
+def fetch(source: Source, options: Options, bars: Bars, start: "object" = None) -> Outcome:
+    """Everything of a thing that is not there yet. start: called once before the first file comes."""
+    outcome, folder = Outcome(), Folder(options.folder(source))
+    rows = []
+    for row in source.files:
+        if has_set(folder, row, options.limit) if row.listed else folder.has(wanted(source, row)):
+            outcome.kept += 1
+        else:
+            rows.append(row)
+    if not rows:
+        return outcome
+    if start:
+        start()
+    with bars.shown():
+        rows = take_given(source, rows, options, folder, outcome, bars)
+        wants = look_up(source, rows, options, folder, outcome)
+        room(folder, wants)
+        opened, gone = web.session(), set()
+        for want in wants:
+            host = want.row.how if want.row.how in ("hub", "drive") and not options.mirror else web.host(want.url)
+            if host in gone:
+                outcome.unreachable[next(reversed(outcome.unreachable))] += 1
+                continue
+            try:
+                with bars.file(f"{source.name}/{want.name}", want.size) as told:
+                    get(want, folder, opened, bool(options.mirror), told)
+                outcome.fetched += 1
+            except Unreachable as error:
+                outcome.unreachable[str(error)] += 1
+                gone.add(host)
+            except (Refused, OSError) as error:
+                outcome.missing[want.name] = str(error)
+        keep_sets(rows, wants, options, folder, outcome)
+    return outcome
+
+
+def take_given(
+    source: Source, rows: list[Row], options: Options, folder: Folder, outcome: Outcome, bars: Bars
+) -> list[Row]:
+    """The rows that what is given does not fill."""
+    own_copy = mirror.folder(options.mirror, source)
+    paths = [*options.given, *([own_copy] if own_copy else [])]
+    if not paths:
+        return rows
+    given, left = Given(paths), []
+    for row in rows:
+        try:
+            if row.listed:
+                found = mirror.within(given.set_of(source, row), options.limit)
+                taken = []
+                for want in found:
+                    if not folder.has(want):
+                        with bars.file(f"{source.name}/{want.name}", 0) as told:
+                            given.take(want, folder, told)
+                    taken.append(want)
+                done = bool(taken)
+                if done:
+                    folder.known[row.name] = {"files": [want.name for want in taken], "limit": options.limit}
+                    folder.save()
+                    outcome.fetched += len(taken)
+            else:
+                want = wanted(source, row)
+                with bars.file(f"{source.name}/{row.name}", row.size) as told:
+                    done = bool(given.unpack(want, folder, told) if row.packed else given.take(want, folder, told))
+                outcome.fetched += done
+            if not done:
+                left.append(row)
+        except (Refused, OSError) as error:
+            outcome.missing[row.name] = str(error)
+    if own_copy:
+        outcome.missing |= {row.name: f"the mirror {own_copy} does not have it" for row in left}
+        return []
+    return left
+
+
+def look_up(source: Source, rows: list[Row], options: Options, folder: Folder, outcome: Outcome) -> list[Wanted]:
+    """The files of these rows that are not there, with sizes, digests and addresses."""
+    found: list[Wanted] = []
+    if options.mirror:
+        groups = {row.name: [row] for row in rows}
+    else:
+        outcome.by_hand += [row for row in rows if row.how == "hand"]
+        rows = [row for row in rows if row.how != "hand"]
+        found += [wanted(source, row) for row in rows if row.how != "hub"]
+        groups = {}
+        for row in (row for row in rows if row.how == "hub"):
+            groups.setdefault(f"{row.repo}@{row.revision}", []).append(row)
+    for group in groups.values():
+        try:
+            if options.mirror:
+                found += mirror.wanted(options.mirror, source, group[0], options.limit)
+            else:
+                found += hub.wanted(source, group, options.limit, outcome.notes)
+        except Unreachable as error:
+            outcome.unreachable[str(error)] += len(group)
+        except Refused as error:
+            outcome.missing |= {row.name: str(error) for row in group}
+    absent = [want for want in found if not folder.has(want)]
+    outcome.kept += len(found) - len(absent)
+    return absent
+
+
+def room(folder: Folder, wants: list[Wanted]) -> None:
+    """Refused before anything comes when the disk cannot hold it: archives count twice, packed and unpacked."""
+    need = sum(want.size * (2 if want.row.packed else 1) - web.length(folder.partial(want.name)) for want in wants)
+    place = next(path for path in (folder.path.absolute(), *folder.path.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if need > 0 and free < need + SPARE:
+        raise Refused(
+            f"{place} has {free / 1e9:.1f} GB free, {need / 1e9:.1f} GB are needed; make room, or choose another "
+            "--data-root or --weights"
+        )
+
+
+def get(want: Wanted, folder: Folder, opened: requests.Session, mirrored: bool, told: Told) -> None:
+    """The file at its final name, or the archive's files at theirs."""
+    partial, archive = folder.partial(want.name), folder.place(want.name)
+    if not (want.row.packed and archive.is_file() and "stamp" in folder.known.get(want.name, {})):
+        if want.row.how == "drive" and not mirrored:
+            drive.transfer(want, partial, told)
+        else:
+            web.transfer(opened, want.url, partial, want.bytes, dict(want.headers), told)
+        settle(want, folder)
+    if want.row.packed:
+        try:
+            pack = listed(archive, want.row.password)
+            chosen = selected(want.row, pack)
+            if not chosen:
+                raise Damaged(f"{archive} holds nothing that was expected: names like {want.row.take}")
+            files = put(pack, chosen, folder.path, want.row.name, told)
+        except Damaged:
+            archive.unlink(missing_ok=True)  # the next try fetches it anew
+            raise
+        folder.keep_unpacked(want.name, files, digest(archive), want.url or want.row.where)
+        archive.unlink()
+
+
+def has_set(folder: Folder, row: Row, limit: float | None) -> bool:
+    """Whether a set was fetched whole before, or as far as this limit goes."""
+    entry = folder.known.get(row.name, {})
+    files = entry.get("files")
+    if not isinstance(files, list) or not files or entry.get("limit") not in (None, limit):
+        return False
+    return all(isinstance(name, str) and folder.has(Wanted(None, row, name)) for name in files)
+
+
+def keep_sets(rows: list[Row], wants: list[Wanted], options: Options, folder: Folder, outcome: Outcome) -> None:
+    """Remembers the names of a set's files, so that it is known to be whole without asking its host again."""
+    for row in (row for row in rows if row.listed and row.how != "page"):
+        begin = row.name.partition("*")[0]
+        lost = row.name in outcome.missing or any(want.row is row and not folder.place(want.name).is_file()
+                                                  for want in wants)  # fmt: skip
+        files = [name for name in folder.known if name.startswith(begin) and "*" not in name]
+        if files and not lost and not outcome.unreachable:
+            folder.known[row.name] = {"files": sorted(files), "limit": options.limit}
+            folder.save()
