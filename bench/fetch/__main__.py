@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from bench.fetch import sources as table
-from bench.fetch import terms
+from bench.fetch import told
 from bench.fetch.bars import Bars
 from bench.fetch.fetching import Options, Outcome, fetch
 from bench.fetch.places import Refused
@@ -46,9 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         known = table.read(args.sources)
         if args.list:
-            from bench.fetch.listing import shown
-
-            print(shown(known, options))
+            print(told.shown(known, options))
             return 0
         things = chosen(known, args)
         refuse_wrong_use(args)
@@ -98,7 +96,7 @@ def one(source: Source, options: Options, args: argparse.Namespace) -> bool:
     folder, bars, began = options.folder(source), Bars(), time.perf_counter()
 
     def start() -> None:
-        if said := terms.show(source, folder):
+        if said := told.terms(source, folder):
             print(said, flush=True)
 
     try:

@@ -6,8 +6,8 @@ Drive states no digest, and a used-up quota is a page in place of the file: name
 import re
 from pathlib import Path
 
-from bench.fetch.web import TRIES, full, host, reason, refuse_page, unreachable
 from bench.fetch.places import Refused, Told, Unreachable, Wanted
+from bench.fetch.web import TRIES, full, host, knock, reason, refuse_page, unreachable
 
 ADDRESS = "https://drive.google.com/uc?id={}"
 
@@ -25,6 +25,7 @@ def transfer(want: Wanted, partial: Path, told: Told) -> None:
         told(so_far - done)
         done = so_far
 
+    knock(url)  # gdown itself tries for a quarter of a minute
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         gdown.download(

@@ -1,5 +1,6 @@
-"""What ends a fetch: is it what its authors released? bench.audit on a dataset, rows of table files, digests of weights;
-and for MGIE the conversion. Commands are started as a user would: each with its own memory.
+"""What ends a fetch: is it what its authors released? bench.audit on a dataset, rows of tables, digests of weights.
+
+For MGIE the conversion comes before it. Commands are started as a user would: each with its own memory.
 """
 
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 from bench.fetch.fetching import Options, Outcome
 from bench.fetch.places import Folder
 from bench.fetch.sources import Source
-from mgie.io.released import verdict
+from mgie.io.released import is_known, verdict
 
 CONVERTED = "mgie-e2e"
 
@@ -23,9 +24,8 @@ def lines(source: Source, options: Options) -> list[str]:
         return counted(source, folder)
     if source.root == "weights":
         known = Folder(folder).known
-        names = [row.name for row in source.files if not (row.packed or row.listed) and row.name in known]
-        said = {name: verdict(name, str(known[name].get("sha256", ""))) for name in names}
-        return [f"{source.name}: {name}: {what}" for name, what in said.items() if what]
+        names = [row.name for row in source.files if row.name in known and is_known(row.name)]
+        return [f"{source.name}: {name}: {verdict(name, str(known[name].get('sha256', '')))}" for name in names]
     return []
 
 
@@ -71,5 +71,3 @@ def convert(options: Options, folder: Path, outcome: Outcome) -> None:
     print(f"converting to {out} (mgie.convert)", flush=True)
     if subprocess.run(command, check=False).returncode:
         outcome.missing[CONVERTED] = "mgie.convert refused the files; what it says stands above"
-
-

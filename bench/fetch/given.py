@@ -107,5 +107,3 @@ class Given:
                 if fnmatchcase(base, pattern):
                     sizes.setdefault((begin / base).as_posix(), size)
         return [Wanted(source, row, name, sizes[name]) for name in sorted(sizes)]
-
-

@@ -15,7 +15,7 @@ from bench.fetch.sources import Row, Source
 def wanted(source: Source, rows: list[Row], limit: float | None, notes: list[str]) -> list[Wanted]:
     """The files of these rows, all of one repository and revision; of sets the first whose sum is within `limit` bytes.
 
-    notes: gets a line where the revision is not pinned and the Hub's is another than the one seen. Refused, Unreachable.
+    notes: gets a line where no commit is pinned, with the Hub's. Raises Refused, Unreachable.
     """
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.fetch.sources import Row, Source
+from mgie.io.files import write_whole
 
 RECORD = ".fetched.json"
 PARTIAL = ".partial"
@@ -149,22 +150,11 @@ class Folder:
 
     def save(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        write(self.path / RECORD, json.dumps(self.known, indent=1, ensure_ascii=False).encode())
-
-
-def write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_whole(json.dumps(self.known, indent=1, ensure_ascii=False).encode(), self.path / RECORD)
 
 
 def settle(want: Wanted, folder: Folder, told: Told = lambda count: None) -> Digest:
-    """The finished `.partial` becomes the file, once size and digest are right. Refused: they are not; it is removed."""
+    """The finished `.partial` becomes the file once size and digest are right. Refused: they are not, it is removed."""
     partial, place = folder.partial(want.name), folder.place(want.name)
     found = digest(partial, told)
     wrong = difference(found, want)

@@ -18,8 +18,9 @@ from bench.datasets.published import IN_SAMPLE, MODELS, SAMPLE, Listed, is_recor
 from bench.fetch import web
 from bench.fetch.bars import Bars
 from bench.fetch.fetching import Options, Outcome
-from bench.fetch.places import PARTIAL, Refused, Unreachable, write
+from bench.fetch.places import PARTIAL, Refused, Unreachable
 from bench.fetch.sources import Source
+from mgie.io.files import write_whole
 
 PAGE = "index.html"
 PAGE_LIMIT = 1 << 20  # bytes; the page has about 59,000
@@ -43,7 +44,8 @@ def bring(place: Path, address: str, name: str, size: int | None, opened: reques
 
 def is_right(path: Path, listed: Listed) -> bool:
     return (
-        path.is_file() and path.stat().st_size == listed.bytes
+        path.is_file()
+        and path.stat().st_size == listed.bytes
         and hashlib.sha256(path.read_bytes()).hexdigest() == listed.sha256
     )
 
@@ -87,7 +89,9 @@ def page_examples(html: str) -> list[dict]:
     page.feed(html)
     return [
         {
-            "id": f"{dataset}/published/{i}", "dataset": dataset, "instruction": instruction,
+            "id": f"{dataset}/published/{i}",
+            "dataset": dataset,
+            "instruction": instruction,
             "expressive_instruction": {"lgie": lgie, "mgie": mgie},
             "images": {kind: f"{dataset}/{i}_{kind}.jpg" for kind in ("input", "goal", *MODELS)},
             "sample": dataset in IN_SAMPLE and i < SAMPLE,
@@ -123,7 +127,7 @@ def fetch_texts(folder: Path, address: str, listed: dict[str, Listed], opened: r
     partial.unlink()
     records = page_examples(page.decode("utf-8", errors="replace"))
     check_texts(records, listed)
-    write(path, "".join(json.dumps(record) + "\n" for record in records).encode())
+    write_whole("".join(json.dumps(record) + "\n" for record in records).encode(), path)
     return True
 
 
@@ -153,7 +157,7 @@ def wanted(split: str) -> tuple[list[Listed], dict[str, Listed]]:
 
 
 def fetch(source: Source, options: Options, bars: Bars, split: str, base_url: str = "") -> Outcome:
-    """Everything of a split that is not there yet, four files at a time. base_url: a mirror of the page's repository."""
+    """Everything of a split that is not there yet, four files at a time. base_url: a copy of the page's repository."""
     address = base_url or source.files[0].address
     if not base_url and (options.mirror or options.given):
         place = f"{options.mirror.rstrip('/')}/{source.name}" if options.mirror else str(options.given[0])
@@ -175,9 +179,9 @@ def fetch(source: Source, options: Options, bars: Bars, split: str, base_url: st
         said = ""
         try:
             for job in as_completed(jobs):
-                told(1)
                 try:
                     new = job.result()
+                    told(1)
                     outcome.fetched, outcome.kept = outcome.fetched + new, outcome.kept + (not new)
                 except Unreachable as error:  # no network: the others are not tried
                     stop.set()

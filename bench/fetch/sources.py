@@ -1,5 +1,6 @@
-"""Where everything is had, read from sources.toml: things by name, and of each the rows of files. The file says what the
-fields mean; a field it does not know is refused, so that a slip of the pen does not pass as a missing digest.
+"""Where everything is had, read from sources.toml: things by name, and of each the rows of files.
+
+The file says what the fields mean. A field that is not known is refused: a misspelt one would be a missing digest.
 """
 
 import re

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from bench.fetch.web import full
 from bench.fetch.places import Damaged, Refused, Told
 from bench.fetch.sources import ARCHIVES, Row
+from bench.fetch.web import full
 
 BLOCK = 1 << 20
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, zipfile.LargeZipFile)
@@ -163,7 +163,7 @@ def place(file: Path, to: Path) -> None:
 
 
 def opened(pack: Pack, chosen: Iterable[str]) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """The chosen members in the pack's own order: a packed tar is read once, from front to back. None: a file as it is."""
+    """The chosen members in the pack's own order: a packed tar is read once, front to back. None: a file as it is."""
     if pack.path.is_dir():
         for member in chosen:
             yield member, None

@@ -137,6 +137,15 @@ def refuse_page(partial: Path) -> None:
         raise Refused("a web page came in place of the file" + (": its host's quota is used up" if quota else ""))
 
 
+def knock(url: str) -> None:
+    """Unreachable: the host does not answer at all. Any answer will do."""
+    try:
+        session().head(host(url), timeout=TIMEOUT)
+    except BROKEN as error:
+        if unreachable(error):
+            raise Unreachable(f"no network: {host(url)} could not be reached ({reason(error)})") from None
+
+
 def length(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from mgie.convert.manifest import EMBEDDINGS, NUM_VISUAL_TOKENS, TRAINED
 from mgie.convert.official import Official, check_names, open_official
 from mgie.io.hashes import file_sha256
+from mgie.io.released import verdict
 
 if TYPE_CHECKING:
     from mgie.presets import Preset
@@ -99,15 +100,17 @@ def describe(files: Official, preset: "Preset", dropped: dict[str, list[str]], t
     rows = files.mllm[TRAINED[0]][-NUM_VISUAL_TOKENS:]
     source = "the last 8 rows of model.embed_tokens.weight" if embeddings is None else "emb"
     same = embeddings is None or bool((embeddings.half()[0] == rows.half()).all())
+    llava, single = files.llava.sha256(), {name: file_sha256(path) for name, path in files.paths.items()}
+    official = {f"{name}.pt": digest for name, digest in single.items()} | llava  # under the names of their authors
     return {
         "preset": preset.name,
         "trained_on": trained_on,
-        "llava": files.llava.sha256(),
+        "released": {name: verdict(name, digest) for name, digest in official.items()},
+        "llava": llava,
         "llama_base": None if files.base is None else files.base.sha256(),
         "llama_base_verified": False,  # no sum of a right base and the delta is published to compare with
         "clip": None if files.clip is files.llava else files.clip.sha256(),
-        "mllm": file_sha256(files.paths["mllm"]),
-        "unet": file_sha256(files.paths["unet"]),
+        **single,
         "visual_embeddings": source + ("" if same else ", which differs from the last 8 rows of model.embed_tokens"),
         "left_out": dropped,
     }
@@ -138,6 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"mgie.convert: {error}", file=sys.stderr)
         return 2
     print(f"{options.out}: preset {record['preset']}, trained on {record['trained_on']}")
+    for name, said in record["released"].items():
+        print(f"  {name}: {said}")
     for role in ("llama_base", "llava"):
         for name, digest in (record[role] or {}).items():
             print(f"  {role} {name} sha256 {digest}")

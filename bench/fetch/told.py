@@ -1,26 +1,37 @@
-"""`bench.fetch --list`: each thing with its size, licence, what it needs of a user and what is there; 100 columns."""
+"""What a user is told before anything comes: the list of what there is (100 columns), and the terms.
+
+Terms are shown once, and kept as TERMS.md beside the data, with source and date.
+"""
 
 import textwrap
+from datetime import UTC, datetime
+from pathlib import Path
 
 from bench.fetch.fetching import Options
 from bench.fetch.places import Folder
 from bench.fetch.sources import Source
+from mgie.io.files import write_whole
 
 COLUMNS = 100
+TERMS = "TERMS.md"
 HEAD = ("WHAT", "SIZE", "LICENCE", "NEEDS", "HERE")
-WIDTHS = (19, 9, 27, 26, 0)
+WIDTHS = (19, 10, 27, 33, 0)
 
 
 def shown(sources: dict[str, Source], options: Options) -> str:
     lines = [line(HEAD)]
     for source in sources.values():
-        lines.append(line((source.name, size_of(source, sources), source.licence, needs(source), here(source, options))))
+        there = "" if source.together else here(source, options)
+        lines.append(line((source.name, size_of(source, sources), source.licence, needs(source), there)))
         lines += textwrap.wrap(source.title, COLUMNS, initial_indent="  ", subsequent_indent="  ")
         if source.together:
             lines += wrapped(", ".join(source.together))
         for where, marks in addresses(source).items():
             lines += wrapped(f"{where} [{marks}]")
-    lines += ["", "seen: read in the primary text. secondary: named by others. SIZE is a sum where the sizes are known."]
+    lines += [
+        "",
+        "seen: read in the primary text. secondary: named by others. +: not all sizes are known.",
+    ]
     return "\n".join(lines)
 
 
@@ -63,15 +74,13 @@ def human(size: int) -> str:
 
 def needs(source: Source) -> str:
     """What a machine may not do, and what must be known."""
-    said = [f"by hand: {row.name.partition('.')[0]}" for row in source.files if row.how == "hand"]
-    if len(said) > 1:
-        said = ["by hand: " + ", ".join(text.removeprefix("by hand: ") for text in said)]
-    return "; ".join([*said, *source.needs]) or "-"
+    said = [
+        row.name.partition(".")[0] + " (password)" * bool(row.password) for row in source.files if row.how == "hand"
+    ]
+    return "; ".join([*(["by hand: " + ", ".join(said)] if said else []), *source.needs]) or "-"
 
 
 def here(source: Source, options: Options) -> str:
-    if source.together:
-        return ""
     folder = Folder(options.folder(source))
     there = [folder.there(row) for row in source.files]
     if any(row.how == "page" for row in source.files):
@@ -83,3 +92,30 @@ def here(source: Source, options: Options) -> str:
     if len(there) == len(sets):
         return " and ".join(sets)
     return "all" if all(there) else f"{sum(map(bool, there))} of {len(there)}"
+
+
+def terms(source: Source, folder: Path) -> str:
+    """What is to be read before the first file comes; nothing where it was shown before and still holds."""
+    body = terms_text(source)
+    path = folder / TERMS
+    try:
+        if path.read_text(encoding="utf-8").partition("\nSince ")[0] == body.rstrip("\n"):
+            return ""
+    except (OSError, ValueError):  # not there, or somebody's own file of that name: written anew
+        pass
+    write_whole(f"{body}\nSince {datetime.now(UTC):%Y-%m-%d}\n".encode(), path)
+    return textwrap.fill(f"{source.name}: {source.terms}", COLUMNS, break_long_words=False, break_on_hyphens=False)
+
+
+def terms_text(source: Source) -> str:
+    where = dict.fromkeys(f"- {row.where} ({row.mark})" for row in source.files)
+    return "\n".join([
+        f"# {source.title[:1].upper()}{source.title[1:]}", "", f"Licence: {source.licence}", "",
+        textwrap.fill(source.terms, COLUMNS, break_long_words=False, break_on_hyphens=False), "",
+        "Had from (seen: read there; secondary: named by others):", "", *sources_in_short(list(where)), "",
+    ])  # fmt: skip
+
+
+def sources_in_short(lines: list[str], most: int = 8) -> list[str]:
+    """Annotations come as twenty files of one folder: the first few say it."""
+    return lines[:most] + [f"- and {len(lines) - most} more of the same"] * (len(lines) > most)
