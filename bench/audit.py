@@ -1,10 +1,10 @@
 """What a dataset's files hold: `python -m bench.audit --dataset evr|gier|ma5k|magicbrush --data-root ROOT [--json]`.
 
-Counts, repeated pairs, leaks between splits and between datasets, type and size mismatches, beside what was measured on
-the official files (bench/audit.csv). Of images only the header is read.
+Whether the annotations are the released files, counts, repeated pairs, leaks between splits and between datasets, type
+and size mismatches, beside what was measured on the official files (bench/datasets/official.csv). Of images only the
+header is read.
 --published instead of --dataset: the examples of the project page beside the official files, which size rule their
-pixels agree with (bench/datasets/page.py). Exit codes: 0, also when numbers differ; 2
-where a file is missing or broken.
+pixels agree with (bench/datasets/page.py). Exit codes: 0, also when numbers differ; 2 where a file is missing or broken.
 """
 
 import argparse
@@ -20,6 +20,14 @@ from bench.datasets.annotations import read_json
 from bench.datasets.counting import Fact, read_splits
 from bench.datasets.facts import FACTS, magicbrush_folders
 from mgie.io.files import inside
+from mgie.io.hashes import file_digest
+
+SHA256 = "SHA-256 of the annotations"
+UNITS = {
+    "evr": ("records", "unique pairs"), "gier": ("records", "input images"), "ma5k": ("records", "input images"),
+    "magicbrush": ("turns", "sessions"),
+}  # fmt: skip
+MOST = 4  # differences in one line
 
 
 class Header(NamedTuple):
@@ -102,6 +110,15 @@ def image_facts(split: str, files: list[Named]) -> list[Fact]:
     ]
 
 
+def released_facts(dataset: str, root: Path) -> list[Fact]:
+    """The SHA-256 of each split's annotations."""
+    if dataset == "magicbrush":  # a zip whose digest nobody states
+        return []
+    module = {"evr": evr, "gier": gier, "ma5k": ma5k}[dataset]
+    files = {split: module.annotation_file(root, split) for split in module.SPLITS}
+    return [Fact(SHA256, split, file_digest(path)) for split, path in files.items() if path.is_file()]
+
+
 def official(dataset: str) -> dict[tuple[str, str], object]:
     """(what, where) -> value on the official files."""
     with (Path(__file__).parent / "datasets" / "official.csv").open(newline="", encoding="utf-8") as file:
@@ -112,7 +129,7 @@ def official(dataset: str) -> dict[tuple[str, str], object]:
 def audit(dataset: str, data_root: Path, image_root: Path | None = None) -> list[dict]:
     """One row a fact: what, where, value, official (null where nothing is known) and verdict (ok, differs or empty)."""
     root = data_root / dataset
-    facts = FACTS[dataset](root, data_root)
+    facts = FACTS[dataset](root, data_root) + released_facts(dataset, root)
     for split, files in named_files(dataset, root, image_root).items():
         facts += image_facts(split, files)
     known, rows = official(dataset), []
@@ -137,6 +154,8 @@ def as_text(dataset: str, data_root: Path, rows: list[dict]) -> str:
         lines.append(f"\n{where}")
         for row in (row for row in rows if row["where"] == where):
             verdict = row["verdict"] if row["verdict"] != "differs" else f"differs, officially {shown(row['official'])}"
+            if row["what"] == SHA256 and row["verdict"]:
+                verdict = "as released" if row["verdict"] == "ok" else "not the released file"
             lines.append(f"  {row['what']:<56} {shown(row['value'])}" + (f"  [{verdict}]" if verdict else ""))
     verdicts = Counter(row["verdict"] for row in rows)
     lines.append(
@@ -163,6 +182,37 @@ def main_published(data_root: Path, as_json: bool) -> int:
     return 0
 
 
+def as_lines(dataset: str, rows: list[dict]) -> list[str]:
+    """A line a split: how many units, and whether all is as released; else what differs."""
+    unit, inner = UNITS[dataset]
+    lines = []
+    for split in dict.fromkeys(row["where"] for row in rows if row["what"] == unit and row["where"] != "all"):
+        here = {row["what"]: row for row in rows if row["where"] == split}
+        said = f"{here[unit]['value']:,} {unit} in {here[inner]['value']:,} {inner}"
+        wrong = differing(here)
+        if wrong and here.get(SHA256, {}).get("verdict") == "ok":
+            wrong.insert(0, "annotations as released")
+        lines.append(f"{dataset} {split}: {said}, {'; '.join(wrong) or as_far_as_known(here)}")
+    return lines
+
+
+def differing(here: dict[str, dict]) -> list[str]:
+    found = []
+    for what, row in here.items():
+        if what == SHA256 and row["verdict"] == "differs":
+            found.append(f"not the released file (SHA-256 {row['value']})")
+        elif row["verdict"] == "differs":
+            found.append(f"{what}: {shown(row['value'])}, officially {shown(row['official'])}")
+        elif what in ("images missing", "masks missing", "images whose header cannot be read") and row["value"]:
+            of = f" of {here['images named']['value']:,}" if what == "images missing" else ""
+            found.append(f"{what}: {row['value']:,}{of}")
+    return found[:MOST] + [f"and {len(found) - MOST} more (python -m bench.audit)"] * (len(found) > MOST)
+
+
+def as_far_as_known(here: dict[str, dict]) -> str:
+    return "as released" if any(row["verdict"] == "ok" for row in here.values()) else "no official counts are known"
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.audit", description=__doc__.partition("\n")[0])
     what = parser.add_mutually_exclusive_group(required=True)
@@ -174,6 +224,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="the parent of evr/, gier/, ...")
     parser.add_argument("--image-root", type=Path, help="EVR: folder of the images; default: <data-root>/evr/images")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of text")
+    parser.add_argument("--line", action="store_true", help="one line a split: as released, or what differs")
     args = parser.parse_args(argv)
     if args.image_root and args.dataset != "evr":
         parser.error(f"--image-root {args.image_root}: only EVR takes it, not {args.dataset}")
@@ -184,7 +235,9 @@ def main(argv: list[str] | None = None) -> int:
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    if args.json:
+    if args.line:
+        print("\n".join(as_lines(args.dataset, rows)))
+    elif args.json:
         print(json.dumps({"dataset": args.dataset, "facts": rows}, indent=1, ensure_ascii=False, allow_nan=False))
     else:
         print(as_text(args.dataset, args.data_root, rows))

@@ -183,7 +183,10 @@ def test_every_stored_official_number_is_found_again(official, dataset):
     rows = audit.audit(dataset, official)
     known = {(row["where"], row["what"]) for row in rows if row["verdict"] == "ok"}
     stored = {(where, what) for what, where in audit.official(dataset)} - {("all", "entries in url_dict.json")}
-    assert known == stored and not [row for row in rows if row["verdict"] == "differs"]
+    # the annotators' ids are taken out of the GIER files that are at hand here, so these are not the released bytes
+    changed = {(split, audit.SHA256) for split in ("train", "val", "test") if dataset == "gier"}
+    assert known == stored - changed
+    assert {(row["where"], row["what"]) for row in rows if row["verdict"] == "differs"} == changed
 
 
 def test_the_known_answers_about_evr(official):
