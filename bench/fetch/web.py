@@ -45,17 +45,14 @@ def transfer(
 ) -> None:
     """Fills `partial`, going on where it ends. Refused, Unreachable or OSError; then what has come is kept."""
     partial.parent.mkdir(parents=True, exist_ok=True)
-    tries, pause = 0, PAUSE
+    tries, pause, most = 0, PAUSE, length(partial)
     while True:
-        before = length(partial)
         try:
             go_on(opened, url, partial, size, headers, told)
             return
         except BROKEN as error:
-            brought = length(partial) > before
-            tries = 0 if brought else tries + 1
-            if tries == 0:
-                pause = PAUSE
+            brought = length(partial) > most  # more than ever before: a host that begins anew each time brings nothing
+            tries, pause, most = (0, PAUSE, length(partial)) if brought else (tries + 1, pause, most)
             if not brought and unreachable(error):
                 raise Unreachable(f"no network: {host(url)} could not be reached ({reason(error)})") from None
             if tries >= TRIES:
@@ -87,10 +84,14 @@ def go_on(
         start = begin(response, start, partial)
         if response.headers.get("ETag"):
             stamp.write_text(response.headers["ETag"], encoding="utf-8")
+        total = promised(response, start)
+        if size is not None and total is not None and total < size:
+            partial.unlink(missing_ok=True)
+            raise Refused(f"the server has {total:,} bytes of it, expected {size:,}: cut short there, or another file")
         told(start)
         received = start
         with open(partial, "ab" if start else "wb") as file:
-            for block in response.iter_content(BLOCK):
+            while block := response.raw.read1(BLOCK):  # as it comes: of a block that breaks off nothing is lost
                 received += len(block)
                 if size is not None and received > size:
                     break
@@ -103,8 +104,9 @@ def go_on(
     if size is not None and received > size:
         partial.unlink()
         raise Refused(f"it is larger than the {size:,} bytes expected; it was removed")
-    if size is not None and received < size:
-        raise requests.ConnectionError(f"it ended after {received:,} of {size:,} bytes")
+    expected = size if size is not None else total
+    if expected is not None and received < expected:
+        raise requests.ConnectionError(f"it ended after {received:,} of {expected:,} bytes")
     stamp.unlink(missing_ok=True)
     refuse_page(partial)
 
@@ -125,6 +127,12 @@ def begin(response: requests.Response, start: int, partial: Path) -> int:
     if not said.startswith(f"bytes {start}-"):
         raise Refused(f"asked for the bytes from {start:,} on, the server sends {said or 'others'}")
     return start
+
+
+def promised(response: requests.Response, start: int) -> int | None:
+    """How many bytes the whole file has, as the server says."""
+    length = response.headers.get("Content-Length", "")
+    return start + int(length) if length.isdigit() else None
 
 
 def refuse_page(partial: Path) -> None:

@@ -1,5 +1,6 @@
-"""Hosts on loopback that serve as the sources do: plain with ranges, the Hub, Google Drive with its page that asks for a
-confirmation; and what can go wrong: 503 twice, a transfer that breaks after n bytes, another file, no file.
+"""Hosts on loopback that serve as the sources do: plain with ranges, the Hub, Google Drive with its confirm page.
+
+And what can go wrong: 503 twice, a transfer that breaks after n bytes, another file, no file.
 
 Every byte that was sent is counted, by path and range, so that a test can tell what was fetched twice.
 """
@@ -11,9 +12,9 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import requests
@@ -26,16 +27,17 @@ CONFIRM = """<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning
 <input type="hidden" name="uuid" value="1"></form></body></html>"""
 QUOTA = """<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head><body>
 <p class="uc-error-caption">Sorry, you can't view or download this file at this time.</p>
-<p class="uc-error-subcaption">Too many users have viewed or downloaded this file recently. It may take up to 24 hours.</p>
+<p class="uc-error-subcaption">Too many users have downloaded this file recently. It may take up to 24 hours.</p>
 </body></html>"""
 
 
-class Asked(NamedTuple):
-    """One request that was answered with a file: from which byte, and how many were sent."""
+@dataclass
+class Asked:
+    """One request that was answered with a file: from which byte, and how many have been sent."""
 
     path: str
     start: int
-    sent: int
+    sent: int = 0
 
 
 class Host:
@@ -148,18 +150,17 @@ class Host:
         if request.command == "HEAD":
             return
         end = min(len(data), start + fault[1]) if isinstance(fault, tuple) else len(data)
-        sent = 0
+        asked = Asked(path, start)
+        self.log.append(asked)
         try:
             for at in range(start, end, self.block):
                 block = data[at : min(end, at + self.block)]
                 request.wfile.write(block)
-                sent += len(block)
+                asked.sent += len(block)
                 if self.pause:
                     time.sleep(self.pause)
         except OSError:  # the other side was killed
             pass
-        finally:
-            self.log.append(Asked(path, start, sent))
         if end < len(data):
             request.close_connection = True
 
