@@ -20,11 +20,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import requests
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-CONFIRM = """<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head><body>
-<form id="download-form" action="https://drive.usercontent.google.com/download" method="get">
-<input type="submit" value="Download anyway"/><input type="hidden" name="id" value="{id}">
-<input type="hidden" name="export" value="download"><input type="hidden" name="confirm" value="t">
-<input type="hidden" name="uuid" value="1"></form></body></html>"""
+CONFIRM = (  # Drive's is one line, too
+    "<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head><body>"
+    '<form id="download-form" action="https://drive.usercontent.google.com/download" method="get">'
+    '<input type="submit" value="Download anyway"/><input type="hidden" name="id" value="{id}">'
+    '<input type="hidden" name="export" value="download"><input type="hidden" name="confirm" value="t">'
+    '<input type="hidden" name="uuid" value="1"></form></body></html>'
+)
 QUOTA = """<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head><body>
 <p class="uc-error-caption">Sorry, you can't view or download this file at this time.</p>
 <p class="uc-error-subcaption">Too many users have downloaded this file recently. It may take up to 24 hours.</p>
@@ -124,6 +126,9 @@ class Host:
         if status != 200:
             request.send_response(status)
             request.send_header("Content-Length", "0")
+            request.send_header("Content-Type", "text/plain")
+            if path.startswith("/api/"):
+                request.send_header("X-Error-Code", "RepoNotFound")
             request.end_headers()
             return
         page = fault == "page" or data.startswith(b"<!DOCTYPE")

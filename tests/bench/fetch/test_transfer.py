@@ -221,7 +221,7 @@ def test_a_disk_that_fills_up_meanwhile_is_one_line_and_goes_on_later(fetch, hos
 
 def test_killed_at_twenty_moments_it_ends_with_the_same_bytes_and_fetches_no_byte_on_disk_again(host, tmp_path):
     """At each start the first byte that is asked for is the first that is not on disk yet."""
-    host.pause, host.block = 0.004, 4096
+    host.pause, host.block = 0.01, 4096
     rows = [row(host, f"{i}.bin", random.Random(i).randbytes(200_000)) for i in range(4)]
     table = write_sources(tmp_path / "sources.toml", {"thing": thing(*rows)})
     command = [sys.executable, "-m", "bench.fetch", "thing", "--data-root", str(tmp_path / "data")]
@@ -234,7 +234,7 @@ def test_killed_at_twenty_moments_it_ends_with_the_same_bytes_and_fetches_no_byt
         running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         ended = False
         if kills < 20:
-            begun, patience = time.monotonic(), chance.uniform(0.0, 0.12)
+            begun, patience = time.monotonic(), chance.uniform(0.0, 0.08)
             while not sum(host.count.values()) and running.poll() is None and time.monotonic() - begun < 30:
                 time.sleep(0.005)
             time.sleep(patience)
