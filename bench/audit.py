@@ -197,15 +197,16 @@ def as_lines(dataset: str, rows: list[dict]) -> list[str]:
 
 
 def differing(here: dict[str, dict]) -> list[str]:
-    found = []
-    for what, row in here.items():
-        if what == SHA256 and row["verdict"] == "differs":
-            found.append(f"not the released file (SHA-256 {row['value']})")
-        elif row["verdict"] == "differs":
-            found.append(f"{what}: {shown(row['value'])}, officially {shown(row['official'])}")
-        elif what in ("images missing", "masks missing", "images whose header cannot be read") and row["value"]:
-            of = f" of {here['images named']['value']:,}" if what == "images missing" else ""
-            found.append(f"{what}: {row['value']:,}{of}")
+    """What is missing, then whether the file is another, then counts."""
+    named = {"images missing": f" of {here['images named']['value']:,}" if "images named" in here else ""}
+    named |= {"masks missing": "", "images whose header cannot be read": ""}
+    found = [
+        f"{what}: {here[what]['value']:,}{of}" for what, of in named.items() if what in here and here[what]["value"]
+    ]
+    if here.get(SHA256, {}).get("verdict") == "differs":
+        found.append(f"not the released file (SHA-256 {here[SHA256]['value']})")
+    counts = [row for row in here.values() if row["verdict"] == "differs" and row["what"] not in (SHA256, *named)]
+    found += [f"{row['what']}: {shown(row['value'])}, officially {shown(row['official'])}" for row in counts]
     return found[:MOST] + [f"and {len(found) - MOST} more (python -m bench.audit)"] * (len(found) > MOST)
 
 
