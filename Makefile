@@ -15,10 +15,13 @@ REPEATS = $(if $(SEEDS),--seeds $(SEEDS))
 EYES = $(if $(CLIP),--clip $(CLIP))
 FLAGS = $(SHARED) $(ONLY) $(OVER) $(REPEATS) $(if $(METRICS),--metrics $(METRICS)) $(if $(VERBOSE),--verbose)
 
+FETCH = $(if $(DATA),--data-root $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(MIRROR),--mirror $(MIRROR)) \
+        $(if $(FROM),--from $(FROM)) $(ARGS)
+
 # What may be given on the command line; anything else is a slip of the finger and stops.
 KNOWN = SUITE DATA WEIGHTS MODELS DATASETS METRICS SEEDS SPLIT VERBOSE FULL STRICT ENGINE WORKERS CLIP SAMPLE AGAIN PYTHON ARGS \
         $(if $(filter fuzz,$(MAKECMDGOALS)),COUNT SEED) $(if $(filter accept,$(MAKECMDGOALS)),NAMES YES) \
-        $(if $(filter clean-all,$(MAKECMDGOALS)),CONFIRM)
+        $(if $(filter clean-all,$(MAKECMDGOALS)),CONFIRM) $(if $(filter data weights,$(MAKECMDGOALS)),WHAT MIRROR FROM)
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v)))
 STRANGE := $(firstword $(filter-out $(KNOWN),$(GIVEN)))
 CLOSEST = import difflib, sys; word, *known = sys.argv[1:]; \
@@ -28,7 +31,7 @@ ifneq ($(STRANGE),)
 $(error unknown variable $(STRANGE); $(shell $(PYTHON) -c '$(CLOSEST)' $(STRANGE) $(KNOWN)))
 endif
 
-.PHONY: help setup test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery report demo human human-report mini claims ablations check-training world lint accept clean clean-all
+.PHONY: help setup data weights test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery report demo human human-report mini claims ablations check-training world lint accept clean clean-all
 .DEFAULT_GOAL := help
 
 ##@ Start
@@ -61,6 +64,13 @@ demo: $(STAMP) ## a web page on loopback that edits a photo: the miniature, or W
 
 test: $(STAMP) ## all tests: CPU, offline, one process a core
 	@$(PY) -m pytest -q -n auto --dist loadfile
+
+##@ Data and weights of suite paper
+data: $(STAMP) ## fetch, check and lay out the four datasets: DATA=folder WHAT="evr ma5k" MIRROR=address or folder FROM=what you downloaded
+	@$(PY) -m bench.fetch $(or $(WHAT),evr gier ma5k magicbrush:test) $(FETCH)
+
+weights: $(STAMP) ## InsPix2Pix, MGIE (converted) and the metrics' networks: WEIGHTS=folder, else as data
+	@$(PY) -m bench.fetch $(or $(WHAT),inspix2pix mgie networks) $(FETCH)
 
 ##@ Tables (each runs what is missing)
 table2: $(STAMP) ## Table 2: the same after fine-tuning on each dataset

@@ -91,13 +91,14 @@ MODELS = {
     "precomputed": ModelEntry("baselines.precomputed:Precomputed", "precomputed"),
     "inspix2pix": ModelEntry(
         "baselines.inspix2pix:InsPix2Pix", "InsPix2Pix", in_paper=True,
-        get="download: hf download timbrooks/instruct-pix2pix --local-dir {folder}",
+        get="download: python -m bench.fetch inspix2pix --weights {folder.parent}",
     ),
     "lgie": ModelEntry("baselines.lgie:LGIE", "LGIE", FORMS, in_paper=True),
     "mgie": ModelEntry(
         "baselines.mgie:MGIE", "MGIE", FORMS, in_paper=True,
-        get="convert the released checkpoint: python -m mgie.convert --llava DIR --mllm mllm.pt --unet unet.pt "
-        "--instruct-pix2pix DIR --out {folder}",
+        get="download and convert the released checkpoint: python -m bench.fetch mgie --weights {folder.parent}; files "
+        "that you have: python -m mgie.convert --llava DIR --mllm mllm.pt --unet unet.pt --instruct-pix2pix DIR "
+        "--out {folder}",
     ),
 }  # fmt: skip
 # --model diffusers:<Hub id or folder>: no name of its own, whatever pipeline it is.

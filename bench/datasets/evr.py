@@ -18,8 +18,7 @@ SOURCE = Origin(
     "https://github.com/airsplay/VisualRelationships (dataset/adobe); images: "
     "https://archive.org/details/image-editing-dataset",
     "none stated; the images are user posts",
-    "git clone https://github.com/airsplay/VisualRelationships && mkdir -p {root} && "
-    "cp -r VisualRelationships/dataset {root}/, then the images into {root}/images/",
+    "python -m bench.fetch evr --data-root {root.parent}",
 )
 SPLITS = ("train", "valid", "test")
 OFFICIAL = {  # records, unique pairs, (input, goal, instruction) triples

@@ -29,8 +29,7 @@ SOURCE = Origin(
     "https://sites.google.com/view/gierdataset (images, masks); annotations: "
     "https://github.com/jshi31/T2ONet (data/GIER)",
     "none stated with the annotations; see the site for the images",
-    "git clone https://github.com/jshi31/T2ONet && mkdir -p {root} && cp -r T2ONet/data/GIER/. {root}/, "
-    "then the site's images into {root}/images/ and masks into {root}/masks/",
+    "python -m bench.fetch gier --data-root {root.parent}",
 )
 SPLITS = ("train", "val", "test")
 SUBSETS = ("global", "shapeAlignNonCrop", "shapeAlign", "Ids_L1Thr_0.06")

@@ -27,8 +27,7 @@ SOURCE = Origin(
     "https://github.com/jshi31/T2ONet (data/FiveK); images: Google Drive file 1nv6cTObVK8JIokQYffOxj61TDgC7L9rT, "
     "linked from its README",
     "MIT-Adobe FiveK: research only (LicenseAdobe.txt, LicenseAdobeMIT.txt at https://data.csail.mit.edu/graphics/fivek/)",
-    "git clone https://github.com/jshi31/T2ONet && mkdir -p {root} && cp -r T2ONet/data/FiveK/. {root}/, "
-    "then the zip's images into {root}/images/",
+    "python -m bench.fetch ma5k --data-root {root.parent}",
 )
 SPLITS = ("train", "val", "test")
 OFFICIAL = {"train": (17325, 3465), "val": (2475, 495), "test": (4950, 990)}  # records (= pairs = triples), inputs

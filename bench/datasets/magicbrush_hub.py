@@ -79,7 +79,7 @@ def rows(files: list[Path], cache: Path) -> Iterator[dict]:
     except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
         raise ValueError(
             f"{', '.join(map(str, files[:3]))}: cannot be read as MagicBrush's {kind} files: {error}. "
-            "Get them again: hf download osunlp/MagicBrush --repo-type dataset"
+            "Get them again: python -m bench.fetch magicbrush"
         ) from error
 
 

@@ -135,7 +135,10 @@ def known(entry: object, kind: type, where: str, without: tuple[str, ...] = ()) 
 
 
 def chosen(sources: dict[str, Source], asked: list[str], part: str = "") -> list[Source]:
-    """What was asked for and what that needs, each once, in the order in which it is fetched. ValueError: no such."""
+    """What was asked for (NAME or NAME:PART) and what that needs, each once, in the order in which it is fetched.
+
+    part: of all things that have parts. ValueError: no such thing or part.
+    """
     found: dict[str, Source] = {}
 
     def add(name: str, wanted: str) -> None:
@@ -148,5 +151,6 @@ def chosen(sources: dict[str, Source], asked: list[str], part: str = "") -> list
             found[name] = source if name in found and found[name].files == source.files else source.only(wanted)
 
     for name in asked:
-        add(name, part if part and name in sources and sources[name].parts else "")
+        name, _, own = name.partition(":")
+        add(name, own or (part if part and name in sources and sources[name].parts else ""))
     return list(found.values())

@@ -6,15 +6,18 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Thread
 
+FETCHED = Path("weights") / "networks"  # where `bench.fetch networks` puts them, as <repository>/<file>
 TIMEOUT = 2  # seconds until a host counts as out of reach
 
 
 def from_hub(repo: str, names: tuple[str, ...], what: str, flag: str) -> Path:
-    """The first of `names` in the Hub's cache; else the first that the repo has, fetched."""
+    """The first of `names` among what was fetched, or in the Hub's cache; else the first that the repo has, fetched."""
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     for name in names:
+        if (FETCHED / repo / name).is_file():
+            return FETCHED / repo / name
         cached = try_to_load_from_cache(repo, name)
         if isinstance(cached, str):
             return Path(cached)

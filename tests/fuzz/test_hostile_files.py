@@ -122,6 +122,7 @@ def test_a_scheduler_is_looked_up_among_schedulers_only(tmp_path):
 
 FORBIDDEN = {
     "an archive is unpacked": r"zipfile|tarfile|unpack_archive|extractall",
+    "an archive is unpacked unseen": r"unpack_archive|extractall|\.extract\(",
     "a pickle is loaded": r"pickle\.loads?\(|allow_pickle=True|weights_only=False|read_pickle|joblib",
     "code is made of text": r"(?<![.\w])(eval|exec)\(|trust_remote_code|yaml\.load\(|shell=True|os\.system",
 }
@@ -129,11 +130,12 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_nothing_in_the_code_opens_what_may_hold_code(what):
-    """No archive is unpacked anywhere, so none can write outside its folder; no pickle is loaded, so none can run."""
+    """Archives are unpacked in one file, member by member, each name checked; no pickle is loaded, so none can run."""
     found = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for folder in ("bench", "mgie", "baselines") for path in (ROOT / folder).rglob("*.py")
         for line in path.read_text(encoding="utf-8").splitlines() if re.search(FORBIDDEN[what], line)
+        and not (what == "an archive is unpacked" and path == ROOT / "bench" / "fetch" / "unpack.py")
     ]  # fmt: skip
     assert found == []
 

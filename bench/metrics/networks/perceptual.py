@@ -14,7 +14,7 @@ from bench.metrics.networks.features import exactly
 from bench.settings import MetricSettings
 from mgie.io.devices import device_of
 from mgie.io.hashes import digest
-from mgie.io.hub import missing, reachable
+from mgie.io.hub import FETCHED, missing, reachable
 from mgie.io.weights import load_file_exactly, read_state
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ class Perceptual(NamedTuple):
 
 
 def find(settings: MetricSettings) -> Path:
-    """The network's weights: --lpips-weights, torch.hub's folder, or fetched. FileNotFoundError: nowhere at hand."""
+    """The network's weights: --lpips-weights, what bench.fetch left, torch.hub's folder, or fetched now.
+
+    FileNotFoundError: nowhere at hand.
+    """
     import torch
 
     if settings.lpips_weights is not None:
@@ -47,6 +50,8 @@ def find(settings: MetricSettings) -> Path:
             raise FileNotFoundError(f"--lpips-weights {settings.lpips_weights}: no such file")
         return settings.lpips_weights
     name = OFFICIAL[settings.lpips]
+    if (FETCHED / name).is_file():
+        return FETCHED / name
     file = Path(torch.hub.get_dir()) / "checkpoints" / name
     if file.is_file():
         return file
@@ -58,7 +63,7 @@ def find(settings: MetricSettings) -> Path:
             return file
         except (urllib.error.URLError, RuntimeError, OSError) as error:  # RuntimeError: the hash does not match
             why = f"fetching {URL + name} failed: {error}"
-    raise missing(f"LPIPS {settings.lpips}", why, f"curl -o {file} {URL + name}", "--lpips-weights")
+    raise missing(f"LPIPS {settings.lpips}", why, "python -m bench.fetch networks", "--lpips-weights")
 
 
 def sha256_of(name: str) -> str:

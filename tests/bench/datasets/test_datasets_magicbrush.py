@@ -167,7 +167,7 @@ def test_broken_hub_files_name_the_file_and_how_to_get_them(tmp_path):
     draw_magicbrush_hub(tmp_path)
     for path in (tmp_path / "data").iterdir():
         path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"dev-00000.*hf download"):
+    with pytest.raises(ValueError, match=r"dev-00000.*bench.fetch magicbrush"):
         examples(tmp_path, split="dev")
 
 
