@@ -6,12 +6,15 @@ is given outside the suite mini, the Hub.
 """
 
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines.places import weights_folder
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
 from mgie.io.devices import placement
+from mgie.io.hashes import digests
+from mgie.io.released import summary
 
 if TYPE_CHECKING:
     from baselines.editor import Source
@@ -25,7 +28,15 @@ class InsPix2Pix:
     def __init__(self, spec: ModelSettings) -> None:
         from baselines.editor import Editor
 
-        self.editor = Editor(source(spec), placement(spec))
+        self.spec, self.editor = spec, Editor(source(spec), placement(spec))
+
+    @cached_property
+    def note(self) -> str:
+        """What a table must say: whether these are the released weights. Of one's own training nothing is said."""
+        if self.spec.suite == "mini" or self.spec.setting == "fine-tuned" or self.editor.source.revision:
+            return ""
+        files = digests(Path(self.editor.source.place))
+        return summary({name: sha256 for name, sha256 in files.items() if "/" in name})
 
     @cached_property
     def defaults(self) -> EditSettings:

@@ -14,6 +14,7 @@ from mgie.io.devices import placement
 from mgie.io.files import read_json
 from mgie.io.hashes import weights_hash
 from mgie.io.images import load
+from mgie.io.released import summary
 
 if TYPE_CHECKING:
     import torch
@@ -48,10 +49,16 @@ class MGIE:
 
 
 def trained_on(folder: Path) -> str:
-    """What a table's row must say: the released checkpoint has seen MagicBrush, so it is not zero-shot there."""
+    """What a table must say: the released checkpoint has seen MagicBrush, so it is not zero-shot there.
+
+    And whether these are the released files, by the SHA-256 that mgie.convert has recorded.
+    """
     path = folder / RECORD
-    data = read_json(path).get("trained_on", "") if path.is_file() else ""
-    return f"trained on {data}" if data else ""
+    record = read_json(path) if path.is_file() else {}
+    data = record.get("trained_on", "")
+    files = {f"{name}.pt": record[name] for name in ("mllm", "unet") if isinstance(record.get(name), str)}
+    said = (f"trained on {data}" if data else "", summary(files))
+    return "; ".join(text for text in said if text)
 
 
 def dtype_text(dtype: "torch.dtype") -> str:

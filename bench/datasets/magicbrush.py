@@ -31,7 +31,7 @@ SOURCE = Origin(
     "https://osu-nlp-group.github.io/MagicBrush/; train and dev: https://huggingface.co/datasets/osunlp/MagicBrush; "
     "test: the zip linked from https://github.com/OSU-NLP-Group/MagicBrush (its README has the password)",
     "CC-BY-4.0; do not redistribute the unzipped test files and keep them out of training",
-    "python -m bench.fetch magicbrush --data-root {root.parent} (--split test: the test set alone)",
+    "python -m bench.fetch magicbrush --data-root {root.parent} (test.zip is to be had by hand; it says how)",
 )
 OFFICIAL = {"train": (8807, 4512), "dev": (528, 266), "test": (1053, 535)}  # turns, sessions
 

@@ -6,6 +6,8 @@ other. A file that is refused costs that file; a host that cannot be reached cos
 
 import shutil
 from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from bench.fetch.given import Given
 from bench.fetch.places import Damaged, Folder, Refused, Told, Unreachable, Wanted, digest, settle, wanted
 from bench.fetch.sources import Row, Source
 from bench.fetch.unpack import listed, put, selected
+from mgie.io.files import locked
 
 SPARE = 64 << 20  # bytes that a disk keeps
 
@@ -51,9 +54,20 @@ class Outcome:
         return not (self.missing or self.unreachable or self.by_hand)
 
 
-def fetch(source: Source, options: Options, bars: Bars, start: "object" = None) -> Outcome:
+def fetch(source: Source, options: Options, bars: Bars, start: Callable[[], None] | None = None) -> Outcome:
     """Everything of a thing that is not there yet. start: called once before the first file comes."""
     outcome, folder = Outcome(), Folder(options.folder(source))
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder.path / "files"))
+        except ValueError:
+            raise Refused(f"another process fetches to {folder.path} at present; wait for it") from None
+        return fill(source, options, bars, start, folder, outcome)
+
+
+def fill(
+    source: Source, options: Options, bars: Bars, start: Callable[[], None] | None, folder: Folder, outcome: Outcome
+) -> Outcome:
     rows = []
     for row in source.files:
         if has_set(folder, row, options.limit) if row.listed else folder.has(wanted(source, row)):
@@ -120,6 +134,10 @@ def take_given(
                 left.append(row)
         except (Refused, OSError) as error:
             outcome.missing[row.name] = str(error)
+    outcome.missing |= {path.name: why for path, why in given.broken.items()}
+    if left and options.given and not own_copy:
+        expected = ", ".join(row.name for row in left)
+        outcome.notes.append(f"{source.name}: --from has nothing that fits: {expected}")
     if own_copy:
         outcome.missing |= {row.name: f"the mirror {own_copy} does not have it" for row in left}
         return []

@@ -27,17 +27,24 @@ def packs(paths: list[Path]) -> list[Path]:
 
 
 class Given:
-    """The packs of a command, listed when they are first looked at."""
+    """The packs of a command, listed when they are first looked at.
+
+    broken: of those that cannot be opened, why. They count as empty: among a user's downloads one may be half there.
+    """
 
     def __init__(self, paths: list[Path]) -> None:
-        self.paths, self.packs = packs(paths), {}
+        self.paths, self.packs, self.broken = packs(paths), {}, {}
 
     def pack(self, path: Path, password: str = "") -> Pack | None:
         """None for a single file that is no archive."""
         if path.is_file() and not is_archive(path):
             return None
         if path not in self.packs:
-            self.packs[path] = listed(path)
+            try:
+                self.packs[path] = listed(path)
+            except Refused as error:
+                self.broken[path] = str(error)
+                self.packs[path] = Pack(path, {})
         return self.packs[path]._replace(password=password)
 
     def single(self, want: Wanted) -> list[tuple[Path, str]]:

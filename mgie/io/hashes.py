@@ -27,7 +27,15 @@ CACHED_FROM = 16 * 2**20  # bytes: the digest of a smaller file costs less than 
 
 
 def weights_hash(folder: Path) -> str:
-    """SHA-256 over the names (sorted, relative) and the SHA-256 of every file below folder.
+    """SHA-256 over the names (sorted, relative) and the SHA-256 of every file below folder."""
+    total = hashlib.sha256()
+    for name, digest in digests(folder).items():
+        total.update(f"{name}\0{digest}\n".encode())
+    return total.hexdigest()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """name (sorted, relative) -> SHA-256 of every file below folder.
 
     Hidden files, tables, plots and notes are left out: they change no pixel.
     Digests of large files are kept beside the folder, in .<folder>.sha256.json, keyed by size and modification time,
@@ -39,18 +47,17 @@ def weights_hash(folder: Path) -> str:
         raise FileNotFoundError(f"no weights: {folder} holds none")
     cache = folder.parent / f".{folder.name}.sha256.json"
     known = read_cache(cache)
-    total, kept = hashlib.sha256(), {}
+    found, kept = {}, {}
     for name in names:
         stat = (folder / name).stat()
         stamp = [stat.st_size, stat.st_mtime_ns]
         entry = known.get(name, {})
-        digest = entry["sha256"] if entry.get("stamp") == stamp else file_digest(folder / name)
+        found[name] = entry["sha256"] if entry.get("stamp") == stamp else file_digest(folder / name)
         if stat.st_size >= CACHED_FROM:
-            kept[name] = {"stamp": stamp, "sha256": digest}
-        total.update(f"{name}\0{digest}\n".encode())
+            kept[name] = {"stamp": stamp, "sha256": found[name]}
     if kept != known and kept:
         write_cache(cache, kept)
-    return total.hexdigest()
+    return found
 
 
 def files_below(folder: Path) -> list[Path]:

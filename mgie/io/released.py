@@ -38,3 +38,15 @@ def verdict(name: str, sha256: str) -> str:
 
 def is_known(name: str) -> bool:
     return name in known() or PurePosixPath(name).name in known()
+
+
+def summary(digests: dict[str, str]) -> str:
+    """One phrase about the files that are known by name: what a table's head says; '' where none is known.
+
+    digests: file -> SHA-256.
+    """
+    said = {name: verdict(name, sha256) for name, sha256 in digests.items() if is_known(name)}
+    wrong = [f"{name}: {what}" for name, what in said.items() if not what.startswith(AS_RELEASED)]
+    if not said:
+        return ""
+    return "; ".join(wrong) or f"weights {AS_RELEASED}"

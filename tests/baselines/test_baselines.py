@@ -192,7 +192,11 @@ def test_inspix2pix_without_a_weights_root_comes_from_the_hub(monkeypatch, tmp_p
 def test_the_released_checkpoint_says_what_it_was_trained_on(tmp_path, root):
     files = official_files.write(official_files.pipeline(), tmp_path / "official")
     convert(**files, out=tmp_path / "mgie-e2e")
-    assert model(tmp_path, "mgie").note == "trained on IPr2Pr and MagicBrush"
+    trained, *files = model(tmp_path, "mgie").note.split("; ")
+    assert trained == "trained on IPr2Pr and MagicBrush"
+    assert [file.partition(" (SHA-256 ")[0] for file in files] == [
+        "mllm.pt: not the released file", "unet.pt: not the released file",
+    ]  # fmt: skip
     assert model(root, "mgie").note == ""
 
 

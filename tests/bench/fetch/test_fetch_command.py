@@ -182,9 +182,13 @@ def test_every_address_stands_in_the_collection_of_sources():
         for row in source.files:
             if row.mark == "secondary" or row.how == "page":
                 continue
-            keys = [row.repo.rpartition("/")[2]] if row.repo else [part for part in re.split(r"[/?]", row.address) if len(part) > 20]
+            keys = (
+                [row.repo.rpartition("/")[2]]
+                if row.repo
+                else [part for part in re.split(r"[/?]", row.address) if len(part) > 20]
+            )
             keys = keys or [row.address.removeprefix("https://").rpartition("/")[2]]
-            keys = [re.sub(r"^(?:train|val|test)_", "", key) for key in keys]  # some stand there as {train,val,test}_
+            keys = [re.sub(r"^(?:train|val|test)_", "", key) for key in keys]  # some stand as {train,val,test}_
             assert all(key in text for key in keys), (source.name, row.name, keys)
             assert row.sha256 in text and row.revision.replace("main", "") in text and row.commit in text
 

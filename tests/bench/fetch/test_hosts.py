@@ -248,6 +248,14 @@ def test_from_refuses_a_file_of_the_right_name_and_another_digest(fetch, tmp_pat
     assert (tmp_path / "big.bin").read_bytes() == LARGE and not (tmp_path / "thing" / "big.bin").exists()
 
 
+def test_from_with_nothing_that_fits_says_what_was_expected(fetch, tmp_path, capsys):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "half.zip").write_bytes(b"PK")  # an unfinished download of something else
+    assert fetch({**HAND, "take": TAKE, "into": "images"}, flags=("--from", tmp_path / "own")) == 1
+    printed = capsys.readouterr()
+    assert "--from has nothing that fits: images.zip" in printed.out and "missing: half.zip: " in printed.err
+
+
 BESIDE = {**HAND, "beside": "list\\.json", "take": r"^(?P<keep>list\.json|images/[^/]+)$", "into": "test"}
 
 

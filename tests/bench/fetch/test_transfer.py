@@ -16,6 +16,7 @@ from hosts import Host, thing, write_sources
 
 from bench.fetch import fetching, web
 from bench.fetch.__main__ import main
+from mgie.io.files import locked
 
 DATA = random.Random(0).randbytes(300_000)
 SMALL = b"something small"
@@ -65,7 +66,12 @@ def one_line(capsys: pytest.CaptureFixture, begin: str = "missing: file.bin: ") 
 def test_a_file_comes_whole_with_its_terms_and_nothing_else(fetch, host, tmp_path, capsys):
     assert fetch(row(host, "file.bin", DATA)) == 0
     assert place(tmp_path).read_bytes() == DATA
-    assert sorted(path.name for path in place(tmp_path).parent.iterdir()) == [".fetched.json", "TERMS.md", "file.bin"]
+    assert sorted(path.name for path in place(tmp_path).parent.iterdir()) == [
+        ".fetched.json",
+        ".files.lock",
+        "TERMS.md",
+        "file.bin",
+    ]
     terms = place(tmp_path, "TERMS.md").read_text()
     assert "For tests." in terms and f"{host.url}/file.bin (seen)" in terms and "Since 2" in terms
     assert "For tests." in capsys.readouterr().out
@@ -217,6 +223,14 @@ def test_a_disk_that_fills_up_meanwhile_is_one_line_and_goes_on_later(fetch, hos
     host.log.clear()
     assert fetch(row(host, "file.bin", DATA)) == 0
     assert place(tmp_path).read_bytes() == DATA and host.sent("/file.bin") == len(DATA) - kept
+
+
+def test_a_second_process_is_refused_while_the_first_one_fetches(fetch, host, tmp_path, capsys):
+    place(tmp_path).parent.mkdir(parents=True)
+    with locked(place(tmp_path, "files")):
+        assert fetch(row(host, "file.bin", DATA)) == 1
+    assert "another process fetches to" in one_line(capsys, "missing: thing: ")
+    assert fetch(row(host, "file.bin", DATA)) == 0
 
 
 def test_killed_at_twenty_moments_it_ends_with_the_same_bytes_and_fetches_no_byte_on_disk_again(host, tmp_path):
