@@ -94,6 +94,13 @@ def test_the_datasets_from_a_mirror_are_read_by_the_datasets_and_audited(copy, t
         assert len(there) >= len(examples) - 3 and there
 
 
+def test_table1_is_all_that_table_1_needs_each_once_and_of_magicbrush_the_test_set_alone():
+    things = sources.chosen(sources.read(), ["table1", "inspix2pix", "mgie"])
+    assert [source.name for source in things] == [*DATASETS, "inspix2pix", "mgie", "networks"]
+    assert [row.name for row in things[3].files] == ["test.zip"]
+    assert [row.part for row in sources.chosen(sources.read(), ["magicbrush:dev"])[0].files] == ["dev"]
+
+
 def test_the_terms_name_licence_source_and_date(copy, tmp_path, capsys):
     table = undigested(["ma5k"], tmp_path / "sources.toml")
     main(["ma5k", "--mirror", str(copy), "--data-root", str(tmp_path), "--sources", str(table)])

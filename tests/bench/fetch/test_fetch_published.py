@@ -173,6 +173,18 @@ def test_a_page_that_is_not_the_project_page_is_refused(site, tmp_path, capsys, 
     assert "examples.jsonl" in capsys.readouterr().err
 
 
+def test_a_mirror_that_is_a_folder_will_do(site, tmp_path, capsys):
+    for name, data in site.files.items():
+        path = tmp_path / "copy" / name.replace("/repo/", "published/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (tmp_path / "copy" / "published" / "_qual" / "evr_0_mgie.jpg").unlink()
+    assert main(["published", "--data-root", str(tmp_path), "--mirror", str(tmp_path / "copy")]) == 1
+    assert "missing: evr/0_mgie.jpg: " in capsys.readouterr().err
+    assert len(Published("gier", tmp_path / "published", DataSettings()).outputs("mgie")) == 6
+    assert not site.count
+
+
 def test_no_server_at_all_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(web, "PAUSE", 0.0001)
     assert main(["published", "--data-root", str(tmp_path), "--base-url", "http://127.0.0.1:9"]) == 1

@@ -177,6 +177,22 @@ def test_drive_goes_on_where_a_transfer_broke_off(fetch, drive, host, tmp_path, 
     assert (tmp_path / "thing" / "images" / "3_in.png").stat().st_size == 2_000_000
 
 
+def test_a_later_command_goes_on_where_a_transfer_from_drive_broke_off(fetch, drive, host, tmp_path, monkeypatch):
+    many = PICTURES | {"photos/3_in.png": random.Random(9).randbytes(2_000_000)}
+    host.drive("1abc", zipped(many, tmp_path / "x.zip").read_bytes())
+    path = "/drive.usercontent.google.com/download?id=1abc"
+    host.faults[path] = lambda count: ("cut", 1_200_000) if count == 1 else "drop"
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
+    assert fetch(drive) == 1
+    assert not (tmp_path / "thing" / "images").exists()
+    host.log.clear()
+    del host.faults[path]
+    assert fetch(drive) == 0
+    assert max(asked.start for asked in host.log if asked.path == path) >= 1_000_000
+    assert len(list((tmp_path / "thing" / "images").iterdir())) == 7
+    assert not list((tmp_path / "thing").glob("images.zip*"))
+
+
 def test_a_mirror_at_an_address_gives_files_archives_and_sets(fetch, host, tmp_path):
     shards = {f"data/train-{i}.parquet": random.Random(i).randbytes(2000) for i in range(3)}
     host.files |= {f"/copy/thing/{name}": data for name, data in shards.items()}
