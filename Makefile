@@ -66,10 +66,10 @@ test: $(STAMP) ## all tests: CPU, offline, one process a core
 	@$(PY) -m pytest -q -n auto --dist loadfile
 
 ##@ Data and weights of suite paper
-data: $(STAMP) ## fetch, check and lay out the four datasets: DATA=folder WHAT="evr ma5k" MIRROR=address or folder FROM=what you downloaded
+data: $(STAMP) ## fetch, check and lay out the four datasets; WHAT="evr ma5k" MIRROR=address or folder FROM=your downloads
 	@$(PY) -m bench.fetch $(or $(WHAT),evr gier ma5k magicbrush:test) $(FETCH)
 
-weights: $(STAMP) ## InsPix2Pix, MGIE (converted) and the metrics' networks: WEIGHTS=folder, else as data
+weights: $(STAMP) ## InsPix2Pix, MGIE (then converted) and the metrics' networks; the same variables
 	@$(PY) -m bench.fetch $(or $(WHAT),inspix2pix mgie networks) $(FETCH)
 
 ##@ Tables (each runs what is missing)

@@ -112,7 +112,8 @@ def one(source: Source, options: Options, args: argparse.Namespace) -> bool:
     except (Refused, OSError) as error:
         outcome = Outcome(missing={source.name: str(error)})
     seconds = time.perf_counter() - began
-    print(f"{folder}: {outcome.fetched} files fetched, {outcome.kept} were there and right ({seconds:.1f} s)")
+    files = "1 file" if outcome.fetched == 1 else f"{outcome.fetched} files"
+    print(f"{folder}: {files} fetched, {outcome.kept} there and right before ({seconds:.1f} s)")
     for note in outcome.notes:
         print(note)
     if folder.is_dir() and (outcome.fetched or outcome.kept):
@@ -126,16 +127,17 @@ def tell_missing(source: Source, outcome: Outcome, args: argparse.Namespace) -> 
     for name, reason in sorted(outcome.missing.items()):
         print(f"missing: {name}: {reason}", file=sys.stderr)
     for line, files in outcome.unreachable.items():
-        print(f"{line}; {files} files of {source.name} wait for it", file=sys.stderr)
+        wait = "1 file of {} waits" if files == 1 else f"{files} files of {{}} wait"
+        print(f"{line}; {wait.format(source.name)} for it", file=sys.stderr)
     if outcome.missing:
-        print(f"{len(outcome.missing)} files are missing; the same command tries them again", file=sys.stderr)
+        missing = "1 file is" if len(outcome.missing) == 1 else f"{len(outcome.missing)} files are"
+        print(f"{missing} missing; the same command tries again", file=sys.stderr)
     if outcome.by_hand:
         steps = []
         for row in outcome.by_hand:
             steps += [f"open {row.address} in a browser", f"{row.steps}  ({row.name.partition('.')[0]})"]
         root = f"--data-root {args.data_root}" if source.root == "data" else f"--weights {args.weights}"
-        split = f" --split {args.split}" if args.split != "all" and source.parts else ""
-        steps.append(f"python -m bench.fetch {source.name} {root}{split} --from FILE_OR_DIR")
+        steps.append(f"python -m bench.fetch {source.asked} {root} --from FILE_OR_DIR")
         print(f"{source.name}: by hand, because no machine may fetch it:", file=sys.stderr)
         for number, step in enumerate(steps, 1):
             print(f"  {number}. {step}", file=sys.stderr)

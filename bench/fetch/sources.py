@@ -76,6 +76,12 @@ class Source:
     together: tuple[str, ...] = ()  # of others, each NAME or NAME:PART
     rows: "dict[str, int] | None" = None  # rows of a table file, by the beginning of its name
     files: tuple[Row, ...] = ()
+    part: str = ""  # the one that was asked for
+
+    @property
+    def asked(self) -> str:
+        """As on the command line."""
+        return f"{self.name}:{self.part}" if self.part else self.name
 
     @property
     def parts(self) -> list[str]:
@@ -87,7 +93,7 @@ class Source:
             return self
         if part not in self.parts:
             raise ValueError(f"{self.name} has no part '{part}'; it has {', '.join(['all', *self.parts])}")
-        return replace(self, files=tuple(row for row in self.files if row.part in ("", part)))
+        return replace(self, part=part, files=tuple(row for row in self.files if row.part in ("", part)))
 
 
 def read(path: Path = TABLE) -> dict[str, Source]:
@@ -106,7 +112,7 @@ def read(path: Path = TABLE) -> dict[str, Source]:
 
 def source_of(name: str, entry: object, path: Path) -> Source:
     where = f"{path}, [{name}]"
-    entry = dict(known(entry, Source, where, without=("name",)))
+    entry = dict(known(entry, Source, where, without=("name", "part")))
     rows = tuple(row_of(row, f"{where}, file {i}") for i, row in enumerate(entry.pop("files", ())))
     listed = {key: tuple(entry.pop(key, ())) for key in ("needs", "together")}
     source = Source(name=name, files=rows, **listed, **entry)

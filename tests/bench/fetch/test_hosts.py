@@ -230,6 +230,8 @@ def test_what_no_machine_may_fetch_is_a_numbered_instruction(fetch, capsys):
     said = capsys.readouterr().err
     assert "1. open https://example.invalid/x in a browser" in said and "2. download the zip" in said
     assert "3. python -m bench.fetch thing --data-root" in said and "--from FILE_OR_DIR" in said
+    assert fetch({**HAND, "part": "test"}, {**SET, "part": "train"}, flags=("--split", "test")) == 1
+    assert "2. download the zip" in (said := capsys.readouterr().err) and "bench.fetch thing:test --data-root" in said
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
