@@ -4,7 +4,8 @@ Whether the annotations are the released files, counts, repeated pairs, leaks be
 and size mismatches, beside what was measured on the official files (bench/datasets/official.csv). Of images only the
 header is read.
 --published instead of --dataset: the examples of the project page beside the official files, which size rule their
-pixels agree with (bench/datasets/page.py). Exit codes: 0, also when numbers differ; 2 where a file is missing or broken.
+pixels agree with (bench/datasets/page.py). Exit codes: 0, also when numbers differ; 2 where a file is missing or
+broken.
 """
 
 import argparse
