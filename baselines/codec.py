@@ -2,7 +2,8 @@
 
 What an edit by latent diffusion costs before it changes anything: compare "outside the mask" with this row, not the
 input copy. The VAE is the one of the inspix2pix weights (<root>/inspix2pix/vae/), which the miniature's three editors
-share; it is never fine-tuned, so both settings have the same row. Size rule: the editors' own (baselines/editor.py).
+share; it is never fine-tuned, so both settings have the same row. Size rule: InsPix2Pix's own. In float32 whatever
+--dtype says, as the editors run their VAE.
 """
 
 import time
@@ -35,26 +36,37 @@ class Codec:
         self.where = placement(spec)
 
     def fingerprint(self) -> dict[str, str]:
-        from baselines.editor import SIZE_RULES
+        from baselines.editors.instruct_pix2pix import InstructPix2Pix
 
         place, revision, _ = self.source
         return {
             "weights": f"{place}@{revision}/vae" if revision else weights_hash(Path(place) / "vae"),
-            "dtype": str(self.where.dtype).removeprefix("torch."), "size": SIZE_RULES["input"],
+            "dtype": "float32", "size": InstructPix2Pix.size,
         }  # fmt: skip
 
     @cached_property
     def vae(self) -> "AutoencoderKL":
+        import torch
         from diffusers import AutoencoderKL
 
+        from mgie.io.components import load_component
+
         place, revision, _ = self.source
-        options = {"revision": revision} if revision else {}
-        vae = AutoencoderKL.from_pretrained(place, subfolder="vae", dtype=self.where.dtype, **options)
-        return vae.eval().requires_grad_(False).to(self.where.device)
+        folder = Path(place)
+        if revision is not None:
+            from huggingface_hub import snapshot_download
+
+            wanted = ["vae/config.json", "vae/*.safetensors"]
+            folder = Path(snapshot_download(place, revision=revision, allow_patterns=wanted))
+        vae = load_component(AutoencoderKL, folder / "vae", torch.float32)
+        return vae.requires_grad_(False).to(self.where.device)
+
+    def load(self) -> None:
+        self.vae  # noqa: B018
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         """Nothing is drawn: the seeds do not matter."""
-        self.vae  # noqa: B018  loading is no part of an edit's time
+        self.load()  # loading is no part of an edit's time
         return [self.copy(load(example.input_image, settings), example.id) for example in examples]
 
     def copy(self, image: Image.Image, name: str) -> Output:
@@ -68,7 +80,7 @@ class Codec:
         if 0 in (width, height):
             raise ValueError(f"{name}: image is {image.width}x{image.height} px; {factor}x{factor} px is the smallest")
         shown = image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
-        pixels = torch.from_numpy(np.array(shown)).permute(2, 0, 1)[None].to(self.where.device, self.where.dtype)
+        pixels = torch.from_numpy(np.array(shown)).permute(2, 0, 1)[None].to(self.where.device).float()
         with torch.inference_mode():
             latents = self.vae.encode(pixels / 127.5 - 1).latent_dist.mode()  # (1, C, h, w)
             decoded = self.vae.decode(latents).sample[0]  # (3, H, W), about [-1, 1]

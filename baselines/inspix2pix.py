@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from baselines.places import weights_folder
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
-from mgie.io.devices import placement
 from mgie.io.hashes import digests
 from mgie.io.released import summary
 
 if TYPE_CHECKING:
-    from baselines.editor import Source
+    from baselines.editors.family import Source
 
 HUB_ID = "timbrooks/instruct-pix2pix"
 
@@ -26,9 +25,9 @@ class InsPix2Pix:
     name = "inspix2pix"
 
     def __init__(self, spec: ModelSettings) -> None:
-        from baselines.editor import Editor
+        from baselines.editor import open_editor
 
-        self.spec, self.editor = spec, Editor(source(spec), placement(spec))
+        self.spec, self.editor = spec, open_editor(source(spec), spec)
 
     @cached_property
     def note(self) -> str:
@@ -44,6 +43,9 @@ class InsPix2Pix:
 
     def fingerprint(self) -> dict[str, str]:
         return self.editor.fingerprint()
+
+    def load(self) -> None:
+        self.editor.load()
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         return self.editor.edit_examples(examples, settings, seeds)

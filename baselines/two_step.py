@@ -47,7 +47,7 @@ class TwoStep:
     """A writer and an editor. Loaded at the first edit."""
 
     def __init__(self, spec: ModelSettings, eyes: bool) -> None:
-        from baselines.editor import Editor, find
+        from baselines.editor import find, open_editor
         from mgie.expressive.writer import kind_of
 
         self.eyes, self.form = eyes, spec.form
@@ -55,7 +55,7 @@ class TwoStep:
         if eyes and kind_of(self.writer_folder) == "llm":
             raise ValueError(f"{self.writer_folder} is an LLM without eyes; mgie needs a LLaVA (or use --model lgie)")
         self.where = placement(spec)
-        self.editor = Editor(find(str(find_part(spec, "inspix2pix", ("model_index.json",)))), self.where)
+        self.editor = open_editor(find(str(find_part(spec, "inspix2pix", ("model_index.json",)))), spec)
 
     @cached_property
     def defaults(self) -> EditSettings:
@@ -74,10 +74,14 @@ class TwoStep:
             raise ValueError(f"{self.writer_folder} has no eyes (it is LGIE's); mgie needs a LLaVA or MGIE folder")
         return writer
 
+    def load(self) -> None:
+        self.writer  # noqa: B018
+        self.editor.load()
+
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         from mgie.prompts import tidy
 
-        self.writer, self.editor.pipeline  # noqa: B018  loading is no part of an edit's time
+        self.load()  # loading is no part of an edit's time
         images = [load(example.input_image, settings) for example in examples]
         instructions = [example.instruction.strip() for example in examples]
         start = time.perf_counter()

@@ -103,6 +103,7 @@ MODELS = {
 }  # fmt: skip
 # --model diffusers:<Hub id or folder>: no name of its own, whatever pipeline it is.
 ANY_PIPELINE = {"diffusers": ModelEntry("baselines.diffusers_pipeline:DiffusersPipeline", "diffusers")}
+EDITORS = "baselines.editors.known:FAMILIES"  # the pipelines that diffusers:... takes, with what is known of each
 SUITES = {
     "mini": SuiteEntry(
         "bench.datasets.mini:Mini", "quick", "test", ("quick", "test", "train", "val", "fresh"),

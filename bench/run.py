@@ -128,6 +128,8 @@ def plan(argv: list[str] | None = None) -> Plan:
         raise ValueError(f"--form {args.form} is for {' and '.join(WITH_FORMS)}; {args.model} has no forms")
     if args.compile and (args.model not in ("mgie", "lgie") or args.form in ("fz", "ft") or args.images):
         raise ValueError(f"--compile is for mgie and lgie, e2e; {args.model} as asked for is not compiled")
+    if (args.quantize != "none" or args.unknown_editor) and not args.model.startswith("diffusers:"):
+        raise ValueError(f"--quantize and --unknown-editor are for diffusers:... models; {args.model} is none")
     check_numbers(args)
     suite, workers = args.suite or "mini", workers_of(args, args.device)
     edit = edit_settings(suite, from_flags(EditSettings, args))
@@ -145,7 +147,7 @@ def plan(argv: list[str] | None = None) -> Plan:
     form = args.form or form_of(args.model)
     spec = placed(ModelSettings(
         args.model, suite, args.dataset, args.setting, args.form or "e2e", args.weights, args.images, args.device,
-        args.dtype, args.compile,
+        args.dtype, args.compile, quantize=args.quantize, unknown_editor=args.unknown_editor,
     ), workers)  # fmt: skip
     examples = dataset.examples()  # before the model, which may have to ask the Hub: a missing dataset is said at once
     model = open_model(spec, dataset)

@@ -82,6 +82,10 @@ class HowSettings:
         in_name="{value}",
     )
     compile: bool = flag(False, "mgie and lgie, e2e: torch.compile what runs most", in_name="compiled")
+    quantize: str = flag(
+        "none", "diffusers: its large parts in 8 or 4 bits", ("none", "int8", "nf4"), in_name="{value}"
+    )
+    unknown_editor: bool = flag(False, "diffusers: a class not in the list of python -m bench.editors", in_name=None)
     max_failures: float = flag(0.01, "share of examples that may fail (default 0.01)", in_name=None)
 
 
@@ -100,6 +104,8 @@ class ModelSettings:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: see mgie.io.devices.dtype_name
     compile: bool = False  # torch.compile; moves pixels within the stated tolerance, so it is part of the run
     elsewhere: bool = False  # it runs on another machine's GPU: this one need not have one
+    quantize: Literal["none", "int8", "nf4"] = "none"  # diffusers: loaded in 8 or 4 bits
+    unknown_editor: bool = False  # diffusers: run a class that is not among the editors tried here
 
 
 @dataclass(frozen=True)

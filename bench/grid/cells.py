@@ -43,6 +43,9 @@ class Cell:
         return f"{self.dataset} {self.model}{form} {self.setting}"
 
 
+OF_DIFFUSERS = ("--quantize", "--unknown-editor")
+
+
 @dataclass(frozen=True)
 class Options:
     """What all cells of a table share."""
@@ -106,7 +109,8 @@ def argv_of(cell: Cell, options: Options) -> list[str]:
     }  # fmt: skip
     for flag, value in given.items():
         argv += [flag, str(value)] if value not in ("", None) else []
-    chosen = [part for choice in options.chosen for part in choice.argv()]
+    takes = cell.model.startswith("diffusers:")  # what only those models take is not passed to the others of a table
+    chosen = [part for c in options.chosen if takes or c.flag not in OF_DIFFUSERS for part in c.argv()]
     argv += ["--report-missing"] if options.metrics else []  # the other metrics have their numbers
     return [*argv, "--seeds", str(options.seeds), "--out", str(options.out), *options.extra, *chosen]
 

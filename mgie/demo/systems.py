@@ -82,14 +82,19 @@ class Systems:
     def _inspix2pix(self) -> "StableDiffusionInstructPix2PixPipeline":
         from diffusers import StableDiffusionInstructPix2PixPipeline as InsPix2Pix
 
+        from mgie.io.components import load_models, quiet
         from mgie.io.devices import Wanted, placement
 
         folder, where = self.folders["inspix2pix"], placement(Wanted(self.device))
-        name = read_json(folder / INDEX).get("_class_name")
+        index = read_json(folder / INDEX)
+        name = index.get("_class_name")
         if name != InsPix2Pix.__name__:
             raise ValueError(f"{folder} is a {name}, not a {InsPix2Pix.__name__}")
         # no safety checker: it paints images black that it dislikes
-        pipe = InsPix2Pix.from_pretrained(folder, dtype=where.dtype, safety_checker=None, requires_safety_checker=False)
+        off = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+        models = load_models(folder, index, lambda component: where.dtype)
+        with quiet():
+            pipe = InsPix2Pix.from_pretrained(folder, **models, **off)
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(where.device)
 

@@ -6,18 +6,25 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
+from mgie.io.components import pipeline_files
+
 
 def digest(*files: Path) -> str:
     """SHA-256 of a file; of the names and SHA-256 of several."""
     if len(files) > 1:
         lines = [f"{file.name} {digest(file)}\n" for file in files]
         return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
-    stat = files[0].stat()
-    return digest_of(files[0], stat.st_size, stat.st_mtime_ns)
+    return digest_of(files[0], *stamp_of(files[0]))
+
+
+def stamp_of(file: Path) -> list[int]:
+    """What changes when a file's bytes do: a file put in its place, even of equal size and time, is another inode."""
+    stat = file.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 @lru_cache
-def digest_of(file: Path, size: int, modified: int) -> str:
+def digest_of(file: Path, *stamp: int) -> str:
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
@@ -37,9 +44,10 @@ def weights_hash(folder: Path) -> str:
 def digests(folder: Path) -> dict[str, str]:
     """name (sorted, relative) -> SHA-256 of every file below folder.
 
-    Hidden files, tables, plots and notes are left out: they change no pixel.
-    Digests of large files are kept beside the folder, in .<folder>.sha256.json, keyed by size and modification time,
-    so that 30 GB are read once. Where that file cannot be written, they are computed again.
+    Of a diffusers pipeline only what its model_index.json names and a loader reads counts: a clean download and a full
+    clone are the same model. Hidden files, tables, plots and notes are left out: they change no pixel.
+    Digests of large files are kept beside the folder, in .<folder>.sha256.json, keyed by size, times and inode, so that
+    30 GB are read once. Where that file cannot be written, they are computed again.
     """
     folder = Path(folder)
     names = sorted(path.relative_to(folder).as_posix() for path in files_below(folder))
@@ -49,11 +57,10 @@ def digests(folder: Path) -> dict[str, str]:
     known = read_cache(cache)
     found, kept = {}, {}
     for name in names:
-        stat = (folder / name).stat()
-        stamp = [stat.st_size, stat.st_mtime_ns]
+        stamp = stamp_of(folder / name)
         entry = known.get(name, {})
         found[name] = entry["sha256"] if entry.get("stamp") == stamp else file_digest(folder / name)
-        if stat.st_size >= CACHED_FROM:
+        if stamp[0] >= CACHED_FROM:
             kept[name] = {"stamp": stamp, "sha256": found[name]}
     if kept != known and kept:
         write_cache(cache, kept)
@@ -62,7 +69,9 @@ def digests(folder: Path) -> dict[str, str]:
 
 def files_below(folder: Path) -> list[Path]:
     """Links are followed: the Hub's cache is made of them."""
-    paths = (Path(top) / name for top, _, names in os.walk(folder, followlinks=True) for name in names)
+    paths = pipeline_files(folder)
+    if paths is None:
+        paths = [Path(top) / name for top, _, names in os.walk(folder, followlinks=True) for name in names]
     shown = [p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
     return [p for p in shown if p.suffix not in NOT_WEIGHTS and p.is_file()]
 

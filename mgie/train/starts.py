@@ -21,6 +21,7 @@ from mgie.convert.components import write_eyes, write_head, write_llama, write_t
 from mgie.convert.manifest import TRAINED, preset_of
 from mgie.convert.official import Official, open_clip
 from mgie.convert.shards import Shards
+from mgie.io.components import load_models, quiet
 from mgie.io.files import read_json
 from mgie.io.weights import load_library_model
 from mgie.pipeline import MGIEPipeline
@@ -180,16 +181,18 @@ def check_sizes(pipe: "DiffusionPipeline", preset: Preset, folder: Path) -> None
 
 
 def inspix2pix_from(folder: Path) -> "DiffusionPipeline":
-    """The InsPix2Pix pipeline in folder, float32; a text-to-image Stable Diffusion's UNet is widened."""
+    """The InsPix2Pix pipeline in folder, float32, every part exactly; a text-to-image one's UNet is widened."""
     from diffusers import DiffusionPipeline, StableDiffusionInstructPix2PixPipeline
 
-    off = {"safety_checker": None, "requires_safety_checker": False}
-    pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True, **off)
+    models = load_models(folder, read_json(folder / INDEX), lambda name: torch.float32)
+    off = {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
+    with quiet():
+        pipe = DiffusionPipeline.from_pretrained(folder, **models, **off)
     if not isinstance(pipe, StableDiffusionInstructPix2PixPipeline):
         widen(pipe.unet, 2 * pipe.vae.config.latent_channels)
         names = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
         parts = {name: getattr(pipe, name) for name in names}
-        pipe = StableDiffusionInstructPix2PixPipeline(**parts, feature_extractor=None, **off)
+        pipe = StableDiffusionInstructPix2PixPipeline(**parts, **off)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

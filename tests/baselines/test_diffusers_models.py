@@ -10,9 +10,10 @@ import tiny_diffusers
 import torch
 from PIL import Image
 
-from baselines import editor
 from baselines.diffusers_pipeline import DiffusersPipeline
-from baselines.editor import KNOWN, Editor, Source, find, pipeline_class
+from baselines.editor import find
+from baselines.editors.family import Source
+from baselines.editors.known import CLASSES, family_of
 from bench.records import Example
 from bench.settings import EditSettings, ModelSettings, fill
 
@@ -108,50 +109,18 @@ def test_a_folder_that_says_all_its_defaults_is_known_without_diffusers(tmp_path
     sampling = {"guidance_scale": 1.3, "image_guidance_scale": 1.2, "num_inference_steps": 8}
     (tmp_path / "sampling.json").write_text(json.dumps(sampling))
     code = (
-        "import sys; from baselines.editor import Editor, find; d = Editor(find(sys.argv[1])).defaults; "
+        "import sys; from baselines.editor import Editor, find; from baselines.editors.known import family_of; "
+        "d = Editor(family_of(find(sys.argv[1]))).defaults; "
         "print(d.guidance_scale, d.image_guidance_scale, d.num_inference_steps, 'diffusers' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1.3", "1.2", "8", "False"]
 
 
-@pytest.mark.parametrize("name", sorted(KNOWN))
-def test_every_known_class_exists_and_can_be_called_with_image_and_text(name):
-    made = Editor(Source("x", None, {"_class_name": name}))
-    assert {"image", "prompt", "generator", "output_type", "num_inference_steps"} <= made.accepted.keys()
-    assert made.defaults.num_inference_steps > 0
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("FluxKontextPipeline", {"guidance_scale": 2.0}),
-        ("QwenImageEditPipeline", {"true_cfg_scale": 2.0, "negative_prompt": " "}),
-        ("QwenImageEditPlusPipeline", {"true_cfg_scale": 2.0, "negative_prompt": " "}),
-        ("Flux2KleinPipeline", {"guidance_scale": 2.0}),
-    ],
-)
-def test_guidance_scale_becomes_the_argument_that_guides(name, arguments):
-    made = Editor(Source("x", None, {"_class_name": name}))
-    assert made.call_arguments(EditSettings(guidance_scale=2.0)) == arguments
-
-
-def test_qwen_image_edit_is_guided_and_edits_each_image_alone(tmp_path, examples, monkeypatch):
-    from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit
-
-    monkeypatch.setattr(pipeline_qwenimage_edit, "calculate_dimensions", lambda area, ratio: (96, 64, None))
-    made = model(tiny_diffusers.qwen_image_edit(tmp_path / "qwen"))
-    assert (made.defaults.guidance_scale, made.defaults.image_guidance_scale) == (4.0, None)
-    outputs = [made.edit(examples, settings(made, guidance_scale=scale), [1, 2, 3]) for scale in (1.0, 4.0)]
-    assert [output.image.size for output in outputs[0]] == [(96, 64)] * 3
-    assert np.asarray(outputs[0][0].image).std() > 1
-    assert all(a.image.tobytes() != b.image.tobytes() for a, b in zip(*outputs, strict=True))
-
-
 def test_a_setting_that_a_pipeline_does_not_have_is_refused():
-    made = Editor(Source("x", None, {"_class_name": "FluxKontextPipeline"}))
+    family = family_of(Source("x", None, {"_class_name": "FluxKontextPipeline"}))
     with pytest.raises(ValueError, match="FluxKontextPipeline has no image_guidance_scale"):
-        made.call_arguments(EditSettings(image_guidance_scale=1.5))
+        family.arguments(EditSettings(image_guidance_scale=1.5))
 
 
 @pytest.mark.parametrize("scales", [{"guidance_scale": 0.9}, {"image_guidance_scale": 0.0}])
@@ -161,10 +130,23 @@ def test_guidance_below_one_is_refused_where_it_would_be_ignored(folders, exampl
         made.edit(examples, settings(made, **scales), [1, 2, 3])
 
 
-def test_a_class_outside_the_list_runs_with_a_notice(tmp_path):
-    with pytest.warns(UserWarning, match="not among the instruction editors known"):
-        made = Editor(Source("x", None, {"_class_name": "StableDiffusionImg2ImgPipeline"}))
-    assert made.size_rule == "input"
+def test_a_class_outside_the_list_is_refused_with_the_list_and_the_escape():
+    source = Source("x", None, {"_class_name": "StableDiffusionImg2ImgPipeline"})
+    with pytest.raises(ValueError, match="not among the instruction editors tried here") as error:
+        family_of(source)
+    assert all(known in str(error.value) for known in CLASSES)
+    assert "--unknown-editor" in str(error.value)
+
+
+def test_a_text_to_image_checkpoint_is_refused_with_what_could_edit_by_it():
+    with pytest.raises(ValueError, match="set _class_name to LEditsPPPipelineStableDiffusion in a copy"):
+        family_of(Source("x", None, {"_class_name": "StableDiffusionPipeline"}))
+
+
+def test_an_unknown_editor_runs_by_the_signature_of_its_call_and_says_so():
+    family = family_of(Source("x", None, {"_class_name": "StableDiffusionImg2ImgPipeline"}), unknown_editor=True)
+    assert family.record()["editor"] == "unknown"
+    assert family.defaults == {"guidance_scale": 7.5, "image_guidance_scale": None, "num_inference_steps": 50}
 
 
 @pytest.mark.parametrize(
@@ -178,10 +160,9 @@ def test_a_class_outside_the_list_runs_with_a_notice(tmp_path):
         ("BriaFiboEditPipeline", "JSON that another model writes"),
     ],
 )
-def test_what_cannot_edit_by_instruction_is_refused_with_the_known_ones(name, why):
-    with pytest.raises(ValueError, match=why) as error:
-        pipeline_class(name)
-    assert all(known in str(error.value) for known in KNOWN)
+def test_what_cannot_edit_by_instruction_is_refused_even_as_an_unknown_editor(name, why):
+    with pytest.raises(ValueError, match=why):
+        family_of(Source("x", None, {"_class_name": name}), unknown_editor=True)
 
 
 def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
@@ -245,7 +226,7 @@ def test_the_fingerprint_follows_weights_and_dtype_without_loading(folders):
     assert "pipeline" not in made.editor.__dict__
     assert print_["scheduler"] == "EulerAncestralDiscreteScheduler"
     half = DiffusersPipeline(ModelSettings(made.name, "mini", "ma5k", device="cpu", dtype="bfloat16"))
-    assert half.fingerprint() == print_ | {"dtype": "bfloat16"}
+    assert half.fingerprint() == print_ | {"dtype": "bfloat16; text encoders, VAE and latents float32"}
     assert all(isinstance(value, str) for value in print_.values())
 
 
@@ -258,7 +239,3 @@ def test_the_safety_checker_is_off_and_said_to_be(folders):
 def test_a_name_without_a_target_is_refused():
     with pytest.raises(ValueError, match="expected diffusers:<Hub id or folder>"):
         DiffusersPipeline(ModelSettings("diffusers:", "mini", "ma5k"))
-
-
-def test_the_size_rules_are_all_explained():
-    assert set(KNOWN.values()) <= set(editor.SIZE_RULES)

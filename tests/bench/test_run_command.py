@@ -289,3 +289,9 @@ def test_the_last_outputs_of_sessions_are_enough_for_multi_turn(tmp_path, capsys
     argv += ["--model", "mine", "--images", str(mine), "--metrics", "l1", "--out", str(tmp_path / "out")]
     result = run_json(capsys, argv)
     assert (result["n"], result["of"], result["metrics"]["l1"]["mean"]) == (len(sessions), len(sessions), 0)
+
+
+@pytest.mark.parametrize("flags", [["--quantize", "int8"], ["--unknown-editor"]])
+def test_what_is_for_diffusers_is_refused_for_other_models(data, tmp_path, capsys, flags):
+    assert main(command(data, tmp_path, *flags)) == 2
+    assert "are for diffusers:... models; identity is none" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Tiny random pipelines of diffusers, built from configs alone, for tests: InstructPix2Pix (1.5, XL), Kontext, Qwen.
+"""Tiny random pipelines of diffusers, built from configs alone, for tests: InstructPix2Pix (1.5, XL), Kontext.
 
 Sizes follow diffusers' own fast tests; nothing is downloaded. Not covered: anything a trained model would do.
 """
@@ -16,6 +16,13 @@ def clip_tokenizer():
     vocab = {w: i for i, w in enumerate(WORDS + [w + "</w>" for w in WORDS])}
     vocab |= {"<|startoftext|>": len(vocab), "<|endoftext|>": len(vocab) + 1}
     return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=77)
+
+
+def t5_tokenizer():
+    from transformers import T5TokenizerFast
+
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -1.0), *((w, -2.0) for w in WORDS)]
+    return T5TokenizerFast(vocab=pieces)
 
 
 def clip_config(**more):
@@ -78,7 +85,7 @@ def instruct_pix2pix_xl(folder: Path, seed: int = 0) -> Path:
 
 def flux_kontext(folder: Path, seed: int = 0) -> Path:
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxKontextPipeline, FluxTransformer2DModel
-    from transformers import CLIPTextModel, T5Config, T5EncoderModel, T5TokenizerFast
+    from transformers import CLIPTextModel, T5Config, T5EncoderModel
 
     torch.manual_seed(seed)
     transformer = FluxTransformer2DModel(
@@ -86,49 +93,11 @@ def flux_kontext(folder: Path, seed: int = 0) -> Path:
         joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=[4, 4, 8], guidance_embeds=True,
     )  # fmt: skip
     t5 = T5Config(d_model=32, d_kv=8, d_ff=37, num_layers=1, num_heads=2, vocab_size=300)
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -1.0), *((w, -2.0) for w in WORDS)]
     FluxKontextPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(), transformer=transformer,
         vae=vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.0609, scaling_factor=1.5035),
         text_encoder=CLIPTextModel(clip_config()), tokenizer=clip_tokenizer(), text_encoder_2=T5EncoderModel(t5),
-        tokenizer_2=T5TokenizerFast(vocab=pieces), image_encoder=None, feature_extractor=None,
-    ).save_pretrained(folder)  # fmt: skip
-    return folder
-
-
-def qwen_image_edit(folder: Path, seed: int = 0) -> Path:
-    """Its own size rule edits at a megapixel; a test may patch the pipeline's calculate_dimensions."""
-    from diffusers import (
-        AutoencoderKLQwenImage,
-        FlowMatchEulerDiscreteScheduler,
-        QwenImageEditPipeline,
-        QwenImageTransformer2DModel,
-    )
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-
-    torch.manual_seed(seed)
-    tokenizer, processor = qwen_processor()
-    names = {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
-    names |= {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
-    text = {
-        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "num_key_value_heads": 2, "vocab_size": len(tokenizer), "bos_token_id": None, "eos_token_id": None,
-        "rope_parameters": {"mrope_section": [1, 1, 2], "rope_type": "default", "rope_theta": 1e6},
-    }  # fmt: skip
-    vision = {"depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
-    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
-    codec = AutoencoderKLQwenImage(
-        base_dim=4, z_dim=4, dim_mult=[1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True],
-        latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
-    )  # fmt: skip
-    transformer = QwenImageTransformer2DModel(
-        patch_size=2, in_channels=16, out_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=2,
-        joint_attention_dim=16, guidance_embeds=False, axes_dims_rope=(8, 4, 4),
-    )  # fmt: skip
-    QwenImageEditPipeline(
-        FlowMatchEulerDiscreteScheduler(), codec, Qwen2_5_VLForConditionalGeneration(config), tokenizer, processor,
-        transformer,
+        tokenizer_2=t5_tokenizer(), image_encoder=None, feature_extractor=None,
     ).save_pretrained(folder)  # fmt: skip
     return folder
 

@@ -192,3 +192,16 @@ def test_help_needs_no_torch():
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_start_with_a_part_of_another_model_is_refused_with_the_tensors_names(tmp_path):
+    import tiny_diffusers
+    from safetensors.torch import load_file, save_file
+
+    from mgie.train.starts import inspix2pix_from
+
+    folder = tiny_diffusers.instruct_pix2pix(tmp_path / "inspix2pix")
+    path = folder / "text_encoder" / "model.safetensors"
+    save_file({f"other.{name}": t for name, t in load_file(path).items()}, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"text_encoder: its tensors are not CLIPTextModel's.*first: other\."):
+        inspix2pix_from(folder)

@@ -1,0 +1,38 @@
+"""FLUX.1 Kontext: the input at the area the model was trained at, its shape kept.
+
+diffusers' own call would draw a square, or snap to one of 17 preferred sizes: neither is the input's shape.
+"""
+
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from baselines.editors.family import Arguments, Family, Kind, Pipeline
+
+if TYPE_CHECKING:
+    import torch
+
+
+class FluxKontext(Family):
+    kinds = (Kind("FluxKontextPipeline", "black-forest-labs/FLUX.1-Kontext-dev", 34, 28, 3.5),)
+    size = "the input's shape at 1024 x 1024 px of area, sides rounded down to multiples of 16, Lanczos"
+    batched = True
+
+    def fit(self, pipeline: Pipeline, image: Image.Image, name: str) -> Image.Image:
+        multiple = pipeline.image_processor.config.vae_scale_factor
+        side = pipeline.default_sample_size * pipeline.vae_scale_factor
+        scale = side / (image.width * image.height) ** 0.5
+        size = tuple(round(length * scale) // multiple * multiple for length in image.size)
+        if 0 in size:
+            raise ValueError(f"{name}: image is {image.width}x{image.height} px, too thin for an area of {side}x{side}")
+        return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+
+    def run(
+        self, pipeline: Pipeline, images: list[Image.Image], texts: list[str], generators: "list[torch.Generator]",
+        arguments: Arguments,
+    ) -> object:  # fmt: skip
+        width, height = images[0].size
+        return pipeline(
+            image=images, prompt=texts, generator=generators, output_type="np", width=width, height=height,
+            max_area=width * height, _auto_resize=False, **arguments,
+        ).images  # fmt: skip

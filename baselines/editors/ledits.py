@@ -1,0 +1,48 @@
+"""LEDITS++ (Brack et al. 2024): the image is inverted first, then edited; on any Stable Diffusion 1.x, 2.x or XL.
+
+The steps are those of the inversion, guidance_scale is edit_guidance_scale, and the seed draws the inversion's noise.
+A checkpoint's model_index.json names a text-to-image class; in a copy its _class_name is changed to LEDITS++'s.
+"""
+
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from baselines.editors.family import INPUT, Arguments, Family, Kind, Pipeline, rounded
+
+if TYPE_CHECKING:
+    import torch
+
+XL = "LEditsPPPipelineStableDiffusionXL"
+
+
+class Ledits(Family):
+    kinds = (
+        Kind("LEditsPPPipelineStableDiffusion", "stable-diffusion-v1-5/stable-diffusion-v1-5", 2.1, 30, 5.0),
+        Kind(XL, "stabilityai/stable-diffusion-xl-base-1.0", 7.0, 50, 5.0),
+    )
+    size = f"{INPUT} (multiples of 32)"
+    tried = "set _class_name in a copy's model_index.json"
+    dtype = "float16"
+    mixed = True
+    guided_by = "edit_guidance_scale"
+
+    def record(self) -> dict[str, str]:
+        return super().record() | ({"watermark": "off"} if self.name == XL else {})
+
+    def options(self) -> Arguments:
+        return {"add_watermarker": False} if self.name == XL else {}
+
+    def fit(self, pipeline: Pipeline, image: Image.Image, name: str) -> Image.Image:
+        return rounded(image, 32, name)
+
+    def run(
+        self, pipeline: Pipeline, images: list[Image.Image], texts: list[str], generators: "list[torch.Generator]",
+        arguments: Arguments,
+    ) -> object:  # fmt: skip
+        arguments = dict(arguments)
+        steps = arguments.pop("num_inference_steps")
+        pipeline.invert(images[0], num_inversion_steps=steps, generator=generators[0])
+        return pipeline(
+            editing_prompt=[texts[0]], generator=generators[0], output_type="np", **arguments
+        ).images  # fmt: skip

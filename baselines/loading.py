@@ -1,0 +1,98 @@
+"""An editor's pipeline from its folder: every model exactly or not at all, in the family's precision, on its device."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baselines.editors.family import DENOISERS, Family
+from baselines.editors.unknown import pipeline_class
+from mgie.io.components import component_class, components, load_models, quiet, weights_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def fetched(family: Family) -> Path:
+    """The local folder of the pipeline: its own, or the Hub's copy in the cache, downloaded where it is not there."""
+    place, revision, index = family.source
+    if revision is None:
+        return Path(place)
+    from diffusers import DiffusionPipeline
+
+    folder = Path(DiffusionPipeline.download(place, revision=revision))
+    if all(has_weights(folder, name, *named) for name, named in components(index).items()):
+        return folder
+    return Path(DiffusionPipeline.download(place, revision=revision, variant="fp16"))  # all there is
+
+
+def has_weights(folder: Path, name: str, library: str, cls: str) -> bool:
+    """False for a model whose weights are not there; what is no model needs none."""
+    from torch import nn
+
+    if not issubclass(component_class(library, cls, folder), nn.Module):
+        return True
+    try:
+        return bool(weights_of(folder / name).files)
+    except FileNotFoundError:
+        return False
+
+
+def load_pipeline(
+    family: Family, folder: Path, device: str, dtype: "torch.dtype", quantize: str = "none"
+) -> object:  # fmt: skip
+    """Raises FileNotFoundError or ValueError, with the file's or the tensors' names, before anything is edited."""
+    from baselines.quantize import configuration
+
+    cls, index = pipeline_class(family.name), family.source.index
+    models = load_models(
+        folder,
+        index,
+        lambda name: family.dtype_of(name, dtype),
+        lambda name, library: configuration(quantize, name, library, dtype, device),
+    )
+    options = family.options() | unloaded(cls, components(index))
+    with quiet():
+        pipeline = cls.from_pretrained(folder, **models, **options)
+        pipeline.set_progress_bar_config(disable=True)
+        pipeline = pipeline.to(device)
+    if family.mixed and dtype.itemsize == 2:
+        for name in DENOISERS:
+            if name in models:
+                in_half(models[name], dtype)
+    return pipeline
+
+
+def unloaded(cls: type, named: Mapping[str, object]) -> dict[str, object]:
+    """What the constructor must be told of the safety checker: it would paint black what it dislikes, in silence."""
+    known = inspect.signature(cls.__init__).parameters
+    if "safety_checker" not in known:
+        return {}
+    off = {name: None for name in ("safety_checker", "feature_extractor") if name in known and name not in named}
+    return off | {"requires_safety_checker": False}
+
+
+def in_half(denoiser: "nn.Module", dtype: "torch.dtype") -> None:
+    """The denoiser takes its inputs in dtype and answers in float32, so that the latents stay in float32.
+
+    Timesteps stay as they are: float16 has no 999.5, and the network embeds them in float32 itself.
+    """
+    import torch
+
+    def cast(value: object, to: "torch.dtype") -> object:
+        if isinstance(value, torch.Tensor):
+            return value.to(to) if value.is_floating_point() and value.ndim > 1 else value
+        if isinstance(value, tuple | list):
+            return type(value)(cast(one, to) for one in value)
+        if isinstance(value, dict):  # a library's output is an ordered dict too: its values are set in place
+            for key in value:
+                value[key] = cast(value[key], to)
+        return value
+
+    def before(_: object, args: tuple, named: dict) -> tuple[tuple, dict]:
+        return tuple(cast(one, dtype) for one in args), {k: cast(dict(v) if type(v) is dict else v, dtype)
+                                                         for k, v in named.items()}  # fmt: skip
+
+    denoiser.register_forward_pre_hook(before, with_kwargs=True)
+    denoiser.register_forward_hook(lambda _, args, output: cast(output, torch.float32))

@@ -1,0 +1,252 @@
+"""A diffusers pipeline's folder: the files it is made of, and its models, loaded exactly or refused by name.
+
+Libraries fill a missing tensor with noise and go on; a benchmark must not. A component is what model_index.json names
+with a library and a class; anything else in the folder (a second format, a single-file copy) is none of the pipeline.
+"""
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+INDEX = "model_index.json"
+STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")  # diffusers, transformers, transformers' .bin
+NAME = re.compile(rf"(?:{'|'.join(STEMS)})(?:\.(\w+))?\.(safetensors|bin)(?:\.index(?:\.(\w+))?\.json)?")
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".onnx_data", ".pb")
+TABLES = ("position_ids", "rotary_emb.inv_freq")  # older files hold them; they follow from the config
+ARCHIVE_END = 22 + 65_535  # bytes: an archive's last record with the longest comment
+AGAIN = "get it again"
+
+
+class Weights(NamedTuple):
+    """The files that hold one model's weights."""
+
+    files: list[Path]  # the shards, or the only file; the index of the shards first
+    variant: str | None  # fp16 in model.fp16.safetensors; None: the plain files
+
+
+def weights_of(folder: Path) -> Weights:
+    """The files that a model's folder is loaded from: plain before variants, fp16 first, safetensors before .bin.
+
+    Raises FileNotFoundError where there are none, or where the index names a shard that is not there.
+    """
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if match := NAME.fullmatch(path.name):
+            variant, single = match[1] or match[3], not path.name.endswith(".json")
+            order = (variant is not None, variant != "fp16", variant or "", match[2] == "bin", single)
+            found.append((order, path, variant, single))
+    if not found:
+        raise FileNotFoundError(
+            f"{folder} holds no weights; expected {' or '.join(f'{s}.safetensors' for s in STEMS[:2])}; {AGAIN}"
+        )
+    _, path, variant, single = min(found)
+    return Weights([path] if single else [path, *shards(path)], variant)
+
+
+def shards(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index} is no index of weights ({error}); {AGAIN}") from None
+    paths = [index.with_name(Path(str(name)).name) for name in names]
+    if missing := [path.name for path in paths if not path.is_file()]:
+        raise FileNotFoundError(f"{index.parent / missing[0]} is missing ({len(missing)} of {len(paths)}); {AGAIN}")
+    return paths
+
+
+def check_whole(path: Path) -> None:
+    """Raises ValueError, one line with the file's name, for a file that was cut or is no file of weights."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(8)
+        if path.suffix == ".json":
+            return
+        if start == b"version ":  # of the Git LFS pointer's first line
+            raise ValueError(f"{path} is a Git LFS pointer of {size} bytes, not the weights; {AGAIN}")
+        if path.suffix == ".bin":
+            file.seek(max(0, size - ARCHIVE_END))
+            whole = start.startswith(b"PK") and b"PK\x05\x06" in file.read()  # torch's archive, to its directory's end
+            if not whole and not start.startswith(b"\x80\x02"):  # or a pickle of torch before 1.6
+                raise ValueError(f"{path} is cut or no PyTorch file ({size} bytes); {AGAIN}")
+            return
+        length = int.from_bytes(start, "little")
+        try:
+            header = json.loads(file.read(length)) if 2 <= length <= size - 8 else []
+            ends = [value["data_offsets"][1] for name, value in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            raise ValueError(f"{path} is cut or no safetensors file ({size} bytes); {AGAIN}") from None
+    if 8 + length + max(ends, default=0) != size:
+        expected = 8 + length + max(ends, default=0)
+        raise ValueError(f"{path} is cut or damaged: {size} bytes, expected {expected}; {AGAIN}")
+
+
+def components(index: dict) -> dict[str, tuple[str, str]]:
+    """Library and class by name, of what a model_index.json names and this project loads.
+
+    The safety checker is not loaded (it paints images black), nor the feature extractor that only feeds it.
+    """
+    named = {
+        name: (value[0], value[1])
+        for name, value in index.items()
+        if isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
+    }
+    return {name: value for name, value in named.items() if name not in switched_off(index, named)}
+
+
+def switched_off(index: dict, named: Collection[str]) -> set[str]:
+    if "safety_checker" not in index:
+        return set()
+    return {"safety_checker"} | (set() if "image_encoder" in named else {"feature_extractor"})
+
+
+def pipeline_files(folder: Path) -> list[Path] | None:
+    """What of a pipeline's folder can change a pixel; None: it is no diffusers pipeline.
+
+    A clean download and a full clone, with its .bin copies, its fp16 variants and its single-file checkpoint, have the
+    same files. Components that lack their weights are left to the loader, which names them.
+    """
+    try:
+        index = json.loads((folder / INDEX).read_text())
+    except (OSError, ValueError):
+        return None
+    named = components(index) if isinstance(index, dict) else {}
+    if not named:
+        return None
+    files = [folder / name for name in (INDEX, "sampling.json") if (folder / name).is_file()]
+    for name in named:
+        part = folder / name
+        loose = [path for path in sorted(part.rglob("*")) if path.is_file()] if part.is_dir() else []
+        files += [path for path in loose if not is_weights(path)]
+        if any(NAME.fullmatch(path.name) for path in loose):
+            files += weights_of(part).files
+    return files
+
+
+def is_weights(path: Path) -> bool:
+    return path.suffix in WEIGHT_SUFFIXES or bool(NAME.fullmatch(path.name)) or ".index." in path.name
+
+
+def component_class(library: str, name: str, where: Path) -> type:
+    """Raises ValueError for what the installed libraries do not have; code that lies in the folder is never run."""
+    import diffusers
+    import transformers
+
+    module: object = {"diffusers": diffusers, "transformers": transformers}.get(library)
+    if module is None and library.isidentifier():
+        try:
+            module = import_module(f"diffusers.pipelines.{library}")
+        except ImportError:
+            module = None
+    found = getattr(module, name, None) if module is not None else None
+    if not isinstance(found, type):
+        raise ValueError(
+            f"{where / INDEX} names {library}.{name}, which neither diffusers {diffusers.__version__} nor "
+            f"transformers {transformers.__version__} has; code of a folder's own is not run"
+        )
+    return found
+
+
+def load_models(
+    folder: Path,
+    index: dict,
+    dtype_of: "Callable[[str], torch.dtype | None]",
+    quantization_of: Callable[[str, str], object | None] = lambda name, library: None,
+) -> "dict[str, nn.Module]":
+    """Every model that the index names, by name; tokenizers, schedulers and processors are left to the pipeline.
+
+    dtype_of: a component's dtype by its name; quantization_of: its configuration by its name and library. Raises as
+    load_component.
+    """
+    from torch import nn
+
+    found = {name: component_class(*named, folder) for name, named in components(index).items()}
+    return {
+        name: load_component(cls, folder / name, dtype_of(name), quantization_of(name, index[name][0]))
+        for name, cls in found.items()
+        if issubclass(cls, nn.Module)
+    }
+
+
+def load_component(
+    cls: Any, folder: Path, dtype: "torch.dtype | None", quantization: object | None = None
+) -> "nn.Module":
+    """A diffusers or transformers model from its folder, whole or not at all, in eval mode, on the CPU.
+
+    dtype: None keeps the weights' own. quantization: a configuration of cls's own library. Raises FileNotFoundError
+    or ValueError, one line with the file's or the tensors' names.
+    """
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no config.json for {cls.__name__}; {AGAIN}")
+    weights = weights_of(folder)
+    for path in weights.files:
+        check_whole(path)
+    of_transformers = cls.__module__.startswith("transformers")
+    name = "dtype" if of_transformers else "torch_dtype"
+    safe = any(path.suffix == ".safetensors" for path in weights.files)
+    options = {name: dtype, "variant": weights.variant, "use_safetensors": safe, "output_loading_info": True}
+    if of_transformers:
+        options["ignore_mismatched_sizes"] = True  # told below, by name; its own error names none
+    if quantization is not None:
+        options["quantization_config"] = quantization
+    try:
+        with quiet():
+            model, info = cls.from_pretrained(str(folder), **options)
+    except torch.OutOfMemoryError:
+        raise
+    except (  # a damaged config.json makes the libraries raise any of these
+        OSError, ValueError, RuntimeError, TypeError, KeyError, IndexError, AttributeError, AssertionError,
+        ArithmeticError, ImportError, SafetensorError, pickle.UnpicklingError,
+    ) as error:  # fmt: skip
+        said = " ".join(str(error).split())[:300]
+        raise ValueError(f"{folder}: weights and config.json do not fit {cls.__name__}: {said}") from error
+    refuse_unfit(info, folder, cls.__name__)
+    return model.eval()
+
+
+def refuse_unfit(info: dict, folder: Path, name: str) -> None:
+    """info: what from_pretrained says with output_loading_info. Raises ValueError with the tensors' names."""
+    faults = []
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
+        names = sorted(key if isinstance(key, str) else " ".join(map(str, key)) for key in info.get(kind) or ())
+        names = [key for key in names if not key.endswith(TABLES)]
+        if names:
+            faults.append(f"{len(names)} {kind.removesuffix('_keys')} (first: {', '.join(names[:3])})")
+    if faults:
+        raise ValueError(
+            f"{folder}: its tensors are not {name}'s: {'; '.join(faults)}; is this the right checkpoint? else {AGAIN}"
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the libraries' load reports and progress bars: what they warn of is refused here, by name."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    before = of_diffusers.get_verbosity(), of_transformers.get_verbosity()
+    bars = of_transformers.is_progress_bar_enabled()
+    of_diffusers.set_verbosity_error()
+    of_transformers.set_verbosity(50)
+    of_transformers.disable_progress_bar()
+    of_diffusers.disable_progress_bar()
+    try:
+        yield
+    finally:
+        of_diffusers.set_verbosity(before[0])
+        of_transformers.set_verbosity(before[1])
+        of_diffusers.enable_progress_bar()
+        if bars:
+            of_transformers.enable_progress_bar()
