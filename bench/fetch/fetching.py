@@ -70,7 +70,7 @@ def fill(
 ) -> Outcome:
     rows = []
     for row in source.files:
-        if has_set(folder, row, options.limit) if row.listed else folder.has(wanted(source, row)):
+        if has_set(source, folder, row, options.limit) if row.listed else folder.has(wanted(source, row)):
             outcome.kept += 1
         else:
             rows.append(row)
@@ -206,13 +206,13 @@ def get(want: Wanted, folder: Folder, opened: requests.Session, mirrored: bool, 
         archive.unlink()
 
 
-def has_set(folder: Folder, row: Row, limit: float | None) -> bool:
+def has_set(source: Source, folder: Folder, row: Row, limit: float | None) -> bool:
     """Whether a set was fetched whole before, or as far as this limit goes."""
     entry = folder.known.get(row.name, {})
     files = entry.get("files")
     if not isinstance(files, list) or not files or entry.get("limit") not in (None, limit):
         return False
-    return all(isinstance(name, str) and folder.has(Wanted(None, row, name)) for name in files)
+    return all(isinstance(name, str) and folder.has(Wanted(source, row, name)) for name in files)
 
 
 def keep_sets(rows: list[Row], wants: list[Wanted], options: Options, folder: Folder, outcome: Outcome) -> None:

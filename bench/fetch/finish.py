@@ -43,7 +43,7 @@ def counted(source: Source, folder: Path) -> list[str]:
     from pyarrow import parquet
 
     said = []
-    for begin, official in source.rows.items():
+    for begin, official in (source.rows or {}).items():
         files = sorted(folder.glob(f"{begin}*.parquet"))
         if not files:
             continue

@@ -33,7 +33,9 @@ class Given:
     """
 
     def __init__(self, paths: list[Path]) -> None:
-        self.paths, self.packs, self.broken = packs(paths), {}, {}
+        self.paths = packs(paths)
+        self.packs: dict[Path, Pack] = {}
+        self.broken: dict[Path, str] = {}
 
     def pack(self, path: Path, password: str = "") -> Pack | None:
         """None for a single file that is no archive."""
@@ -79,6 +81,7 @@ class Given:
                 place(file, partial)
             else:
                 for _, stream in opened(pack, [member]):
+                    assert stream is not None  # only a folder's files come without one
                     copy(stream, partial, pack.members[member], f"{path}: {member}", told)
             settle(want, folder)
             return True
@@ -92,8 +95,9 @@ class Given:
         came, found = [], None
         for path in self.paths:
             pack = self.pack(path, want.row.password)
-            chosen = selected(want.row, pack) if pack else {}
-            chosen = {member: to for member, to in chosen.items() if to not in files}
+            if pack is None:
+                continue
+            chosen = {member: to for member, to in selected(want.row, pack).items() if to not in files}
             if chosen:
                 files += put(pack, chosen, folder.path, want.row.name, told)
                 came.append(str(path.name))

@@ -166,10 +166,10 @@ def fetch(source: Source, options: Options, bars: Bars, split: str, base_url: st
     images, texts = wanted(split)
     stop, opened = threading.Event(), web.session()
 
-    def one(job: object) -> bool:
+    def one(job: Listed | dict[str, Listed]) -> bool:
         if stop.is_set():
             raise Unreachable("")
-        if job is texts:
+        if isinstance(job, dict):
             return fetch_texts(folder, address.rstrip("/"), texts, opened)
         return fetch_image(folder, address.rstrip("/"), job, opened)
 

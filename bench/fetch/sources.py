@@ -114,8 +114,8 @@ def source_of(name: str, entry: object, path: Path) -> Source:
     where = f"{path}, [{name}]"
     entry = dict(known(entry, Source, where, without=("name", "part")))
     rows = tuple(row_of(row, f"{where}, file {i}") for i, row in enumerate(entry.pop("files", ())))
-    listed = {key: tuple(entry.pop(key, ())) for key in ("needs", "together")}
-    source = Source(name=name, files=rows, **listed, **entry)
+    needs, together = (tuple(entry.pop(key, ())) for key in ("needs", "together"))
+    source = Source(name=name, files=rows, needs=needs, together=together, **entry)
     if not source.together and source.root not in ("data", "weights"):
         raise ValueError(f"{where}: root is {source.root!r}, expected data or weights")
     return source

@@ -140,9 +140,9 @@ def put(pack: Pack, chosen: dict[str, str], folder: Path, name: str, told: Told)
                 told(pack.members[member])
             else:
                 copy(stream, to, pack.members[member], f"{pack.path}: {member}", told)
-        for to in chosen.values():
-            (folder / to).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staged / to, folder / to)
+        for name_below in chosen.values():
+            (folder / name_below).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staged / name_below, folder / name_below)
     except (*DAMAGED, ValueError) as error:
         raise Damaged(f"{pack.path}: damaged or cut short ({error}); get it again") from None
     except RuntimeError as error:  # zipfile's word for a password
@@ -169,16 +169,17 @@ def opened(pack: Pack, chosen: Iterable[str]) -> Iterator[tuple[str, IO[bytes] |
             yield member, None
     elif zipfile.is_zipfile(pack.path):
         with zipfile.ZipFile(pack.path) as archive:
-            archive.setpassword(pack.password.encode() or None)
+            if pack.password:
+                archive.setpassword(pack.password.encode())
             for info in archive.infolist():
                 if info.orig_filename in chosen:
                     with archive.open(info) as stream:
                         yield info.orig_filename, stream
     else:
-        with tarfile.open(pack.path) as archive:
-            for info in archive:
-                if info.name in chosen and (stream := archive.extractfile(info)):
-                    yield info.name, stream
+        with tarfile.open(pack.path) as tar:
+            for entry in tar:
+                if entry.name in chosen:
+                    yield entry.name, tar.extractfile(entry)
 
 
 def copy(stream: IO[bytes], to: Path, size: int, what: str, told: Told) -> None:
