@@ -135,6 +135,7 @@ def take_given(
         except (Refused, OSError) as error:
             outcome.missing[row.name] = str(error)
     outcome.missing |= {path.name: why for path, why in given.broken.items()}
+    outcome.notes += [f"{source.name}: {said}" for said in given.others]
     if left and options.given and not own_copy:
         expected = ", ".join(row.name for row in left)
         outcome.notes.append(f"{source.name}: --from has nothing that fits: {expected}")

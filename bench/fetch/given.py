@@ -30,12 +30,14 @@ class Given:
     """The packs of a command, listed when they are first looked at.
 
     broken: of those that cannot be opened, why. They count as empty: among a user's downloads one may be half there.
+    others: files of a name that is wanted and of another size, which are not taken.
     """
 
     def __init__(self, paths: list[Path]) -> None:
         self.paths = packs(paths)
         self.packs: dict[Path, Pack] = {}
         self.broken: dict[Path, str] = {}
+        self.others: list[str] = []
 
     def pack(self, path: Path, password: str = "") -> Pack | None:
         """None for a single file that is no archive."""
@@ -60,7 +62,11 @@ class Given:
                 continue
             members = [name for name in pack.members if PurePosixPath(name).name in names]
             members.sort(key=lambda name: (not name.endswith(want.name), len(name), name))
-            found += [(path, name) for name in members if want.bytes in (None, pack.members[name])]
+            fit = [name for name in members if want.bytes in (None, pack.members[name])]
+            found += [(path, name) for name in fit]
+            if members and not fit:
+                size = f"{pack.members[members[0]]:,} bytes, expected {want.bytes:,}"
+                self.others.append(f"{path / members[0]} has {size}: not taken")
         return found
 
     def take(self, want: Wanted, folder: Folder, told: Told) -> bool:

@@ -266,6 +266,14 @@ def test_from_refuses_a_file_of_the_right_name_and_another_digest(fetch, tmp_pat
     assert (tmp_path / "big.bin").read_bytes() == LARGE and not (tmp_path / "thing" / "big.bin").exists()
 
 
+def test_from_names_a_file_of_another_size_that_it_does_not_take(fetch, tmp_path, capsys):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "big.bin").write_bytes(LARGE[:-1])
+    assert fetch({**HUB, "name": "big.bin", "bytes": len(LARGE)}, flags=("--from", tmp_path / "own")) == 1
+    assert "big.bin has 49,999 bytes, expected 50,000: not taken" in capsys.readouterr().out
+    assert not (tmp_path / "thing" / "big.bin").exists()
+
+
 def test_from_with_nothing_that_fits_says_what_was_expected(fetch, tmp_path, capsys):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "half.zip").write_bytes(b"PK")  # an unfinished download of something else
