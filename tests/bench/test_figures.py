@@ -147,7 +147,8 @@ def test_the_sweep_has_one_run_a_scale_and_the_input_copy_stays_in_its_corner(tm
     done += ["--guidance-scale", "7.5", "--image-guidance-scale", "1.2", *argv[:4], "--out", str(tmp_path / "runs")]
     assert run([*done, "--clip", clip.clip]) == 0  # a run that is finished is taken as it is
     assert tradeoff([*argv, "--results", str(tmp_path / "results")]) == 0
-    rows = {(r["model"], r["axis"]): r for r in read(tmp_path / "results" / "paper" / "figure3-only-identity_mgie.csv")}
+    (made,) = (tmp_path / "results" / "paper").glob("figure3-*only-identity_mgie.csv")
+    rows = {(r["model"], r["axis"]): r for r in read(made)}
     assert len(rows) == 4
     still = rows["identity", "clip_direction"]
     assert float(still["mean"]) == 0 and (still["n"], still["of"], still["guidance_scale"]) == ("7", "7", "7.5")
