@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class Codec:
     name = "codec"
     defaults = EditSettings()
+    seeded = False
 
     def __init__(self, spec: ModelSettings) -> None:
         from baselines.inspix2pix import source
@@ -60,6 +61,9 @@ class Codec:
             folder = Path(snapshot_download(place, revision=revision, allow_patterns=wanted))
         vae = load_component(AutoencoderKL, folder / "vae", torch.float32)
         return vae.requires_grad_(False).to(self.where.device)
+
+    def load(self) -> None:
+        self.vae  # noqa: B018
 
     def load(self) -> None:
         self.vae  # noqa: B018

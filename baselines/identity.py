@@ -8,12 +8,16 @@ from mgie.io.images import load
 class Identity:
     name = "identity"
     defaults = EditSettings()
+    seeded = False
 
     def __init__(self, spec: ModelSettings) -> None:
         pass
 
     def fingerprint(self) -> dict[str, str]:
         return {}
+
+    def load(self) -> None:
+        """Nothing is."""
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         return [Output(load(e.input_image, settings)) for e in examples]

@@ -29,5 +29,8 @@ class LGIE:
     def fingerprint(self) -> dict[str, str]:
         return self.form.fingerprint()
 
+    def load(self) -> None:
+        self.form.load()
+
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         return self.form.edit(examples, settings, seeds)

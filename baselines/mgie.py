@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines.places import weights_folder
+from baselines.texts import Texts
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
 from mgie.io.devices import placement
@@ -18,8 +19,9 @@ from mgie.io.released import summary
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
 
-    from mgie.pipeline import MGIEPipeline
+    from mgie.pipeline import Answers, MGIEPipeline
 
 RECORD = "conversion.json"  # mgie.convert writes it
 
@@ -43,6 +45,9 @@ class MGIE:
 
     def fingerprint(self) -> dict[str, str]:
         return self.form.fingerprint()
+
+    def load(self) -> None:
+        self.form.load()
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         return self.form.edit(examples, settings, seeds)
@@ -86,6 +91,7 @@ class EndToEnd:
             num_inference_steps=self.preset.num_inference_steps,
         )  # fmt: skip
         self._pipeline: MGIEPipeline | None = None
+        self.texts, self.eyes = Texts(), eyes
 
     def fingerprint(self) -> dict[str, str]:
         compiled = {"compiled": "UNet and VAE decoder"} if self.compiled else {}
@@ -99,22 +105,37 @@ class EndToEnd:
     @property
     def pipeline(self) -> "MGIEPipeline":
         if self._pipeline is None:
+            from mgie.io.memory import refuse_too_large
             from mgie.pipeline import MGIEPipeline
 
-            pipeline = MGIEPipeline.from_pretrained(self.folder, dtype=self.where.dtype)
+            refuse_too_large(self.folder, self.where.dtype, self.where.device)
+            pipeline = MGIEPipeline.from_pretrained(self.folder, None, self.where.dtype, self.where.device)
             pipeline.progress = False
-            self._pipeline = pipeline.to(self.where.device)
+            self._pipeline = pipeline
             if self.compiled:
                 self._pipeline.compile()
         return self._pipeline
+
+    def load(self) -> None:
+        self.pipeline  # noqa: B018
+
+    def answers(self, images: "list[Image]", instructions: list[str]) -> "Answers":
+        """Written once a batch, for all seeds and scales."""
+
+        def write() -> "tuple[Answers, int]":
+            written = self.pipeline.answer(images, instructions)
+            return written, written.bytes
+
+        return self.texts.of(instructions, images if self.eyes else None, write)
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         import torch
 
         pipeline = self.pipeline
         images = [load(example.input_image, settings) for example in examples]
+        instructions = [example.instruction for example in examples]
         result = pipeline(
-            images, [example.instruction for example in examples],
+            images, instructions, answers=self.answers(images, instructions),
             guidance_scale=settings.guidance_scale, image_guidance_scale=settings.image_guidance_scale,
             num_inference_steps=settings.num_inference_steps,
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],

@@ -8,12 +8,16 @@ from mgie.io.images import load
 class Oracle:
     name = "oracle"
     defaults = EditSettings()
+    reads, seeded = ("goal_image",), False
 
     def __init__(self, spec: ModelSettings) -> None:
         pass
 
     def fingerprint(self) -> dict[str, str]:
         return {}
+
+    def load(self) -> None:
+        """Nothing is."""
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         for example in examples:

@@ -14,16 +14,18 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from bench.records import Example, Output, file_name
+from bench.records import Example, NoEdit, Output, file_name
 from bench.settings import EditSettings, ModelSettings
-from mgie.io.images import load
+from mgie.io.images import ImageError, load
 from mgie.io.sizes import for_given_output
 
+NO_IMAGE = "no output image was given"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Precomputed:
     defaults = EditSettings()
+    reads, seeded = (), False
 
     def __init__(
         self, spec: ModelSettings, paths: dict[str, Path] | None = None, expressive: dict[str, str] | None = None
@@ -81,15 +83,25 @@ class Precomputed:
                 return self.paths[key]
         return None
 
+    def load(self) -> None:
+        """Nothing is."""
+
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
-        outputs = []
+        outputs, reasons = [], {}
         for example in examples:
             path = self.path(example.id)
             if path is None:
-                raise ValueError(f"no image for {example.id} among the {len(self.paths)} of {self.where or self.name}")
+                reasons[example.id] = NO_IMAGE
+                continue
             how = EditSettings(alpha=settings.alpha, icc=settings.icc, size=for_given_output(settings.size))
-            image = load(path, how)
+            try:
+                image = load(path, how)
+            except ImageError as error:
+                reasons[example.id] = str(error)
+                continue
             outputs.append(Output(image, self.expressive.get(example.id), seconds={}))  # no inference time
+        if reasons:
+            raise NoEdit(reasons)
         return outputs
 
 

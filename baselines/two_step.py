@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from baselines.places import how_to_get, own_folder, weights_root
+from baselines.texts import Texts
 from bench.records import Example, Output
 from bench.registry import folder_name
 from bench.settings import EditSettings, ModelSettings
@@ -50,7 +51,7 @@ class TwoStep:
         from baselines.editor import find, open_editor
         from mgie.expressive.writer import kind_of
 
-        self.eyes, self.form = eyes, spec.form
+        self.eyes, self.form, self.texts = eyes, spec.form, Texts()
         self.writer_folder = find_part(spec, "writer", ("config.json", "model_index.json"))
         if eyes and kind_of(self.writer_folder) == "llm":
             raise ValueError(f"{self.writer_folder} is an LLM without eyes; mgie needs a LLaVA (or use --model lgie)")
@@ -84,9 +85,14 @@ class TwoStep:
         self.load()  # loading is no part of an edit's time
         images = [load(example.input_image, settings) for example in examples]
         instructions = [example.instruction.strip() for example in examples]
-        start = time.perf_counter()
-        written = self.writer.write(instructions, images if self.eyes else None, self.writer.usual)
-        share = (time.perf_counter() - start) / len(examples)  # the answers are on the CPU: the GPU is done
+
+        def write() -> tuple[tuple[list, float], int]:
+            start = time.perf_counter()
+            written = self.writer.write(instructions, images if self.eyes else None, self.writer.usual)
+            share = (time.perf_counter() - start) / len(examples)  # the answers are on the CPU: the GPU is done
+            return (written, share), sum(len(one.text) for one in written)
+
+        written, share = self.texts.of(instructions, images if self.eyes else None, write)
         texts = [tidy(one.text) or text for one, text in zip(written, instructions, strict=True)]
         edited = self.editor.edit(images, texts, settings, seeds, [example.id for example in examples])
         return [

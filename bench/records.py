@@ -55,6 +55,14 @@ class Output(NamedTuple):
     seconds: dict[str, float] | None = None
 
 
+class NoEdit(ValueError):
+    """What a model raises for examples that it has no output image for, whatever their batch; the others go on."""
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        super().__init__("; ".join(dict.fromkeys(reasons.values())))
+        self.reasons = reasons  # example id -> why
+
+
 @dataclass(frozen=True)
 class Edit:
     example_id: str

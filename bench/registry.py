@@ -211,8 +211,16 @@ class Model(Protocol):
     name: str
     defaults: EditSettings  # fills the settings that were not given
 
+    # and where it is not so: reads = ("input_image",), what of an example it looks at beside its texts; seeded = True,
+    # whether a seed changes a pixel
+
     def fingerprint(self) -> dict[str, str]:
         """What in the model changes a pixel: weights hash, dtype, scheduler, form. Cheap: nothing is loaded for it."""
+        ...
+
+    def load(self) -> None:
+        """Everything that is needed for edit, on its device. Called once before the first slice, and again for nothing:
+        what it raises ends the run."""
         ...
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
@@ -271,7 +279,7 @@ def banner(suite: str, dataset: str) -> str:
     """The first line a run prints: what is being run, and what it is not."""
     name = DATASETS[dataset].printed
     if suite == "mini":
-        real = "the real one: --suite paper --data-root ..."
+        real = "the real one: --suite paper --data-root ... (make: SUITE=paper DATA=...)"
         return f"suite mini: the built-in miniature of {name}, not {name} itself; {real}"
     if suite == "published":
         return f"suite published: the MGIE authors' own output images for a few {name} examples, hand-picked by them"

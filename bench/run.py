@@ -11,12 +11,10 @@ Exit codes: 0 done, 1 incomplete (stopped, too many failures, disk full), 2 wron
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
-from bench.records import Score
 from bench.registry import (
     DATASETS,
     FORMS,
@@ -24,7 +22,6 @@ from bench.registry import (
     MODELS,
     SUITES,
     WITH_FORMS,
-    Model,
     banner,
     edit_settings,
     form_of,
@@ -34,11 +31,16 @@ from bench.registry import (
     open_dataset,
     open_model,
 )
-from bench.runs.engines import Workers, add_engine_flags, placed, pool_of, workers_of
+from bench.runs.adoption import older_folder
+from bench.runs.description import Run, files_of, manifest_hash, safe, sources_of
+from bench.runs.digests import Digests
+from bench.runs.engines import add_engine_flags, placed, workers_of
+from bench.runs.execute import Held, Progress, execute
 from bench.runs.folder import Busy, RunFolder
+from bench.runs.plan import Plan, check_failures, check_files, is_done, reads_of
 from bench.runs.remote import Mirror, copy_of, is_remote, place, stage
-from bench.runs.runner import Run, TooManyFailures, WorkerDied, edit_all, manifest_hash, profiles, too_many, unfinished
-from bench.runs.scoring import ChangedImages, Metrics, Wanted, load_metrics, protocol_of, score_all, scored
+from bench.runs.runner import TooManyFailures, WorkerDied
+from bench.runs.scoring import ChangedImages
 from bench.settings import (
     DataSettings,
     EditSettings,
@@ -51,31 +53,7 @@ from bench.settings import (
     fill,
     from_flags,
 )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one command line asks for; nothing is loaded or written yet."""
-
-    run: Run
-    model: Model
-    folder: RunFolder
-    seeds: range
-    metrics: tuple[str, ...]
-    strict: bool  # a missing network is wrong use; else its metric is reported as not run
-    metric_settings: MetricSettings
-    max_failures: float
-    data_root: Path | str
-    device: str
-    as_json: bool
-    notice: str = ""
-    workers: Workers = field(default_factory=Workers)
-    staged: tuple[str, str, Path] | None = None  # what bench.runs.remote.stage was given, where the data root is remote
-    mirror: Mirror | None = None  # where the run folder is remote
-
-    @property
-    def wanted(self) -> Wanted:
-        return Wanted(self.metrics, self.metric_settings)
+from mgie.io.command import STOPPED, stoppable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -84,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--model", required=True, help=f"{', '.join(MODELS)}, diffusers:<Hub id or folder>, or any name with --images"
     )
+    what.add_argument("--as", dest="as_name", metavar="NAME", help="what this model is called in tables and file names")
     what.add_argument("--dataset", required=True, help=", ".join(DATASETS))
     what.add_argument("--suite", choices=SUITES, help="default: mini, the built-in miniature")
     what.add_argument("--setting", choices=("zero-shot", "fine-tuned"), default="zero-shot")
@@ -124,6 +103,7 @@ def plan(argv: list[str] | None = None) -> Plan:
     if args.suite is None and (args.data_root or args.weights):
         given = "--data-root" if args.data_root else "--weights"
         raise ValueError(f"{given} needs --suite: the default suite is the miniature; for real data add --suite paper")
+    called = printed_name(args)
     if args.form and args.model not in WITH_FORMS:
         raise ValueError(f"--form {args.form} is for {' and '.join(WITH_FORMS)}; {args.model} has no forms")
     if args.compile and (args.model not in ("mgie", "lgie") or args.form in ("fz", "ft") or args.images):
@@ -161,17 +141,30 @@ def plan(argv: list[str] | None = None) -> Plan:
     strict = args.metrics is not None and not args.report_missing
     data = replace(data, split=getattr(dataset, "split", data.split))
     note = "; ".join(n for n in (dataset.note, getattr(model, "note", "")) if n)
-    run = Run(
-        suite, args.dataset, args.model, args.setting, form, data, edit, model.fingerprint(), examples,
-        manifest_hash(examples), note,
-    )  # fmt: skip
     out = copy_of(args.out, Path("runs")) if is_remote(args.out) else args.out
-    folder = RunFolder(out / suite / run.name)
-    mirror = Mirror(f"{args.out}/{suite}/{run.name}", folder.path) if is_remote(args.out) else None
-    return Plan(
-        run, model, folder, range(args.seeds), names, strict, networks, args.max_failures,
-        args.data_root or data_root, spec.device, args.json, notice, workers, staged, mirror,
+    files = files_of(examples, Digests(out))
+    run = Run(
+        suite, args.dataset, called, args.setting, form, data, edit, model.fingerprint(), examples,
+        manifest_hash(examples, files, "goal_image" in reads_of(model)), note, sources_of(examples, files),
     )  # fmt: skip
+    folder = RunFolder(out / suite / run.name)
+    older, said = (None, "") if folder.path.exists() else older_folder(out / suite, run, files)
+    mirror = Mirror(f"{args.out}/{suite}/{run.name}", folder.path) if is_remote(args.out) else None
+    seeds = range(args.seeds if getattr(model, "seeded", True) else 1)  # one serves where none changes a pixel
+    return Plan(
+        run, model, folder, seeds, names, strict, networks, args.max_failures,
+        args.data_root or data_root, spec.device, args.json, "; ".join(filter(None, (notice, said))), workers, staged,
+        mirror, files, older,
+    )  # fmt: skip
+
+
+def printed_name(args: argparse.Namespace) -> str:
+    """What the model is called in tables and file names."""
+    if args.as_name is None:
+        return args.model
+    if args.as_name in MODELS or not safe(args.as_name).strip("-_."):
+        raise ValueError(f"--as {args.as_name}: expected a name of its own, not one of {', '.join(MODELS)}")
+    return args.as_name
 
 
 def to_stage(suite: str, dataset: str, data_root: Path | str | None) -> tuple[str, str, Path] | None:
@@ -185,136 +178,14 @@ def to_stage(suite: str, dataset: str, data_root: Path | str | None) -> tuple[st
     return data_root, "published" if suite == "published" else dataset, Path("data").absolute()
 
 
-def is_done(plan: Plan) -> bool:
-    """Whether the run folder already holds all that is asked for. A missing score makes it unfinished."""
-    done = plan.folder.done()
-    if done is None:
-        return False
-    shown = plan.wanted.protocols(done)
-    ids, scores = [e.id for e in plan.run.scored], plan.folder.every_score()
-    return (
-        all((seed, i, *named) in scores for seed in plan.seeds for i in ids for named in shown.items())
-        and done["seeds"] >= len(plan.seeds)
-        and set(plan.metrics) <= set(shown) | (set() if plan.strict else set(done["not_run"]))
-    )
-
-
-def shown_in(plan: Plan) -> dict[str, str]:
-    """By metric that was asked for, the protocol of its scores in a run that is done."""
-    return plan.wanted.protocols(plan.folder.done())
-
-
-def check_failures(plan: Plan) -> None:
-    """An image that could not be read for scoring counts as well as an edit that failed. Raises TooManyFailures."""
-    of, failures = len(plan.run.examples) * len(plan.seeds), plan.folder.failures()
-    failures = [f for f in failures if f.get("seed") in plan.seeds]
-    if len(failures) > plan.max_failures * of:
-        raise TooManyFailures(too_many(failures, of, plan.max_failures))
-
-
-def execute(plan: Plan) -> None:
-    """Edit, score, finish: the whole run. Raises what main() turns into an exit code."""
-    folder, before = plan.folder, plan.folder.done()
-    # the metrics before the first edit: a missing network must not be found out after hours
-    metrics = load_metrics(plan.metrics, plan.metric_settings, folder.path.parent.parent / "features")
-    if metrics.not_run and (plan.strict or not metrics.ready):
-        raise FileNotFoundError(next(iter(metrics.not_run.values())))
-    with folder.locked(), sent(plan):
-        failures, scores = edit_and_score(plan, metrics)
-        folder.rewrite("scores.jsonl", scores)
-        folder.rewrite("failures.jsonl", failures)
-        check_failures(plan)
-        edited, run = folder.edits(), plan.run
-        account, earlier = scored(metrics.ready, plan.wanted, run, before), before or {"metrics": {}, "not_run": {}}
-        now = {name: protocol_of(m, run.edit) for name, m in metrics.ready.items()}
-        not_run = {name: why for name, why in earlier["not_run"].items() if name not in now} | metrics.not_run
-        folder.finish({
-            "seeds": len(plan.seeds), "metrics": earlier["metrics"] | now, "not_run": not_run, "scored": account,
-            "metric_settings": plan.wanted.of("l1"),
-            "n": sum(all((seed, e.id) in edited for seed in plan.seeds) for e in run.scored), "of": len(run.scored),
-            "failures": len(failures), "profiles": profiles(run),
-        })  # fmt: skip
-
-
-def edit_and_score(plan: Plan, metrics: Metrics) -> tuple[list[dict], list[Score]]:
-    """The failures and the scores. Images that were changed between edit and score are edited again, once."""
-    from bench.runs.summary import bar
-
-    run, folder, size = plan.run, plan.folder, plan.metric_settings.metric_batch_size
-    for attempt in (1, 2):
-        failures = edit(plan, attempt == 1)
-        folder.rewrite("failures.jsonl", failures)
-        try:
-            with bar(f"{run.dataset} {run.model}: scores", len(run.scored) * len(plan.seeds)) as tick:
-                scores, unread = score_all(run, folder, metrics.ready, plan.seeds, size, sending(plan, tick))
-            return failures + unread, scores
-        except ChangedImages as error:
-            if attempt == 2:
-                raise
-            print(f"warning: {error}; they are edited again", file=sys.stderr)
-            edits = folder.edits()
-            folder.rewrite("edits.jsonl", [e for key, e in edits.items() if key not in error.edits])
-
-
-def edit(plan: Plan, first: bool) -> list[dict]:
-    """Edit what has no edit yet; returns the failures. Workers are started only if there is something to do."""
-    from bench.runs.sessions import session, warn_of_differences
-    from bench.runs.summary import bar
-
-    run, folder = plan.run, plan.folder
-    workers = plan.workers if unfinished(run, folder, plan.seeds) else Workers()
-    with pool_of(workers, plan.model, run.edit, plan.device, plan.staged) as pool:
-        if first:
-            ray = {"engine": "ray", "workers": workers.count, "device": pool.device()} if pool else {}
-            folder.start(run.description(), session(plan.data_root, plan.device) | ray)
-            warn_of_differences(folder.sessions())
-            folder.reopen()
-        with bar(f"{run.dataset} {run.model}: edits", len(run.examples) * len(plan.seeds)) as tick:
-            engine = pool.outcomes if pool else None
-            return edit_all(run, plan.model, folder, plan.seeds, plan.max_failures, sending(plan, tick), engine)
-
-
-@contextmanager
-def sent(plan: Plan) -> Iterator[None]:
-    """What the block leaves in a remote run folder's local copy is sent, however it ends."""
-    try:
-        yield
-    finally:
-        if plan.mirror:
-            plan.mirror.push()
-
-
-def sending(plan: Plan, tick: Callable[[int], None]) -> Callable[[int], None]:
-    """tick that also keeps a remote run folder up to date."""
-
-    def tick_and_send(n: int) -> None:
-        tick(n)
-        if plan.mirror:
-            plan.mirror.push(now=False)
-
-    return tick_and_send
-
-
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, held: Held | None = None, progress: Progress | None = None) -> int:
+    """held: a model that may be loaded already, for one run after the other in one process."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # two OpenMP threads on shared cores are slower than one
     try:
-        asked = plan(argv)
-        print(banner(asked.run.suite, asked.run.dataset), file=sys.stderr if asked.as_json else sys.stdout, flush=True)
-        if asked.notice:
-            print(f"notice: {asked.notice}", file=sys.stderr)
-        if asked.mirror:
-            with asked.folder.locked():
-                asked.mirror.pull()
-        if is_done(asked):
-            check_failures(asked)
-        else:
-            execute(asked)
-        from bench.runs.summary import show, summary
-
-        show(summary(asked.folder, asked.seeds, asked.wanted), asked.as_json)
-        return 0
+        with stoppable(), nullcontext(held) if held else Held() as model:
+            return run(argv, model, progress)
     except KeyboardInterrupt:
-        print("stopped; the same command continues from here", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return 1
     except (TooManyFailures, Busy, ChangedImages, WorkerDied) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -325,6 +196,26 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error}; what was done is kept, the same command continues", file=sys.stderr)
         return 1
+
+
+def run(argv: list[str] | None, held: Held, progress: Progress | None) -> int:
+    """The whole command; raises what main turns into an exit code."""
+    from bench.runs.summary import bar, show, summary
+
+    asked = plan(argv)
+    print(banner(asked.run.suite, asked.run.dataset), file=sys.stderr if asked.as_json else sys.stdout, flush=True)
+    if asked.mirror:
+        with asked.folder.locked():
+            asked.mirror.pull()
+    if is_done(asked):
+        if asked.notice:
+            print(f"notice: {asked.notice}", file=sys.stderr)
+        check_failures(asked)
+    else:
+        notices = [asked.notice, *check_files(asked)] if asked.notice else check_files(asked)
+        execute(asked, held, progress or bar, notices)
+    show(summary(asked.folder, asked.seeds, asked.wanted), asked.as_json)
+    return 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.figures.figure3 import AXES, Point, SweepRow, markdown, plot, shown
-from bench.grid.cells import Cell, Result, is_own, one_line, read_run, refuse_nothing, run_cells
+from bench.grid.cells import Cell, Result, is_own, one_line, read_run, refuse_nothing, run_all
 from bench.grid.options import Selection, parser, selected
 from bench.grid.paper import Reported
 from bench.grid.reference import against
@@ -50,22 +50,24 @@ def scales_of(given: str | None) -> tuple[float, ...]:
 
 def sweep(asked: Selection, scales: Sequence[float], guidance: float | None) -> list[SweepRow]:
     """Every model at every scale; a cell that cannot run is two rows with its reason."""
-    rows, found = [], []
+    wanted = []
     for scale in scales:
         flags = ["--image-guidance-scale", repr(scale)]
         flags += [] if guidance is None else ["--guidance-scale", repr(guidance)]
         options = replace(asked.options, metrics=tuple(AXES), extra=(*asked.options.extra, *flags))
-        cells = [cell_of(asked, model, dataset) for model in asked.models for dataset in asked.datasets]
-        able = [c for c in cells if not is_given(c)]
-        results = {r.cell: r for r in run_cells(able, options)}
-        found += results.values()
-        for cell in cells:
-            result = results.get(cell)
-            if result is None or result.reason:
-                rows += not_run(cell, scale, guidance, asked.options.seeds, result.reason if result else GIVEN)
-            else:
-                rows += rows_of(cell, scale, result, asked)
-    refuse_nothing(found or [Result(cell_of(asked, m, d), None, GIVEN) for m in asked.models for d in asked.datasets])
+        wanted += [(scale, cell_of(asked, m, d), options) for m in asked.models for d in asked.datasets]
+    able = [w for w in wanted if not is_given(w[1])]
+    labels = [f"image_guidance_scale {scale:g}, {cell.model}" for scale, cell, _ in able]
+    results = run_all([(cell, options) for _, cell, options in able], labels)
+    found = {(scale, cell): result for (scale, cell, _), result in zip(able, results, strict=True)}
+    refuse_nothing(results or [Result(cell, None, GIVEN) for _, cell, _ in wanted])
+    rows = []
+    for scale, cell, _ in wanted:
+        result = found.get((scale, cell))
+        if result is None or result.reason:
+            rows += not_run(cell, scale, guidance, asked.options.seeds, result.reason if result else GIVEN)
+        else:
+            rows += rows_of(cell, scale, result, asked)
     return sorted(rows, key=lambda r: (asked.models.index(r.model), r.image_guidance_scale))
 
 

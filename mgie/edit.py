@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mgie.pipeline import MGIEPipeline
 
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
 def parser() -> ArgumentParser:
     p = ArgumentParser(prog="python -m mgie.edit", description="Edit one image by an instruction, with MGIE.")
     p.add_argument("image", type=Path, help="the input image")
@@ -28,6 +31,7 @@ def parser() -> ArgumentParser:
     p.add_argument("--image-guidance-scale", type=float, help="weight of the input image (default: the preset's)")
     p.add_argument("--expressive-instruction", help="edit with this text instead of letting MGIE write one")
     p.add_argument("--device", default="auto", help="auto (cuda where there is one), cpu, cuda, cuda:1, ...")
+    p.add_argument("--dtype", default="auto", choices=DTYPES, help="auto: bfloat16 on a GPU, float32 on a CPU")
     p.add_argument("--offload", action="store_true", help="keep the weights in main memory: for a GPU under 20 GB")
     return p
 
@@ -64,6 +68,8 @@ def pipeline(options: Namespace) -> "MGIEPipeline":
     import torch
     from transformers.utils.logging import disable_progress_bar
 
+    from mgie.io.devices import Wanted, dtype_name
+    from mgie.io.memory import refuse_too_large
     from mgie.pipeline import MGIEPipeline
 
     disable_progress_bar()  # of loading; denoising has its own
@@ -74,11 +80,13 @@ def pipeline(options: Namespace) -> "MGIEPipeline":
         raise ValueError(f"unknown device '{device}'; give auto, cpu, cuda or cuda:N") from None
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device}: torch sees no GPU here; give --device cpu")
-    pipe = MGIEPipeline.from_pretrained(options.weights, dtype=torch.float16 if kind == "cuda" else torch.float32)
+    dtype = getattr(torch, dtype_name(Wanted(device, options.dtype), kind))
+    refuse_too_large(find(options.weights), dtype, device, options.offload)
     if options.offload:
+        pipe = MGIEPipeline.from_pretrained(options.weights, dtype=dtype)
         pipe.enable_model_cpu_offload(device)
         return pipe
-    return pipe.to(device)
+    return MGIEPipeline.from_pretrained(options.weights, dtype=dtype, device=device)
 
 
 def run(options: Namespace, image: "Image", pipe: "MGIEPipeline") -> object:

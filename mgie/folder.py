@@ -39,8 +39,8 @@ def save(pipe: object, path: Path) -> None:
     (path / INDEX).write_text(json.dumps(index | {"eyes": pipe.mllm.tower is not None}, indent=1) + "\n")
 
 
-def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None") -> dict:
-    """The arguments of MGIEPipeline. expected: name of the preset that the weights must have.
+def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None", device: str | None = None) -> dict:
+    """The arguments of MGIEPipeline. expected: name of the preset that the weights must have; device: where they go.
 
     dtype: of all parts but the VAE, which stays in float32 beside 16 bit; None: the weights' own.
     """
@@ -48,6 +48,7 @@ def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None") ->
     import torch
 
     from mgie.edit_head import EditHead
+    from mgie.io.devices import all_cores
     from mgie.io.weights import load_library_model, refuse_nan
     from mgie.mllm import MLLM
     from mgie.preprocess import ClipProcessor
@@ -62,18 +63,19 @@ def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None") ->
     scheduler = scheduler_class(index.get("scheduler"), path)
     preset = read_preset(path, expected)
     tokenizer = Tokenizer.from_pretrained(path / "tokenizer")
-    parts = {
-        "mllm": MLLM.from_pretrained(path, tokenizer.image_start, tokenizer.image_patch, dtype),
-        "edit_head": EditHead.from_pretrained(path / "edit_head", dtype),
-        "unet": load_library_model(diffusers.UNet2DConditionModel, path / "unet", dtype),
-        "vae": load_library_model(diffusers.AutoencoderKL, path / "vae", vae_dtype(dtype)),
-    }
-    for part, module in parts.items():
-        refuse_nan(module, f"{path}: {part}")
+    with all_cores():
+        parts = {
+            "mllm": MLLM.from_pretrained(path, tokenizer.image_start, tokenizer.image_patch, dtype, device),
+            "edit_head": EditHead.from_pretrained(path / "edit_head", dtype).to(device),
+            "unet": load_library_model(diffusers.UNet2DConditionModel, path / "unet", dtype, device),
+            "vae": load_library_model(diffusers.AutoencoderKL, path / "vae", vae_dtype(dtype), device),
+        }
+        for part, module in parts.items():  # on the device, where it takes no time
+            refuse_nan(module, f"{path}: {part}")
     return parts | {
         "tokenizer": tokenizer,
         "image_processor": ClipProcessor.from_pretrained(path / "image_processor") if index.get("eyes", True) else None,
-        "visual_embeddings": visual_embeddings(path / "edit_head" / EMBEDDINGS).to(dtype),
+        "visual_embeddings": visual_embeddings(path / "edit_head" / EMBEDDINGS).to(device=device, dtype=dtype),
         "scheduler": load_scheduler(scheduler, path / "scheduler"),
         "preset": preset,
     }

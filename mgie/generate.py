@@ -35,6 +35,10 @@ class Answer(NamedTuple):
     def ids(self) -> list[int]:
         return self.sequence[self.prompt_length :]
 
+    def kept(self) -> "Answer":
+        """The same in main memory, without the states that nothing reads."""
+        return self._replace(all_states=self.states.to("cpu", copy=True), start=0)
+
 
 @torch.no_grad()
 def decode(

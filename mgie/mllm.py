@@ -95,18 +95,24 @@ class MLLM(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, folder: Path, image_start: int | None, image_patch: int | None, dtype: torch.dtype | None = None
+        cls,
+        folder: Path,
+        image_start: int | None,
+        image_patch: int | None,
+        dtype: torch.dtype | None = None,
+        device: str | None = None,
     ) -> "MLLM":
         """Reads what save_pretrained wrote; without tower/ it is an LLM without eyes."""
         from transformers import CLIPVisionModel, LlamaForCausalLM
 
         folder = Path(folder)
-        llama = load_library_model(LlamaForCausalLM, folder / "llama", dtype)
+        llama = load_library_model(LlamaForCausalLM, folder / "llama", dtype, device)
         if not (folder / "tower").exists():
             return cls(llama, None, None, None, None).eval()
-        tower = load_library_model(CLIPVisionModel, folder / "tower", dtype)
+        tower = load_library_model(CLIPVisionModel, folder / "tower", dtype, device)
         state = read_safetensors(folder / "projector" / "model.safetensors")
-        projector = nn.Linear(tower.config.hidden_size, llama.config.hidden_size, dtype=dtype or llama.dtype)
+        size = tower.config.hidden_size, llama.config.hidden_size
+        projector = nn.Linear(*size, dtype=dtype or llama.dtype, device=device)
         with naming(folder / "projector"):
             load_exactly(projector, state)
         return cls(llama, tower, projector, image_start, image_patch).eval()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from PIL import Image
@@ -44,6 +44,17 @@ class MGIEOutput:
     tokens: list[int]  # tokens of each expressive instruction, before [IMG0] or </s>; 0 where it was given
     visual_tokens_written: list[bool]  # False: the answer has no [IMG0], its last states were used (quirk)
     seconds: dict[str, float] = field(default_factory=dict)  # by stage, of the whole call
+
+
+class Answers(NamedTuple):
+    """What `answer` wrote, to be drawn from any number of times; in main memory."""
+
+    answers: list[generate.Answer]
+    seconds: float
+
+    @property
+    def bytes(self) -> int:
+        return sum(answer.all_states.nbytes for answer in self.answers)
 
 
 class MGIEPipeline:
@@ -79,15 +90,19 @@ class MGIEPipeline:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, preset: str | None = None, dtype: torch.dtype | None = None
+        cls,
+        name: str | Path,
+        preset: str | None = None,
+        dtype: torch.dtype | None = None,
+        device: str | torch.device | None = None,
     ) -> "MGIEPipeline":
         """name: a folder that save_pretrained or `python -m mgie.convert` wrote, or "mini".
 
-        preset: refuse a checkpoint of another one. dtype: None keeps that of the weights; beside 16 bit the
-        VAE is in float32. Raises FileNotFoundError,
-        or ValueError for weights that do not fit or are not numbers.
+        preset: refuse a checkpoint of another one. dtype: None keeps that of the weights; beside 16 bit the VAE is in
+        float32. device: the weights go there as they are read. Raises FileNotFoundError, or ValueError for weights that
+        do not fit or are not numbers.
         """
-        parts = folder.load(name, preset, dtype)
+        parts = folder.load(name, preset, dtype, None if device is None else str(device))
         with naming(folder.find(name)):  # parts that do not fit each other
             return cls(**parts)
 
@@ -153,11 +168,13 @@ class MGIEPipeline:
         max_new_tokens: int | None = None,
         expressive_instruction: str | list[str] | None = None,
         on_step: OnStep | None = None,
+        answers: Answers | None = None,
     ) -> MGIEOutput:
         """One edit for each pair of image and instruction; a single one of either serves all of the other.
 
         None takes the preset's default. generator: one an edit (CPU ones give the same noise on every device).
-        expressive_instruction: edit with this text instead of writing one. on_step: told of every step.
+        expressive_instruction: edit with this text instead of writing one. on_step: told of every step. answers: what
+        `answer` wrote for these images and instructions.
         Images are edited at their own size, down to multiples of the VAE's factor; above preset.max_side they are
         shrunk. Raises ValueError for bad input.
         """
@@ -166,15 +183,29 @@ class MGIEPipeline:
         steps = self._count("num_inference_steps", num_inference_steps)
         new_tokens = self._count("max_new_tokens", max_new_tokens)
         seconds: dict[str, float] = {}
-        with self._stage("mllm", seconds):
-            answers, told = self._answer(given, new_tokens)
+        if answers is None:
+            with self._stage("mllm", seconds):
+                written, told = self._answer(given, new_tokens)
+        else:
+            (written, seconds["mllm"]), told = answers, None
         with self._stage("edit_head", seconds):
-            embeds, null = self._condition(answers)
+            embeds, null = self._condition(written)
         images = self._edit(given, embeds, null, guidance, steps, seconds, on_step)
-        texts, tokens = zip(*(self._text(answer) for answer in answers), strict=True)
+        texts, tokens = zip(*(self._text(answer) for answer in written), strict=True)
         if told is not None:
             texts, tokens = told, [0] * len(texts)
-        return MGIEOutput(images, list(texts), list(tokens), [a.written for a in answers], seconds)
+        return MGIEOutput(images, list(texts), list(tokens), [a.written for a in written], seconds)
+
+    @torch.no_grad()
+    def answer(
+        self, image: Image.Image | list[Image.Image], instruction: str | list[str], max_new_tokens: int | None = None
+    ) -> Answers:
+        """What the MLLM writes for these, with its states: a call that is given it draws the very same pixels as one
+        that writes them itself, with any seed and guidance. Raises ValueError."""
+        given, seconds = Inputs.check(self.preset, self.notice, image, instruction, None, None), {}
+        with self._stage("mllm", seconds):
+            written, _ = self._answer(given, self._count("max_new_tokens", max_new_tokens))
+        return Answers([one.kept() for one in written], seconds["mllm"])
 
     @torch.no_grad()
     def express(
@@ -215,7 +246,7 @@ class MGIEPipeline:
 
     def _condition(self, answers: list[generate.Answer]) -> tuple[Tensor, Tensor]:
         """(B, Q, F) and the negative one, (1, Q, F)."""
-        states = torch.stack([answer.states for answer in answers])  # (B, 8, D)
+        states = torch.stack([answer.states.to(self.device) for answer in answers])  # (B, 8, D)
         embeddings = self.visual_embeddings.to(self.device)  # (8, D)
         together = torch.cat([states, torch.zeros_like(states[:1])])  # one pass for both
         embeds = self.edit_head(together.to(embeddings.dtype), embeddings)

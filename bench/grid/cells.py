@@ -1,28 +1,23 @@
 """The cells of a table: which runs it needs, running those that are not finished, reading finished ones back.
 
 A cell is one bench.run (model x dataset x setting x form). Finished ones are found without starting a process; the
-others go through bench.run.main in worker processes, one a core; in suite paper one after the other, each in a process
-of its own, since they share a GPU.
+others go to worker processes (bench.grid.jobs), a model's cells one after the other in one of them; in suite paper one
+model after the other, since they share a GPU.
 A cell that cannot run is a reason, never an exception: the other cells still make the table.
 """
 
-import io
-import json
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.grid.jobs import Job, run_jobs
 from bench.records import Score
 from bench.registry import MODELS, SUITES, form_of, maker_of, model_entry
+from bench.runs.description import safe
 from bench.runs.folder import RunFolder
-from bench.runs.runner import safe
+from bench.runs.plan import is_done, shown_in
 from bench.runs.scoring import cut_said
 from bench.settings import Choice, DataSettings, EditSettings, ModelSettings
 from bench.stats import timings
@@ -117,15 +112,26 @@ def argv_of(cell: Cell, options: Options) -> list[str]:
 
 def run_cells(cells: Sequence[Cell], options: Options) -> list[Result]:
     """One result a cell, in order; whatever is not finished is run. Progress goes to stderr."""
-    planned = [plan_cell(cell, options) for cell in cells]
-    todo = [i for i, (_, finished) in enumerate(planned) if not finished]
-    results = [result for result, _ in planned]
-    if todo:
-        print(f"{len(cells) - len(todo)} of {len(cells)} cells are settled, {len(todo)} to run", file=sys.stderr)
-        for done, (i, result) in enumerate(zip(todo, in_workers([cells[i] for i in todo], options), strict=True), 1):
-            results[i] = result
-            said = f"not run: {result.reason}" if result.reason else "done"
-            print(f"[{done}/{len(todo)}] {cells[i].label}: {said}", file=sys.stderr, flush=True)
+    return run_all([(cell, options) for cell in cells])
+
+
+def run_all(wanted: Sequence[tuple[Cell, Options]], labels: Sequence[str] = ()) -> list[Result]:
+    """run_cells for cells with options of their own; labels: what each is called, where its cell does not say all."""
+    labels = labels or [cell.label for cell, _ in wanted]
+    results, jobs = [], {}
+    for at, ((cell, options), label) in enumerate(zip(wanted, labels, strict=True)):
+        result, job = plan_cell(cell, options, label)
+        results.append(result)
+        if job:
+            jobs[at] = job
+    if jobs:
+        print(f"{len(wanted) - len(jobs)} of {len(wanted)} cells are settled, {len(jobs)} to run", file=sys.stderr)
+    places = list(jobs)
+    for done, (k, (folder, reason, protocols)) in enumerate(run_jobs(list(jobs.values())), 1):
+        at = places[k]
+        results[at] = Result(wanted[at][0], folder, one_line(reason), reason, protocols or {})
+        said = f"not run: {results[at].reason}" if reason else "done"
+        print(f"[{done}/{len(jobs)}] {labels[at]}: {said}", file=sys.stderr, flush=True)
     return results
 
 
@@ -145,45 +151,23 @@ def make_weights(cells: Sequence[Cell], options: Options) -> None:
         maker.make(specs, options.data_root or Path("data"))
 
 
-def in_workers(cells: Sequence[Cell], options: Options) -> Iterator[Result]:
-    """Their results in order. A cell whose worker died (memory, say) is tried once more, alone."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers' too
-    # one at a time where models may fill the GPU, or where a run has workers of its own
-    alone = any(cell.suite == "paper" for cell in cells) or "--engine" in options.extra
-    workers = 1 if alone else min(len(os.sched_getaffinity(0)), 8)
-    with pool_of(min(workers, len(cells)), alone) as pool:
-        futures = [pool.submit(run_cell, cell, options) for cell in cells]
-        for cell, future in zip(cells, futures, strict=True):
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                yield run_again(cell, options)
-
-
-def pool_of(workers: int, alone: bool) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1 if alone else None)
-
-
-def run_again(cell: Cell, options: Options) -> Result:
-    try:
-        with pool_of(1, True) as pool:
-            return pool.submit(run_cell, cell, options).result()
-    except BrokenProcessPool:
-        return Result(cell, None, "its process died, twice (killed for memory?); its edits are kept")
-
-
-def plan_cell(cell: Cell, options: Options) -> tuple[Result, bool]:
-    """Where the cell's run is, and whether that settles it: finished, or known to be impossible."""
-    from bench.run import is_done, plan, shown_in
+def plan_cell(cell: Cell, options: Options, label: str = "") -> tuple[Result, Job | None]:
+    """Where the cell's run is, and what is to be done for it; None: it is finished, or known to be impossible."""
+    from bench.run import plan
 
     if is_own(cell.model):
-        return own_run(cell, options), True
+        return own_run(cell, options), None
+    argv = argv_of(cell, options)
     try:
-        asked = plan(argv_of(cell, options))
-        finished = is_done(asked)
-        return Result(cell, asked.folder.path, protocols=shown_in(asked) if finished else {}), finished
+        asked = plan(argv)
+        if is_done(asked):
+            return Result(cell, asked.folder.path, protocols=shown_in(asked)), None
     except (ValueError, OSError, ImportError) as error:  # what bench.run would exit with 2 for
-        return Result(cell, None, one_line(str(error)), str(error)), True
+        return Result(cell, None, one_line(str(error)), str(error)), None
+    # one at a time where models may fill the GPU, or where a run has workers of its own
+    alone = cell.suite == "paper" or asked.workers.engine != "local"
+    model, steps = f"{cell.model} {cell.form} {options.weights}", 2 * len(asked.run.examples) * len(asked.seeds)
+    return Result(cell, asked.folder.path), Job(tuple(argv), label or cell.label, model, alone, steps, asked.device)
 
 
 def is_own(model: str) -> bool:
@@ -199,7 +183,7 @@ def own_run(cell: Cell, options: Options) -> Result:
     found, split = [], options.split or "test"
     wanted = asdict(replace(options.data, split=split))
     del wanted["image_root"]  # where the images lie is no part of a run
-    for path in sorted((options.out / cell.suite).glob(f"{cell.dataset}--{safe(cell.model)}--*/done.json")):
+    for path in sorted((options.out / cell.suite).glob(f"{cell.dataset}--{safe(cell.model)}*--*/done.json")):
         run = RunFolder(path.parent).run()
         read = {name: run["edit"].get(name) for name in READ}
         alike = run["data"] == wanted and (
@@ -215,21 +199,6 @@ def own_run(cell: Cell, options: Options) -> Result:
     where = f"--suite {cell.suite} --split {split} --dataset {cell.dataset}"
     again = f"python -m bench.run {where} --model {cell.model} --images DIR"
     return Result(cell, None, f"{cell.model} is no model of this project; for your own output images: {again}")
-
-
-def run_cell(cell: Cell, options: Options) -> Result:
-    """One bench.run, in this process."""
-    from bench.run import main
-
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        code = main([*argv_of(cell, options), "--json"])
-    if code == 0:
-        said = json.loads(out.getvalue().splitlines()[-1])
-        return Result(cell, Path(said["run"]), protocols={name: m["protocol"] for name, m in said["metrics"].items()})
-    text = err.getvalue().strip()
-    said = text[text.rfind("error: ") + len("error: ") :] if "error: " in text else text[-300:]
-    return Result(cell, None, one_line(said) or f"bench.run ended with exit code {code}", said)
 
 
 def one_line(text: str) -> str:

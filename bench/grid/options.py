@@ -18,9 +18,9 @@ from bench.registry import (
     metric_settings,
     split_of,
 )
+from bench.runs.description import safe
 from bench.runs.engines import add_engine_flags, workers_of
 from bench.runs.remote import local_place
-from bench.runs.runner import safe
 from bench.settings import (
     SUITES_OWN,
     DataSettings,

@@ -87,19 +87,23 @@ def datasets_of(g: Grid) -> list[str]:
 def sizes(g: Grid, dataset: str) -> str:
     """ "32 examples in 8 groups, 1 seed", of the cells in which nothing is missing."""
     scored = [r for r in g.rows if r.of is not None and r.dataset == dataset and r.n == r.of]
-    found = sorted({(r.of, r.groups, r.seeds) for r in scored})
-    return "; ".join(f"{of} examples in {groups} groups, {_seeds(seeds)}" for of, groups, seeds in found)
+    found = sorted({(r.of, r.groups) for r in scored})
+    seeds = {key: max(r.seeds for r in scored if (r.of, r.groups) == key) for key in found}  # one serves the copies
+    return "; ".join(f"{of} examples in {groups} groups, {_seeds(seeds[of, groups])}" for of, groups in found)
 
 
 def title(g: Grid) -> str:
     return f"Table {g.table}: {TITLES[g.table]} (suite {g.suite})"
 
 
+REAL = "--suite paper (make: SUITE=paper)"
+
+
 def suite_line(suite: str, datasets: Sequence[str]) -> str:
     """What the numbers are of, and what they are not: the first line of everything."""
     names = ", ".join(DATASETS[d].printed for d in datasets if d in DATASETS)
     if suite == "mini":
-        return f"suite mini: the built-in miniatures of {names}, not these datasets themselves; those: --suite paper"
+        return f"suite mini: the built-in miniatures of {names}, not these datasets themselves; those: {REAL}"
     if suite == "published":
         return f"suite published: the MGIE authors' own output images, hand-picked by them, for examples of {names}"
     return f"suite paper: {names} from their official files"

@@ -21,7 +21,7 @@ COLUMNS = ("example_id", "group", "seed", "metric", "value", "reason", "protocol
 
 
 def scores_name(dataset: str, model: str, setting: str, form: str) -> str:
-    from bench.runs.runner import safe
+    from bench.runs.description import safe
 
     return f"{dataset}--{safe(model)}--{setting}--{form}.csv.gz"
 

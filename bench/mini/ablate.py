@@ -12,10 +12,8 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from hashlib import sha256
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +22,7 @@ from bench.grid.reference import against, made_here
 from bench.mini.ablate_report import FULL, VARIANTS, Variant
 from bench.mini.finetune import MADE, Recipe, shown
 from bench.registry import BENCHMARKS, SUITES
+from bench.runs.pool import Pool, Tell
 from bench.settings import ModelSettings
 from mgie import folder as pipelines
 from mgie.io import hashes as weights
@@ -100,6 +99,14 @@ def store(place: Path, data_root: Path, recipe: Recipe) -> None:
         training_set(pairs_of(SPEC, {}, place, data_root, recipe)[0], trainee, place / STORED)
 
 
+def store_task(task: tuple, tell: Tell) -> None:
+    store(*task)
+
+
+def train_task(task: tuple, tell: Tell) -> str:
+    return train(*task)
+
+
 def train_all(place: Path, data_root: Path, variants: Sequence[Variant], recipe: Recipe = RECIPE) -> None:
     """Those that are not made yet, one process a core; a line each to stderr. What fails says why."""
     todo = [v for v in variants if not (place / v.folder / "mgie-e2e" / MADE).is_file()]
@@ -115,16 +122,13 @@ def train_all(place: Path, data_root: Path, variants: Sequence[Variant], recipe:
         file=sys.stderr,
         flush=True,
     )
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        pool.submit(store, place, data_root, recipe).result()
-        futures = {pool.submit(train, v, place, data_root, recipe): v for v in todo}
-        try:
-            for done, future in enumerate(as_completed(futures), 1):
-                said = future.exception() or future.result()
-                print(f"[{done}/{len(todo)}] {futures[future].name}: {said}", file=sys.stderr, flush=True)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with Pool(workers, fresh=True) as pool:
+        (stored,) = pool.each(store_task, [(place, data_root, recipe)])
+        if stored.kind != "done":
+            raise ValueError(f"what is frozen in all variants was not stored: {stored.value}; see {place / '.log'}")
+        for done, news in enumerate(pool.each(train_task, [(v, place, data_root, recipe) for v in todo]), 1):
+            said = "its process died (killed for memory?)" if news.kind == "died" else news.value
+            print(f"[{done}/{len(todo)}] {todo[news.place].name}: {said}", file=sys.stderr, flush=True)
     if all((place / v.folder / "mgie-e2e" / MADE).is_file() for v in VARIANTS):
         shutil.rmtree(place / STORED, ignore_errors=True)
 

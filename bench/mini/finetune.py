@@ -15,10 +15,8 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +25,7 @@ import numpy as np
 from bench.datasets.mini import Mini
 from bench.records import Example
 from bench.registry import BENCHMARKS, PAPER_MODELS, folder_name
+from bench.runs.pool import Pool, Tell
 from bench.settings import DataSettings, ModelSettings
 from mgie import folder as pipelines
 from mgie.io.command import command
@@ -115,15 +114,15 @@ def make(specs: Sequence[ModelSettings], data_root: Path) -> None:
     print(f"training {len(todo)} small models on demand: {', '.join(folder.name for folder in todo)}; {RECIPE.steps} "
           f"steps each, one to three minutes on a core, {workers} at a time; kept below {shown(CACHE)}; a killed one "
           "continues", file=sys.stderr, flush=True)  # fmt: skip
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        futures = {pool.submit(train, spec, folder, data_root): folder for folder, spec in todo.items()}
-        try:
-            for done, future in enumerate(as_completed(futures), 1):
-                said = future.exception() or future.result()
-                print(f"[{done}/{len(todo)}] {futures[future].name}: {said}", file=sys.stderr, flush=True)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    tasks = [(spec, folder, data_root) for folder, spec in todo.items()]
+    with Pool(workers, fresh=True) as pool:
+        for done, news in enumerate(pool.each(train_task, tasks), 1):
+            said = "its process died (killed for memory?)" if news.kind == "died" else news.value
+            print(f"[{done}/{len(todo)}] {tasks[news.place][1].name}: {said}", file=sys.stderr, flush=True)
+
+
+def train_task(task: tuple, tell: Tell) -> str:
+    return train(*task)
 
 
 def train(spec: ModelSettings, folder: Path, data_root: Path, recipe: Recipe = RECIPE) -> str:

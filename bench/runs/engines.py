@@ -3,18 +3,20 @@
 import argparse
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.records import Example
 from bench.registry import Model
-from bench.runs.runner import Edited, Outcome, Prepare, Slice, WorkerDied, edit_slice
+from bench.runs.runner import Edited, Outcome, Prepare, Slice, WorkerDied, edit_slice, load
 from bench.settings import EditSettings, ModelSettings
+from mgie.io.files import write_atomic
 
 if TYPE_CHECKING:
     from bench.registry import Model
@@ -31,7 +33,7 @@ class Workers:
     count: int = 1
     gpus_each: float = 0.0
     threads: int = 1  # of each
-    staged: tuple[str, str, Path] | None = None  # bench.runs.remote.stage's arguments, where the data root is remote
+    out: Path | None = None  # run folders lie below it
 
     def flags(self) -> tuple[str, ...]:
         """The same as arguments of bench.run."""
@@ -91,19 +93,9 @@ def placed(spec: ModelSettings, workers: Workers) -> ModelSettings:
     return replace(spec, device=device, elsewhere=on_gpu)
 
 
-def pool_of(
-    workers: Workers, model: "Model", settings: "EditSettings", device: str, staged: tuple[str, str, Path] | None
-) -> AbstractContextManager["Pool | None"]:
-    """The Ray workers, up for as long as the block runs; of the local engine nothing."""
-    if workers.engine == "local":
-        return nullcontext()
-
-    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    return pool(model, settings, replace(workers, threads=threads, staged=staged), device)
-
-
 DEATHS = 3  # of workers at one slice, until the run gives up
 PATIENCE = 60.0  # seconds without any worker, until a notice says what the cluster has
+SESSIONS = ".ray"  # below --out: process id -> its Ray's session folder
 STORE = 200 * 2**20  # bytes of shared memory; results pass through it
 
 
@@ -114,34 +106,51 @@ class Task(NamedTuple):
     seed: int
     settings: EditSettings
     outputs: dict[str, bytes]  # example id -> its input image, where that is an output image of this run
+    of: "Serving"
+
+
+class Serving(NamedTuple):
+    """The run that workers are at."""
+
+    staged: tuple[str, str, Path] | None = None  # bench.runs.remote.stage's arguments, where the data root is remote
+    scratch: Path | None = None  # below it a worker keeps what one slice needs; None: the system's temporary folder
 
 
 class Worker:
     """What an actor is made of."""
 
-    def __init__(self, model: Model, workers: Workers) -> None:
-        self.model, self.scratch = model, tempfile.TemporaryDirectory(prefix="mgie-bench-")
-        if workers.staged:
-            from bench.runs.remote import stage
+    def __init__(self, model: Model) -> None:
+        self.model, self.staged = model, None
 
-            stage(*workers.staged)
-
-    def device(self, asked: str) -> str:
-        """The name of what it computes on; also the sign that it is up."""
+    def up(self, device: str) -> str:
+        """Load the model; the name of what it computes on, the sign that it is up. Raises NotLoaded."""
         from mgie.io.devices import device_name
 
-        return device_name(asked)
+        load(self.model)
+        return device_name(device)
 
     def edit(self, task: Task) -> Edited:
-        examples = [self.with_input(example, task.outputs.get(example.id)) for example in task.examples]
-        return edit_slice(examples, task.seed, task.settings, self.model)
+        if task.of.staged != self.staged:
+            from bench.runs.remote import stage
 
-    def with_input(self, example: Example, data: bytes | None) -> Example:
-        if data is None:
-            return example
-        path = Path(self.scratch.name) / example.file_name
-        path.write_bytes(data)
-        return replace(example, input_image=path)
+            stage(*task.of.staged)
+            self.staged = task.of.staged
+        if not task.outputs:
+            return edit_slice(task.examples, task.seed, task.settings, self.model)
+        if task.of.scratch:
+            task.of.scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=task.of.scratch) as folder:
+            examples = [with_input(example, task.outputs.get(example.id), Path(folder)) for example in task.examples]
+            return edit_slice(examples, task.seed, task.settings, self.model)
+
+
+def with_input(example: Example, data: bytes | None, folder: Path) -> Example:
+    """The example on its input image, which is an output image of this run and came along; None: it has its own."""
+    if data is None:
+        return example
+    path = folder / example.file_name
+    path.write_bytes(data)
+    return replace(example, input_image=path)
 
 
 @contextmanager
@@ -154,14 +163,20 @@ def pool(model: Model, settings: EditSettings, workers: Workers, device: str) ->
         raise ValueError("--engine ray needs the package ray: pip install 'mgie-bench[ray]'") from None
     address = os.environ.get("RAY_ADDRESS")
     shown = {"log_to_driver": False, "configure_logging": False}
+    session, record = None, workers.out and workers.out / SESSIONS / str(os.getpid())
+    if record:
+        clear_sessions(record.parent)
     if address:
         # not: whatever cluster was started last on this machine, which ray.init() alone would join
         ray.init(address=address, **shown)
     else:
-        ray.init(
+        session = ray.init(
             address="local", num_cpus=workers.count * workers.threads, include_dashboard=False,
             _node_ip_address="127.0.0.1", object_store_memory=STORE, **shown,
-        )  # fmt: skip
+        ).address_info["session_dir"]  # fmt: skip
+        if record:  # the next start removes it should this one be killed
+            record.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(record, session)
     try:
         has, needs = ray.cluster_resources().get("GPU", 0), workers.count * workers.gpus_each
         if not address and has < needs:
@@ -174,6 +189,19 @@ def pool(model: Model, settings: EditSettings, workers: Workers, device: str) ->
         made.close()
     finally:
         ray.shutdown()
+        if session:  # hundreds of log files in the system's temporary folder
+            shutil.rmtree(session, ignore_errors=True)
+            if record:
+                record.unlink(missing_ok=True)
+
+
+def clear_sessions(folder: Path) -> None:
+    """What Ray left in the system's temporary folder for commands that were killed."""
+    for record in folder.glob("[0-9]*") if folder.is_dir() else ():
+        left = Path(record.read_text(encoding="utf-8"))
+        if not Path(f"/proc/{record.name}").exists() and left.name.startswith("session_"):
+            shutil.rmtree(left, ignore_errors=True)
+            record.unlink(missing_ok=True)
 
 
 class Pool:
@@ -181,6 +209,7 @@ class Pool:
         import ray
 
         self.ray, self.workers, self.settings, self.wanted = ray, workers, settings, device
+        self.of = Serving()
         self.kind = ray.remote(
             num_cpus=workers.threads, num_gpus=workers.gpus_each, max_restarts=0, max_task_retries=0,
             runtime_env={"env_vars": {"OMP_NUM_THREADS": str(workers.threads)}},  # the local engine's; torch reads it
@@ -193,9 +222,13 @@ class Pool:
         for _ in range(workers.count):
             self.start_one()
 
+    def serve(self, settings: EditSettings, of: Serving) -> None:
+        """The run whose slices come next; the workers keep their model."""
+        self.settings, self.of = settings, of
+
     def start_one(self) -> None:
-        worker = self.kind.remote(self.model, self.workers)
-        self.starting[worker.device.remote(self.wanted)] = worker
+        worker = self.kind.remote(self.model)
+        self.starting[worker.up.remote(self.wanted)] = worker
 
     def close(self) -> None:
         """End the workers, whatever they are doing."""
@@ -238,7 +271,7 @@ class Pool:
             ready, failed = prepare(part)
             outputs = {e.id: e.input_image.read_bytes() for e in ready if e.previous}
             worker = self.idle.pop()
-            ref = worker.edit.remote(Task(ready, part.seed, self.settings, outputs))
+            ref = worker.edit.remote(Task(ready, part.seed, self.settings, outputs, self.of))
             self.at_work[ref] = worker, part, failed
 
     def slices_before(self, part: Slice, waiting: list[Slice]) -> list[Slice]:

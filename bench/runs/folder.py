@@ -1,22 +1,25 @@
 """A run's folder: its files, its lock, and reading them back after a kill.
 
-run.json (written first, never changed), sessions.jsonl (one line a start), images/, edits.jsonl, scores.jsonl,
-failures.jsonl, halvings.jsonl (slices edited in smaller batches; few runs have it), done.json (written last: its
-existence means the run is whole). Writes are atomic or one appended line; a last line without its newline was cut by
-a kill and is dropped.
+run.json (written first; what of it changes a pixel stays), sessions.jsonl (one line a start), images/, edits.jsonl,
+scored_from.json (digests of goals, captions, masks), scores.jsonl, failures.jsonl, halvings.jsonl (slices edited in
+smaller batches; few runs have it), log.txt, done.json (written last: its existence means the run is whole).
+Writes are atomic or one appended line; a last line without its newline was cut by a kill and is dropped.
 """
 
 import errno
 import fcntl
 import json
+import shutil
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import get_origin
+from typing import TextIO, get_origin
 
 from bench.records import Edit, Example, Halving, Score, to_line
+from bench.runs.description import PIXELS
 from mgie.io.files import TEMPORARY, write_atomic
 
 
@@ -24,6 +27,9 @@ class Busy(RuntimeError):
     """Another process holds the run folder."""
 
 
+PATIENCE = 2.0  # seconds
+SOURCES = "scored_from.json"
+SCRATCH = ".scratch"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 RUN = {"suite": str, "dataset": str, "model": str, "setting": str, "form": str, "data": dict, "edit": dict,
        "fingerprint": dict, "manifest": str, "n": int, "groups": int, "note": str}  # fmt: skip
@@ -85,9 +91,31 @@ def is_finite(value: object) -> bool:
     return isinstance(value, int | float) and -sys.float_info.max <= value <= sys.float_info.max
 
 
+def taken(lock: TextIO) -> bool:
+    """Whether the lock is ours now. A killed command's workers hold theirs for a moment longer: they are waited for."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+
+
+def text_of(run: dict) -> str:
+    return json.dumps(run, indent=1, ensure_ascii=False) + "\n"
+
+
 class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @property
+    def scratch(self) -> Path:
+        """For what is needed only while a run is at work; the next start clears what a kill left in it."""
+        return self.path / SCRATCH
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -100,28 +128,61 @@ class RunFolder:
                 raise
             raise ValueError(f"{self.path} cannot be written to ({error.strerror}); give another --out") from None
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Busy(f"{self.path} is in use by another process; wait for it or give another --out") from None
+            if not taken(lock):
+                raise Busy(f"{self.path} is in use by another process; wait for it or give another --out")
+            shutil.rmtree(self.scratch, ignore_errors=True)
             for path in self.path.rglob(".*"):
                 if TEMPORARY.fullmatch(path.name):  # a kill left it
                     path.unlink()
-            yield
+            try:
+                yield
+            finally:
+                shutil.rmtree(self.scratch, ignore_errors=True)
 
     def start(self, run: dict, session: dict) -> None:
-        """Write run.json on the first start, later check that it is the same run; add a line to sessions.jsonl."""
+        """Write run.json, or check that the one there is of the same pixels; add a line to sessions.jsonl.
+
+        What changes no pixel (notes, counts) is brought up to date.
+        """
         path = self.path / "run.json"
-        text = json.dumps(run, indent=1, ensure_ascii=False) + "\n"
-        if not path.exists():
-            write_atomic(path, text)
-        elif path.read_bytes() != text.encode("utf-8"):
-            raise ValueError(
-                f"{path} describes another run than this command; it was changed by hand: "
-                f"remove {self.path} and run again"
-            )
+        if path.exists():
+            before, now = self.run(), json.loads(json.dumps(run))
+            wrong = [key for key in PIXELS if before[key] != now[key]]
+            if wrong:
+                raise ValueError(
+                    f"{path} describes another run than this command ({', '.join(wrong)} differ); it was changed by "
+                    f"hand: remove {self.path} and run again"
+                )
+        if not self.is_of(run):
+            write_atomic(path, text_of(run))
         whole_lines(self.path / "sessions.jsonl")
         self.append("sessions.jsonl", [session])
+
+    def is_of(self, run: dict) -> bool:
+        """Whether run.json says just this."""
+        path = self.path / "run.json"
+        return path.exists() and path.read_bytes() == text_of(run).encode("utf-8")
+
+    def sources(self) -> dict[str, str]:
+        """By example id what its scores were computed from (bench.runs.description.sources_of)."""
+        path = self.path / SOURCES
+        return parsed(path.read_bytes(), str(path)) if path.exists() else {}
+
+    def settle_sources(self, sources: dict[str, str], trusted: bool = False) -> int:
+        """Drop the scores that were computed from other goals, captions or masks; how many examples had them.
+
+        trusted: none was.
+        """
+        known = self.sources()
+        if known == sources:
+            return 0
+        stale = {i for i in known.keys() | sources.keys() if known.get(i) != sources.get(i)}
+        scores = self.every_score().values()
+        dropped = set() if trusted else {s.example_id for s in scores} & stale
+        if dropped:
+            self.rewrite("scores.jsonl", [s for s in scores if s.example_id not in stale])
+        write_atomic(self.path / SOURCES, json.dumps(sources, indent=0) + "\n")  # last: a kill before it drops again
+        return len(dropped)
 
     def run(self) -> dict:
         path = self.path / "run.json"

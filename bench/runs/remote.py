@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LISTING = ".listing.json"  # of a copied folder: file -> stamp of what was fetched
 EVERY = 5.0  # seconds between two transfers of a run's lines
 AT_ONCE = 64  # files a transfer
+UNSENT = (".lock", ".scratch")  # of a run folder: what only the machine at work has
 LAST = ("done.json",)  # written last, here too: its existence means the run is whole
 STAMPS = ("size", "ETag", "etag", "LastModified", "mtime", "created", "md5Hash", "generation")
 
@@ -178,10 +179,11 @@ class Mirror:
         self.sent, self.last = local, time.monotonic()
 
     def local(self) -> dict[str, tuple[int, int]]:
-        """Every file of the local folder, but the lock and what an atomic write has not renamed yet."""
+        """Every file of the local folder, but lock, scratch and what an atomic write has not renamed yet."""
         found = {}
         for path in sorted(self.folder.rglob("*")) if self.folder.exists() else ():
-            if path.is_file() and path.name != ".lock" and not TEMPORARY.fullmatch(path.name):
+            name = path.relative_to(self.folder)
+            if path.is_file() and name.parts[0] not in UNSENT and not TEMPORARY.fullmatch(path.name):
                 stat = path.stat()
-                found[path.relative_to(self.folder).as_posix()] = stat.st_size, stat.st_mtime_ns
+                found[name.as_posix()] = stat.st_size, stat.st_mtime_ns
         return found

@@ -5,23 +5,22 @@ a run was interrupted. Seeds come from the example's id. Who edits a slice (this
 bench.runs.engines) hands back bytes; only this file writes them: images first, then their lines.
 """
 
+import gc
 import hashlib
-import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from dataclasses import replace
 from typing import NamedTuple
 
-from bench.records import Edit, Example, Halving, Output
+from bench.records import Edit, Example, Halving, NoEdit, Output
 from bench.registry import Model
+from bench.runs.description import Run
 from bench.runs.folder import Halvings, RunFolder
-from bench.runs.shapes import by_shape
-from bench.settings import DataSettings, EditSettings
+from bench.settings import EditSettings
 from mgie.io.devices import full_float32
-from mgie.io.files import refuse_special, write_whole
+from mgie.io.files import write_whole
 from mgie.io.images import ImageError, pixel_hash, png, profile_of
 
 
@@ -29,84 +28,17 @@ class TooManyFailures(RuntimeError):
     """More examples failed than --max-failures allows; what was done is kept."""
 
 
+class NotLoaded(ValueError):
+    """A model that cannot be loaded; nothing was edited."""
+
+
 class WorkerDied(RuntimeError):
     """Workers of an engine died again and again at the same slice; what was done is kept."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One model x one dataset x one set of settings: everything that changes a pixel."""
-
-    suite: str
-    dataset: str
-    model: str
-    setting: str
-    form: str
-    data: DataSettings
-    edit: EditSettings
-    fingerprint: dict[str, str]  # what the model says of itself
-    examples: list[Example]
-    manifest: str  # manifest_hash(examples)
-    note: str = ""
-
-    def description(self) -> dict:
-        """run.json. image_root is left out: the manifest holds the images' hashes, wherever they lie."""
-        settings = {k: v for k, v in asdict(self.data).items() if k != "image_root"}
-        return {
-            "suite": self.suite, "dataset": self.dataset, "model": self.model, "setting": self.setting,
-            "form": self.form, "data": settings, "edit": asdict(self.edit), "fingerprint": self.fingerprint,
-            "manifest": self.manifest, "n": len(self.scored), "groups": len({e.group for e in self.scored}),
-            "note": self.note,
-        }  # fmt: skip
-
-    @property
-    def scored(self) -> list[Example]:
-        return [e for e in self.examples if e.scored]
-
-    @cached_property
-    def ordered(self) -> list[Example]:
-        """The examples as they are edited: see by_shape."""
-        return by_shape(self.examples, self.edit)
-
-    @property
-    def name(self) -> str:
-        pixels = {k: v for k, v in self.description().items() if k not in ("n", "groups", "note")}
-        hash8 = hashlib.sha256(json.dumps(pixels, sort_keys=True).encode()).hexdigest()[:8]
-        return f"{self.dataset}--{safe(self.model)}--{hash8}"
-
-
-LONGEST = 100  # bytes of a model's name in a file name; file systems take 255 for the whole
-
-
-def safe(name: str) -> str:
-    """A model's name as part of a file name: "diffusers:org/model" has signs that a path must not hold.
-
-    A long one is cut, and a hash of the whole name keeps it apart from others that begin alike.
-    """
-    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-    if len(plain.encode()) <= LONGEST:
-        return plain
-    start = plain.encode()[:LONGEST].decode(errors="ignore")
-    return f"{start}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def seed_for(run_seed: int, example_id: str) -> int:
     """The seed of one edit: the same for any order, batch size or number of workers."""
     return int.from_bytes(hashlib.sha256(f"{run_seed}/{example_id}".encode()).digest()[:4], "big")
-
-
-def manifest_hash(examples: list[Example]) -> str:
-    """SHA-256 over every example's record and the bytes of its images; a missing file counts as missing."""
-    paths = {p for e in examples for p in (e.input_image, e.goal_image, e.mask and e.mask.path) if p}
-    with ThreadPoolExecutor(4) as pool:
-        digests = dict(zip(paths, pool.map(file_hash, paths), strict=True))
-    total = hashlib.sha256()
-    for e in examples:
-        files = [digests.get(p) for p in (e.input_image, e.goal_image, e.mask and e.mask.path)]
-        ids = e.mask and e.mask.ids
-        record = [e.id, e.group, e.instruction, e.goal_caption, e.turn, e.previous, e.scored, ids, *files]
-        total.update(json.dumps(record).encode() + b"\n")
-    return total.hexdigest()
 
 
 def profiles(run: Run) -> dict[str, int]:
@@ -120,15 +52,6 @@ def profiles(run: Run) -> dict[str, int]:
     with ThreadPoolExecutor(4) as pool:
         kinds = list(pool.map(profile_of, paths))
     return {"images": len(paths), "converted": kinds.count("converted"), "broken": kinds.count("broken")}
-
-
-def file_hash(path: Path) -> str:
-    try:
-        refuse_special(path)
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return "missing"
 
 
 def slices(examples: list[Example], size: int) -> Iterator[list[Example]]:
@@ -180,6 +103,24 @@ Prepare = Callable[[Slice], tuple[list[Example], list[dict]]]
 Engine = Callable[[list[Slice], Prepare], Iterator[Outcome]]
 
 
+def load(model: Model) -> None:
+    """Raises NotLoaded with the reason, once; halving a batch would mend nothing."""
+    from mgie.io.devices import all_cores
+
+    try:
+        with all_cores():
+            model.load()
+        return
+    except NotLoaded:
+        raise
+    except (ValueError, OSError) as error:  # a file or a setting: the message says what to do
+        reason = str(error)
+    except (RuntimeError, ArithmeticError, MemoryError, ImportError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    free()
+    raise NotLoaded(f"{model.name} cannot be loaded: {reason}")
+
+
 def here(model: Model, settings: EditSettings) -> Engine:
     """The local engine: one slice after the other, in this process."""
 
@@ -195,8 +136,9 @@ def here(model: Model, settings: EditSettings) -> Engine:
 def unfinished(run: Run, folder: RunFolder, seeds: range) -> list[Slice]:
     """The slices with an example that has no edit yet."""
     edits, size = folder.edits(), run.edit.batch_size
+    # slice by slice, all seeds of one together: a text that is written once serves them all
     return [
-        Slice(seed, batch) for seed in seeds for batch in slices(run.ordered, size)
+        Slice(seed, batch) for batch in slices(run.ordered, size) for seed in seeds
         if not all((seed, e.id) in edits for e in batch)
     ]  # fmt: skip
 
@@ -282,23 +224,43 @@ def edit_or_split(batch: list[Example], seed: int, settings: EditSettings, model
     """
     batch, failed = list(batch), []
     while batch:
-        start = time.perf_counter()
-        try:
-            with full_float32():
-                outputs = model.edit(batch, settings, [seed_for(seed, e.id) for e in batch])
-        except ImageError as error:
-            bad = [e for e in batch if str(error).startswith((f"{e.input_image}:", f"{e.goal_image}:"))]
-            if not bad:  # an image of the model's own (--images): halving finds whose
-                return halved(batch, seed, settings, model, str(error), failed)
-            failed += [failure(e, seed, str(error)) for e in bad]
-            batch = [e for e in batch if e not in bad]
-            continue
-        except (ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
-            return halved(batch, seed, settings, model, f"{type(error).__name__}: {error}", failed)
-        share = (time.perf_counter() - start) / len(batch)
-        timed = [o if o.seconds is not None else o._replace(seconds={"edit": share}) for o in outputs]
-        return Tried(list(zip(batch, timed, strict=True)), failed, [len(batch)])
+        outputs, reason, left_out = attempt(batch, seed, settings, model)
+        if outputs is not None:
+            return Tried(outputs, failed, [len(batch)])
+        if not left_out:
+            free()  # outside the handler, whose traceback holds all that the failed attempt had made
+            return halved(batch, seed, settings, model, reason, failed)
+        failed += [failure(e, seed, left_out[e.id]) for e in batch if e.id in left_out]
+        batch = [e for e in batch if e.id not in left_out]
     return Tried([], failed, [])
+
+
+def attempt(
+    batch: list[Example], seed: int, settings: EditSettings, model: Model
+) -> tuple[list[tuple[Example, Output]] | None, str, dict[str, str]]:
+    """The batch's outputs; else None, why, and by id why examples cannot be edited in any batch."""
+    start = time.perf_counter()
+    try:
+        with full_float32():
+            outputs = model.edit(batch, settings, [seed_for(seed, e.id) for e in batch])
+    except ImageError as error:
+        bad = [e for e in batch if str(error).startswith((f"{e.input_image}:", f"{e.goal_image}:"))]
+        return None, str(error), {e.id: str(error) for e in bad}
+    except NoEdit as error:
+        return None, str(error), error.reasons
+    except (ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+        return None, f"{type(error).__name__}: {error}", {}
+    share = (time.perf_counter() - start) / len(batch)
+    timed = [o if o.seconds is not None else o._replace(seconds={"edit": share}) for o in outputs]
+    return list(zip(batch, timed, strict=True)), "", {}
+
+
+def free() -> None:
+    """Give back what a failed attempt held: tensors in cycles, and the GPU memory that torch keeps for itself."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def halved(

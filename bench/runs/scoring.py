@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from bench.records import Edit, Example, Score, to_line
 from bench.registry import METRICS, in_order, load, metric_of, plain
+from bench.runs.description import Run
 from bench.runs.folder import RunFolder
-from bench.runs.runner import Run, failure
+from bench.runs.runner import failure
 from bench.settings import EditSettings, MetricSettings
 from mgie.io.images import ImageError
 from mgie.io.sizes import described

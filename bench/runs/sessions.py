@@ -4,14 +4,63 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TextIO
 
 from mgie.io.devices import device_name
 
 PACKAGES = ("torch", "transformers", "diffusers", "open_clip_torch", "timm", "lpips", "torchmetrics", "pillow", "numpy")
 COMPARED = ("commit", "versions", "python", "device", "threads")
+
+
+class Tee:
+    """A stream that also keeps whole lines in a file; what a progress bar draws is left out."""
+
+    def __init__(self, shown: TextIO, kept: int) -> None:
+        """kept: an open file's descriptor."""
+        self.shown, self.kept, self.begun = shown, kept, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.begun = (self.begun + text).split("\n")
+        for line in lines:
+            self.keep(line)
+        return self.shown.write(text)
+
+    def keep(self, line: str) -> None:
+        if line.strip() and not any(sign in line for sign in DRAWN):
+            with suppress(OSError):  # a full disk stops the run itself, in words that say so
+                os.write(self.kept, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}\n".encode(errors="replace"))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.shown, name)
+
+
+DRAWN = ("\r", "\x1b", "━")
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """log.txt holds what is said and warned on stderr while the block lasts, and how it ended."""
+    with open(path, "ab", buffering=0) as kept:
+        before, tee = sys.stderr, Tee(sys.stderr, kept.fileno())
+        tee.keep(f"started: {' '.join(sys.argv)}")
+        sys.stderr = tee
+        try:
+            yield
+            tee.keep("done")
+        except KeyboardInterrupt:
+            tee.keep("stopped")
+            raise
+        except (ValueError, RuntimeError, OSError) as error:
+            for line in f"error: {error}".splitlines():
+                tee.keep(line)
+            raise
+        finally:
+            sys.stderr = before
 
 
 def session(data_root: Path, device: str) -> dict:

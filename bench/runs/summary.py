@@ -10,6 +10,8 @@ from bench.runs.folder import RunFolder
 from bench.runs.scoring import Wanted, cut_said
 from bench.stats import summarise, summarise_seconds, timings
 
+KINDS = 3  # of reasons, that are said in words
+
 
 def summary(folder: RunFolder, seeds: range, wanted: Wanted) -> dict:
     """The object that --json prints. Values unscaled; n counts examples, of is how many the run has."""
@@ -34,11 +36,23 @@ def summary(folder: RunFolder, seeds: range, wanted: Wanted) -> dict:
 
 def metric_summary(scores: list[Score]) -> dict:
     s = summarise(scores)
-    reasons = sorted({score.reason for score in scores if score.value is None} | ({s.reason} if s.reason else set()))
+    reasons = [counted(scores), s.reason]
     return {
         "mean": s.mean, "low": s.low, "high": s.high, "n": s.n, "groups": s.groups,
-        "reason": "; ".join(reasons), "protocol": scores[0].protocol,
+        "reason": "; ".join(filter(None, reasons)), "protocol": scores[0].protocol,
     }  # fmt: skip
+
+
+def counted(scores: list[Score]) -> str:
+    """Why values are missing, by kind, the most frequent first; empty where none is."""
+    kinds: dict[str, list[str]] = {}
+    for score in scores:
+        if score.value is None:
+            kinds.setdefault(score.reason, []).append(score.example_id)
+    order = sorted(kinds, key=lambda reason: -len(kinds[reason]))
+    said = [f"{len(kinds[r])} of {len(scores)} scores missing: {r} (first: {kinds[r][0]})" for r in order[:KINDS]]
+    rest = sum(len(kinds[reason]) for reason in order[KINDS:])
+    return "; ".join([*said, *([f"{rest} more for other reasons, see scores.jsonl"] if rest else [])])
 
 
 def seconds_summary(edits: list[Edit], batch_size: int, sessions: list[dict]) -> dict:
@@ -72,7 +86,9 @@ def show(summary: dict, as_json: bool) -> None:
         table.add_row("seconds", f"{s['median']:.4f}", interval(s), str(s["n"]))
     console.print(table)
     for m in summary["metrics"].values():
-        console.print("; ".join(filter(None, (m["protocol"], m["cut"], m["reason"]))), markup=False)
+        console.print("; ".join(filter(None, (m["protocol"], m["cut"]))), markup=False)
+    for reason in dict.fromkeys(m["reason"] for m in summary["metrics"].values() if m["reason"]):  # each once
+        console.print(reason, markup=False)
     for name, why in summary["not_run"].items():
         console.print(f"{name} not run: {why}", markup=False)
     if s["median"] is not None:
@@ -104,15 +120,15 @@ def interval(part: dict) -> str:
 
 
 @contextmanager
-def bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar with rate and time left on stderr; yields tick(n)."""
+def bar(label: str, stage: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar with rate and time left on stderr; yields tick(n). A bench.runs.execute.Progress."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     rate = TextColumn("{task.fields[rate]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as shown:
-        task = shown.add_task(text, total=total, rate="")
+        task = shown.add_task(f"{label}: {stage}", total=total, rate="")
 
         def tick(n: int) -> None:
             shown.advance(task, n)

@@ -11,6 +11,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mgie.edit import DTYPES
 from mgie.io.web import add_server_flags, check_server, gradio_of_ours, serve
 
 EXAMPLES = 6
@@ -20,6 +21,7 @@ def parser() -> ArgumentParser:
     p = ArgumentParser("python -m mgie.demo", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     p.add_argument("--weights", default="mini", help="MGIE's folder, or the one that holds mgie-e2e/ (default: mini)")
     p.add_argument("--device", default="auto", help="auto (cuda where there is one), cpu, cuda, cuda:1, ...")
+    p.add_argument("--dtype", default="auto", choices=DTYPES, help="auto: bfloat16 on a GPU, float32 on a CPU")
     p.add_argument("--offload", action="store_true", help="keep the weights in main memory: for a GPU under 20 GB")
     p.add_argument("--share", action="store_true", help="a public address through gradio.live; never without this flag")
     add_server_flags(p)
@@ -32,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         check_server(options)
         from mgie.demo.systems import Systems
 
-        systems = Systems(options.weights, options.device, options.offload)
+        systems = Systems(options.weights, options.device, options.offload, options.dtype)
         gradio_of_ours()
         from mgie.demo.page import CSS, HEAD, MAX_UPLOAD_MB, build
 

@@ -39,7 +39,7 @@ class Drawn(NamedTuple):
 
 
 class Systems:
-    def __init__(self, weights: str, device: str = "auto", offload: bool = False) -> None:
+    def __init__(self, weights: str, device: str = "auto", offload: bool = False, dtype: str = "auto") -> None:
         """weights: "mini", MGIE's own folder, or a root with mgie-e2e/ (and lgie-e2e/, inspix2pix/ beside it).
 
         Raises FileNotFoundError or ValueError where there is no MGIE.
@@ -50,7 +50,7 @@ class Systems:
         else:
             own = root / FOLDERS["mgie"]
         self.folders = {name: root / folder for name, folder in FOLDERS.items()} | {"mgie": find(own)}
-        self.mini, self.device, self.offload = weights == "mini", device, offload
+        self.mini, self.device, self.offload, self.dtype = weights == "mini", device, offload, dtype
         self._lock = threading.Lock()
         self._loaded: dict[str, object] = {}
 
@@ -75,7 +75,7 @@ class Systems:
         from mgie.edit import pipeline
 
         weights = str(self.folders[name])
-        pipe = pipeline(Namespace(weights=weights, device=self.device, offload=self.offload))
+        pipe = pipeline(Namespace(weights=weights, device=self.device, offload=self.offload, dtype=self.dtype))
         pipe.progress = False
         return pipe
 
@@ -85,7 +85,7 @@ class Systems:
         from mgie.io.components import load_models, quiet
         from mgie.io.devices import Wanted, placement
 
-        folder, where = self.folders["inspix2pix"], placement(Wanted(self.device))
+        folder, where = self.folders["inspix2pix"], placement(Wanted(self.device, self.dtype))
         index = read_json(folder / INDEX)
         name = index.get("_class_name")
         if name != InsPix2Pix.__name__:

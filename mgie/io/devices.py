@@ -1,5 +1,6 @@
 """Where it runs, in which numbers, and what that place is called. Nothing here switches in silence."""
 
+import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,19 @@ def device_name(device: str) -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """While weights are loaded torch may use every core, whatever OMP_NUM_THREADS says for the work itself."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(before, len(os.sched_getaffinity(0))))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Wanted(NamedTuple):

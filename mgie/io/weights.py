@@ -46,10 +46,10 @@ def read_safetensors(path: Path) -> "dict[str, Tensor]":
         raise ValueError(f"{path} is damaged ({error}); copy or make it again") from error
 
 
-def load_library_model(cls: type, folder: Path, dtype: "dtype | None" = None) -> "nn.Module":
+def load_library_model(cls: type, folder: Path, dtype: "dtype | None" = None, device: str | None = None) -> "nn.Module":
     """A transformers or diffusers model from its folder of safetensors, whole or not at all, in eval mode.
 
-    dtype: None keeps the weights' own.
+    dtype: None keeps the weights' own. device: where they go as they are read, with no copy of all in main memory.
     """
 
     folder = Path(folder)
@@ -57,6 +57,8 @@ def load_library_model(cls: type, folder: Path, dtype: "dtype | None" = None) ->
         raise FileNotFoundError(f"{cls.__name__}: no config.json in {folder}; the folder is incomplete, make it again")
     name = "dtype" if cls.__module__.startswith("transformers") else "torch_dtype"
     options = {name: dtype or stored_dtype(folder), "use_safetensors": True, "output_loading_info": True}
+    if device not in (None, "cpu"):
+        options["device_map"] = {"": device}
     try:
         model, info = cls.from_pretrained(folder, **options)
     except MemoryError:

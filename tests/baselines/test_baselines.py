@@ -260,3 +260,34 @@ def test_an_instruction_longer_than_the_model_reads_is_cut_with_a_notice(root):
     made = open_writer(root / "llama", "cpu", torch.float32)
     with pytest.warns(UserWarning, match="12000 characters is longer than the model reads"):
         assert made.write(["dark red " * 1333 + "end"], None, Request(4))[0].tokens <= 4
+
+
+@pytest.mark.parametrize("name, form", [case for case in CASES if case[0] != "inspix2pix"])
+def test_a_text_is_written_once_for_all_seeds_and_scales_and_draws_the_same_pixels(root, examples, name, form):
+    settings = EditSettings(num_inference_steps=1, guidance_scale=2.0, image_guidance_scale=1.2)
+    asked = [(settings, [1, 2, 3]), (settings, [4, 5, 6]), (replace(settings, image_guidance_scale=1.8), [1, 2, 3])]
+    fresh = [model(root, name, form).edit(examples, *one) for one in asked]
+    kept, written = model(root, name, form), []
+    write = kept.form.texts.of
+    kept.form.texts.of = lambda i, p, w: write(i, p, lambda: written.append(len(i)) or w())
+    again = [kept.edit(examples, *one) for one in asked]
+    for one, other in zip(fresh, again, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert a.image.tobytes() == b.image.tobytes()
+            assert (a.expressive_instruction, a.expressive_tokens) == (b.expressive_instruction, b.expressive_tokens)
+    assert written == [3]
+    assert all(output.seconds["mllm"] > 0 for outputs in again for output in outputs)  # as if it had been written
+    kept.edit(examples[:2], settings, [1, 2])  # another batch
+    assert written == [3, 2]
+
+
+def test_texts_are_kept_within_their_memory_and_the_last_used_ones_stay():
+    from baselines.texts import Texts
+
+    texts, written = Texts(most=25), []
+
+    def of(name: str) -> str:
+        return texts.of([name], None, lambda: (written.append(name) or name.upper(), 10))
+
+    assert [of(name) for name in "abacab"] == list("ABACAB")
+    assert written == ["a", "b", "c", "b"]

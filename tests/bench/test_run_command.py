@@ -14,6 +14,7 @@ from PIL import Image
 
 from bench.records import file_name
 from bench.run import main
+from mgie.folder import MINI
 from mgie.io.sizes import sized
 from tests.bench.runs.test_resume import command, draw_ma5k, folder_of
 
@@ -47,7 +48,7 @@ def test_json_holds_what_is_promised_unscaled(data, tmp_path, capsys):
     for m in result["metrics"].values():
         assert m["low"] is None and "no interval: 2 groups" in m["reason"] and m["n"] == 10 and m["protocol"]
     assert 0 < result["metrics"]["l1"]["mean"] < 1
-    assert result["seconds"]["n"] == 8  # timings: 2 seeds, slices of 3, 3, 3 and 1 edits
+    assert result["seconds"]["n"] == 4  # timings: slices of 3, 3, 3 and 1 edits; one seed serves
     assert result["seconds"]["median"] > 0 and result["seconds"]["device"]
     assert result["run"] == str(folder_of(tmp_path))
 
@@ -119,25 +120,26 @@ def test_half_a_dataset_is_refused_with_the_first_missing_files_named(data, tmp_
         path.unlink()
     assert main(command(data, tmp_path)) == 1
     said = capsys.readouterr().err
-    assert "0002_O.jpg: no such file" in said and "--max-failures" in said
+    assert "5 of 10 examples have no usable input image" in said and "0002_O.jpg: no such file" in said
+    assert "--max-failures" in said and not (tmp_path / "paper").exists()
     result = run_json(capsys, command(data, tmp_path, "--max-failures", "0.6"))
     assert (result["n"], result["of"], result["metrics"]["l1"]["n"]) == (5, 10, 5)
     assert "0002_O.jpg" in result["metrics"]["l1"]["reason"]
     lines = (folder_of(tmp_path) / "failures.jsonl").read_text().splitlines()
-    assert len(lines) == 10 and json.loads(lines[0])["stage"] == "edit"  # 5 examples, 2 seeds
+    assert len(lines) == 5 and json.loads(lines[0])["stage"] == "edit"
 
 
 def test_an_unreadable_goal_image_is_a_missing_score_with_its_reason(data, tmp_path, capsys):
     (data / "ma5k" / "images" / "0001_B.jpg").write_bytes(b"")
     assert main(command(data, tmp_path)) == 1  # 1 of 10 is more than the 1 % allowed
     said = capsys.readouterr()
-    assert said.out == "" and "2 of 20 examples failed" in said.err and "0001_B.jpg" in said.err
-    assert not (folder_of(tmp_path) / "done.json").exists()
+    assert said.out == "" and "1 of 10 examples have no usable goal image" in said.err and "0001_B.jpg" in said.err
+    assert not (tmp_path / "paper").exists()  # nothing was edited
     result = run_json(capsys, command(data, tmp_path, "--max-failures", "0.1"))
-    assert result["failures"] == 2 and result["metrics"]["l1"]["n"] == 9
+    assert result["failures"] == 1 and result["metrics"]["l1"]["n"] == 9
     assert "0001_B.jpg" in result["metrics"]["l1"]["reason"]
     rows = [json.loads(line) for line in (folder_of(tmp_path) / "scores.jsonl").read_text().splitlines()]
-    assert len(rows) == 40 and sum(row["value"] is None for row in rows) == 4
+    assert len(rows) == 20 and sum(row["value"] is None for row in rows) == 2
 
 
 @pytest.mark.parametrize("name", [file_name, lambda i: f"{i}.png"])
@@ -295,3 +297,44 @@ def test_the_last_outputs_of_sessions_are_enough_for_multi_turn(tmp_path, capsys
 def test_what_is_for_diffusers_is_refused_for_other_models(data, tmp_path, capsys, flags):
     assert main(command(data, tmp_path, *flags)) == 2
     assert "are for diffusers:... models; identity is none" in capsys.readouterr().err
+
+
+def test_a_model_can_be_called_by_another_name_and_is_a_run_of_its_own(data, tmp_path, capsys):
+    result = run_json(capsys, command(data, tmp_path, "--as", "copied twice"))
+    assert result["model"] == "copied twice" and Path(result["run"]).name.startswith("ma5k--copied_twice--zero-shot--")
+    for name in ("mgie", ".."):
+        assert main(command(data, tmp_path, f"--as={name}")) == 2
+        assert "expected a name of its own" in capsys.readouterr().err
+
+
+def test_a_caption_that_some_examples_lack_is_counted_before_the_run_and_one_that_all_lack_is_said(tmp_path, capsys):
+    root = draw_magicbrush(tmp_path / "data" / "magicbrush").parent
+    path = root / "magicbrush" / "test" / "global_descriptions.json"
+    captions = json.loads(path.read_text())
+    argv = ["--suite", "paper", "--dataset", "magicbrush", "--model", "identity", "--data-root", str(root), "--json",
+            "--metrics", "l1,cts", "--clip", str(MINI / "mini-clip"), "--out", str(tmp_path / "out")]  # fmt: skip
+    first = next(iter(captions))
+    for name in captions[first]:
+        captions[first][name] = " "
+    path.write_text(json.dumps(captions))
+    assert main(argv) == 1
+    said = capsys.readouterr().err
+    assert "examples have no usable goal caption: they will have no cts; first: magicbrush/test/" in said
+    assert "(blank)" in said and not (tmp_path / "out" / "paper").exists()
+    data = draw_ma5k(tmp_path / "more", photos=1)
+    ma5k = ["--metrics", "l1,cts", "--clip", str(MINI / "mini-clip")]
+    assert main(command(data, tmp_path / "out", *ma5k)) == 0
+    assert "no example has a goal caption: cts will have no value" in capsys.readouterr().err
+
+
+def test_half_a_folder_of_own_images_is_counted_by_kind_and_said_once(data, tmp_path, capsys):
+    own_outputs(data, tmp_path / "mine", file_name)
+    images = sorted((tmp_path / "mine").iterdir())
+    for path in images[:4]:
+        path.unlink()
+    argv = command(data, tmp_path / "out", "--model", "mine", "--images", str(tmp_path / "mine"), "--seeds", "1")
+    assert main([a for a in argv if a != "--json"] + ["--max-failures", "0.5"]) == 0
+    said = capsys.readouterr()
+    why = "4 of 10 scores missing: not edited: no output image was given (first: ma5k/test/0001_A)"
+    assert " ".join(said.out.split()).count(why) == 1 and "warning" not in said.err
+    assert not (folder_of(tmp_path / "out") / "halvings.jsonl").exists()

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from drawn import draw_magicbrush
 
-from tests.bench.runs.test_resume import command, draw_ma5k, files_of, folder_of
+from tests.bench.runs.test_resume import command, draw_ma5k, files_of, folder_of, seeded  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from dying import in_a_child, said_by_a_child, spread, without_root
 
-import bench.run
+import bench.runs.execute
 from baselines.identity import Identity
 from bench.metrics.l1 import L1
 from bench.run import main
@@ -118,7 +118,7 @@ def test_an_output_image_lost_between_editing_and_scoring_is_noticed_and_edited_
     whole, tmp_path, capsys, monkeypatch, how
 ):
     data, expected = whole
-    original, hurt = bench.run.score_all, []
+    original, hurt = bench.runs.execute.score_all, []
 
     def hurting(run, folder, *rest):
         if not hurt:
@@ -132,7 +132,7 @@ def test_an_output_image_lost_between_editing_and_scoring_is_noticed_and_edited_
                 images[1].unlink()
         return original(run, folder, *rest)
 
-    monkeypatch.setattr(bench.run, "score_all", hurting)
+    monkeypatch.setattr(bench.runs.execute, "score_all", hurting)
     assert main(command(data, tmp_path)) == 0 and hurt
     assert "changed since they were written" in capsys.readouterr().err
     assert files_of(tmp_path) == expected

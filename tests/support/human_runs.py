@@ -7,8 +7,8 @@ from PIL import ImageOps
 
 from bench.records import Edit, Example
 from bench.registry import open_dataset
+from bench.runs.description import manifest_hash
 from bench.runs.folder import RunFolder
-from bench.runs.runner import manifest_hash
 from bench.settings import DataSettings
 from mgie.io.images import ImageError, load, pixel_hash
 

@@ -11,7 +11,7 @@ from tiny_networks import tiny_clip
 from bench.records import file_name
 from bench.run import main
 from mgie.io.images import ImageError, load
-from tests.bench.runs.test_resume import command, draw_ma5k, files_of, folder_of
+from tests.bench.runs.test_resume import command, draw_ma5k, files_of, folder_of, seeded  # noqa: F401
 from tests.bench.test_run_command import own_outputs
 
 

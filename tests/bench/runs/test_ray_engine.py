@@ -34,6 +34,10 @@ class Mortal:
     def fingerprint(self):
         return {}
 
+    def load(self):
+        if self.at == "load":
+            raise MemoryError("CUDA out of memory")
+
     def edit(self, examples, settings, seeds):
         from mgie.io.images import load
 

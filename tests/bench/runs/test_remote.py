@@ -9,7 +9,7 @@ import pytest
 import bench.runs.remote
 from bench.run import main
 from bench.runs.folder import RunFolder
-from tests.bench.runs.test_resume import command, draw_ma5k, files_of, folder_of
+from tests.bench.runs.test_resume import command, draw_ma5k, files_of, folder_of, seeded  # noqa: F401
 
 
 @pytest.fixture

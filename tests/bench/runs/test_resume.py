@@ -19,6 +19,14 @@ from bench.run import main
 from bench.runs.folder import Busy, RunFolder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def seeded():
+    """As a model would be: else one seed serves the input copy, and nothing here would see a second one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("baselines.identity.Identity.seeded", True)
+        yield
+
+
 def draw_ma5k(root: Path, photos: int = 4, side: int = 24) -> Path:
     """A MA5k data root with five experts a photo, each image unlike the others."""
     rng = np.random.default_rng(0)
@@ -55,7 +63,7 @@ def files_of(out: Path) -> dict[str, bytes]:
     images = {
         str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.png")) if not p.name.startswith(".")
     }
-    names = ("run.json", "scores.jsonl", "failures.jsonl", "done.json")
+    names = ("run.json", "scored_from.json", "scores.jsonl", "failures.jsonl", "done.json")
     return {name: (folder / name).read_bytes() for name in names} | images | {"edits": json.dumps(edits).encode()}
 
 
@@ -117,14 +125,14 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bytes(tmp_path, capsys):
 
 def test_kill_9_of_the_command_itself_loses_nothing(tmp_path, capsys):
     data = draw_ma5k(tmp_path / "data", photos=12)
-    assert main(command(data, tmp_path / "whole")) == 0
-    argv = [sys.executable, "-m", "bench.run", *command(data, tmp_path / "killed")]
+    assert main(command(data, tmp_path / "whole", "--seeds", "1")) == 0
+    argv = [sys.executable, "-m", "bench.run", *command(data, tmp_path / "killed", "--seeds", "1")]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not list((tmp_path / "killed").rglob("*.png")):
         time.sleep(0.005)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert main(command(data, tmp_path / "killed")) == 0
+    assert main(command(data, tmp_path / "killed", "--seeds", "1")) == 0
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
 
 

@@ -1,6 +1,8 @@
 """The main path in small: slices, seeds, failures, turns that build on each other."""
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +10,9 @@ import pytest
 from PIL import Image
 
 from bench.records import Example, Halving, Output
+from bench.runs.description import Run, manifest_hash
 from bench.runs.folder import RunFolder
-from bench.runs.runner import Run, TooManyFailures, edit_all, manifest_hash, seed_for, slices
+from bench.runs.runner import TooManyFailures, edit_all, seed_for, slices
 from bench.runs.shapes import by_shape, shape
 from bench.settings import DataSettings, EditSettings
 from mgie.io.images import pixel_hash
@@ -37,6 +40,9 @@ class Painter:
 
     def fingerprint(self):
         return {}
+
+    def load(self):
+        pass
 
     def edit(self, examples, settings, seeds):
         from mgie.io.images import load
@@ -120,6 +126,8 @@ def test_the_manifest_follows_the_bytes_of_the_images_and_the_texts(tmp_path):
     before = manifest_hash(listed)
     assert manifest_hash(listed) == before
     assert manifest_hash([replace(listed[0], instruction="other"), *listed[1:]]) != before
+    goals = [replace(e, goal_image=e.input_image, goal_caption="a cat", group="other") for e in listed]
+    assert manifest_hash(goals) == before != manifest_hash(goals, goals=True)
     Image.new("RGB", (8, 8)).save(tmp_path / "3.png")
     assert manifest_hash(listed) != before
 
@@ -127,12 +135,17 @@ def test_the_manifest_follows_the_bytes_of_the_images_and_the_texts(tmp_path):
 def test_whatever_changes_a_pixel_changes_the_folder_and_nothing_else_does(tmp_path):
     run = run_of(examples(tmp_path))
     for other in (
-        replace(run, model="other"), replace(run, fingerprint={"weights": "1"}), replace(run, suite="paper"),
+        replace(run, model="other"), replace(run, fingerprint={"weights": "1"}), replace(run, setting="fine-tuned"),
         replace(run, edit=replace(run.edit, batch_size=3)), replace(run, edit=replace(run.edit, num_inference_steps=9)),
         replace(run, examples=run.examples[:3], manifest=manifest_hash(run.examples[:3])),
     ):  # fmt: skip
         assert other.name != run.name
-    assert replace(run, note="read this").name == run.name
+    for same in (
+        replace(run, note="read this"), replace(run, sources={"a": "b"}),
+        replace(run, data=DataSettings(caption="local")),
+    ):  # fmt: skip
+        assert same.name == run.name
+    assert replace(run, form="e2e").name.startswith("toy--painter-e2e--zero-shot--")
 
 
 def test_edits_are_in_final_order_with_hash_text_and_seconds(tmp_path):
@@ -160,6 +173,41 @@ def test_out_of_memory_halves_the_batch_and_everything_is_edited(tmp_path):
     folder, failures = go(replace(run_of(listed), edit=EditSettings(batch_size=4)), model, tmp_path / "run")
     assert failures == [] and len(folder.edits()) == 5
     assert max(len(call) for call in model.calls[2:]) <= 2
+
+
+class Hungry(Painter):
+    """Takes 1 MB an example, in objects of its own; above `most` MB alive it is out of memory."""
+
+    class Megabyte:
+        pass
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self.alive, self.peaks = most, weakref.WeakSet(), []
+
+    def edit(self, examples, settings, seeds):
+        held = []
+        for _ in examples:
+            held.append(self.Megabyte())
+            held[-1].itself = held[-1]  # as autograd's graphs and hooks do: freed by the collector alone
+            self.alive.add(held[-1])
+            if len(self.alive) > self.most:
+                raise RuntimeError("CUDA out of memory")
+        self.peaks.append(len(self.alive))
+        for one in held:
+            del one.itself
+        return super().edit(examples, settings, seeds)
+
+
+def test_nothing_of_a_failed_attempt_is_alive_when_the_halves_are_tried(tmp_path):
+    listed, model = examples(tmp_path / "in", 6), Hungry(3)
+    gc.disable()  # so that only what the runner frees is freed
+    try:
+        folder, failures = go(replace(run_of(listed), edit=EditSettings(batch_size=6)), model, tmp_path / "run")
+    finally:
+        gc.enable()
+    assert failures == [] and len(folder.edits()) == 6
+    assert model.peaks == [3, 3] and [h.batches for h in folder.halvings()] == [[3, 3]]
 
 
 def test_a_halved_slice_is_on_record_and_said_and_changes_no_output_image(tmp_path, capsys):

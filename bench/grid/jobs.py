@@ -1,0 +1,109 @@
+"""Runs of bench.run carried out by worker processes: those of one model one after the other in one process, which loads
+it once. With what a display shows of them while they last.
+"""
+
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.grid.display import Display
+from bench.runs.pool import Pool, Tell
+
+MOST = 8  # processes
+
+
+@dataclass(frozen=True)
+class Job:
+    """One bench.run."""
+
+    argv: tuple[str, ...]
+    label: str
+    model: str  # jobs of one model share a process
+    alone: bool  # nothing runs beside it: its model may fill the GPU, or it has workers of its own
+    steps: int  # edits and scores that are not there yet
+    device: str  # it is asked to run on
+
+
+class Ended(NamedTuple):
+    folder: Path | None  # of the finished run
+    reason: str = ""  # why there is none
+    protocols: dict[str, str] | None = None  # by metric, how it was scored
+
+
+def run_jobs(jobs: Sequence[Job]) -> Iterator[tuple[int, Ended]]:
+    """How each ended, with its place in the list, as they end. What died with its worker is tried once more, alone."""
+    if not jobs:
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers' too
+    left = set(range(len(jobs)))
+    alone = any(job.alone for job in jobs)
+    cores = 1 if alone else min(len(os.sched_getaffinity(0)), MOST)
+    with Display(sum(job.steps for job in jobs), jobs[0].device) as display:
+        for again in (False, True):
+            workers = 1 if again else cores
+            groups = groups_of(jobs, sorted(left), workers)
+            if not groups:
+                return
+            with Pool(min(workers, len(groups)), fresh=alone or again) as pool:
+                for news in pool.each(run_group, [[(i, jobs[i].argv) for i in group] for group in groups]):
+                    if news.kind == "said":
+                        told, place, *more = news.value
+                        if told == "ended":
+                            left.discard(place)
+                            display.ended(place, jobs[place].steps, bool(more[0].reason))
+                            yield place, more[0]
+                        elif told == "tick":
+                            display.tick(place, *more)
+                        else:
+                            display.begun(place, jobs[place].label, *more)
+                    elif news.kind == "failed":  # what bench.run does not turn into a line: a fault of ours
+                        for place in groups[news.place]:
+                            if place in left:
+                                left.discard(place)
+                                yield place, Ended(None, str(news.value))
+        for place in sorted(left):
+            yield place, Ended(None, "its process died, twice (killed for memory?); its edits are kept")
+
+
+def groups_of(jobs: Sequence[Job], places: Sequence[int], workers: int) -> list[list[int]]:
+    """The jobs by model, those of the longest first. Where there are more workers than models, a model's jobs are dealt
+    to several: each of these loads it."""
+    by_model: dict[str, list[int]] = {}
+    for place in places:
+        by_model.setdefault(jobs[place].model, []).append(place)
+    shares = max(1, workers // max(1, len(by_model)))
+    dealt = [group[k::shares] for group in by_model.values() for k in range(min(shares, len(group)))]
+    return sorted(dealt, key=lambda group: -sum(jobs[i].steps for i in group))
+
+
+def run_group(task: list[tuple[int, tuple[str, ...]]], tell: Tell) -> None:
+    """In a worker: one bench.run after the other, with what they load kept between them."""
+    from bench.runs.execute import Held
+
+    with Held() as held:
+        for place, argv in task:
+            tell(("ended", place, run_one(place, argv, held, tell)))
+
+
+def run_one(place: int, argv: Sequence[str], held: object, tell: Tell) -> Ended:
+    from bench.run import main
+
+    @contextmanager
+    def progress(label: str, stage: str, total: int) -> Iterator[object]:
+        tell(("begun", place, stage))
+        yield lambda n: tell(("tick", place, n))
+
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main([*argv, "--json"], held, progress)
+    if code == 0:
+        said = json.loads(out.getvalue().splitlines()[-1])
+        return Ended(Path(said["run"]), protocols={name: m["protocol"] for name, m in said["metrics"].items()})
+    text = err.getvalue().strip()
+    said = text[text.rfind("error: ") + len("error: ") :] if "error: " in text else text[-300:]
+    return Ended(None, said or f"bench.run ended with exit code {code}")

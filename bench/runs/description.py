@@ -1,0 +1,128 @@
+"""What a run is: what changes a pixel, which is its id, and what its scores were computed from, which is not.
+
+When a goal image, a caption or a mask is mended, scores are made anew and edits are kept. Notes, counts, versions and
+the device's name are in neither.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from bench.records import Example
+from bench.runs.digests import Digest, Digests
+from bench.runs.shapes import by_shape
+from bench.settings import DataSettings, EditSettings
+
+PIXELS = ("edit", "fingerprint", "manifest")  # of run.json: only these are compared when a run is taken up again
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model x one dataset x one set of settings."""
+
+    suite: str
+    dataset: str
+    model: str  # as it is printed
+    setting: str
+    form: str
+    data: DataSettings
+    edit: EditSettings
+    fingerprint: dict[str, str]  # what the model says of itself
+    examples: list[Example]
+    manifest: str  # manifest_hash(examples)
+    note: str = ""
+    sources: dict[str, str] = field(default_factory=dict)  # sources_of(examples)
+
+    def description(self) -> dict:
+        """run.json. image_root is left out: the manifest holds the images' hashes, wherever they lie."""
+        settings = {k: v for k, v in asdict(self.data).items() if k != "image_root"}
+        return {
+            "suite": self.suite, "dataset": self.dataset, "model": self.model, "setting": self.setting,
+            "form": self.form, "data": settings, "edit": asdict(self.edit), "fingerprint": self.fingerprint,
+            "manifest": self.manifest, "n": len(self.scored), "groups": len({e.group for e in self.scored}),
+            "note": self.note,
+        }  # fmt: skip
+
+    @property
+    def scored(self) -> list[Example]:
+        return [e for e in self.examples if e.scored]
+
+    @cached_property
+    def ordered(self) -> list[Example]:
+        """The examples as they are edited: see by_shape."""
+        return by_shape(self.examples, self.edit)
+
+    @property
+    def name(self) -> str:
+        """Of its folder: <dataset>--<model>[-<form>]--<setting>--<hash8>."""
+        said = self.description()
+        key = json.dumps({name: said[name] for name in PIXELS}, sort_keys=True)
+        form = "" if self.form == "none" else f"-{self.form}"
+        hash8 = hashlib.sha256(key.encode()).hexdigest()[:8]
+        return f"{self.dataset}--{safe(self.model)}{form}--{self.setting}--{hash8}"
+
+
+LONGEST = 100  # bytes of a model's name in a file name; file systems take 255 for the whole
+
+
+def safe(name: str) -> str:
+    """A model's name as part of a file name: "diffusers:org/model" has signs that a path must not hold.
+
+    A long one is cut, and a hash of the whole name keeps it apart from others that begin alike.
+    """
+    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    if len(plain.encode()) <= LONGEST:
+        return plain
+    start = plain.encode()[:LONGEST].decode(errors="ignore")
+    return f"{start}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def files_of(examples: Iterable[Example], digests: Digests) -> dict[Path, Digest]:
+    """The digest of every file that the examples name."""
+    images, lists = set(), set()
+    for e in examples:
+        images |= {path for path in (e.input_image, e.goal_image) if path}
+        if e.mask:
+            (images if e.mask.ids is None else lists).add(e.mask.path)
+    return digests.of(sorted(images)) | digests.of(sorted(lists - images), images=False)
+
+
+def manifest_hash(examples: list[Example], files: dict[Path, Digest] | None = None, goals: bool = False) -> str:
+    """SHA-256 over what of the examples changes a pixel, in their order, which fixes the batches. A missing file counts
+    as missing. goals: whether the model looks at the goal images too (the oracle)."""
+    files = files_of(examples, Digests()) if files is None else files
+    total = hashlib.sha256()
+    for e in examples:
+        record = [e.id, e.instruction, e.previous, files[e.input_image].sha256]
+        if goals:
+            record.append(files[e.goal_image].sha256 if e.goal_image else None)
+        total.update(json.dumps(record).encode() + b"\n")
+    return total.hexdigest()
+
+
+def sources_of(examples: list[Example], files: dict[Path, Digest]) -> dict[str, str]:
+    """By example id what its scores are computed from, its output image apart."""
+    found = {}
+    for e in examples:
+        goal, mask = (files[path].sha256 if path else None for path in (e.goal_image, e.mask and e.mask.path))
+        captions = sorted(e.captions) or e.goal_caption  # of all kinds, whichever is the run's own
+        record = [e.group, goal, captions, mask, e.mask and e.mask.ids, e.input_caption]
+        found[e.id] = hashlib.sha256(json.dumps(record).encode()).hexdigest()[:16]
+    return found
+
+
+# A folder made by the version before: <dataset>--<model>--<hash8>, whose id held goals, captions and masks as well.
+
+
+def manifest_before(examples: list[Example], files: dict[Path, Digest]) -> str:
+    """The manifest as the version before made it."""
+    total = hashlib.sha256()
+    for e in examples:
+        hashes = [path and files[path].sha256 for path in (e.input_image, e.goal_image, e.mask and e.mask.path)]
+        ids = e.mask and e.mask.ids
+        record = [e.id, e.group, e.instruction, e.goal_caption, e.turn, e.previous, e.scored, ids, *hashes]
+        total.update(json.dumps(record).encode() + b"\n")
+    return total.hexdigest()

@@ -1,0 +1,129 @@
+"""Worker processes that end when they are told to: the cells of a table, trainings on demand.
+
+A terminal sends Ctrl-C to every process; a worker ignores it, and the parent alone decides. Leaving the block ends all
+workers at once, whatever they are doing: what they write is proof against a kill. A worker whose parent is gone ends
+by itself, so that no lock outlives the command.
+
+Not concurrent.futures: its pool waits at the end for whatever was submitted, and with max_tasks_per_child it hangs
+when it is left early (Python 3.11).
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Literal, NamedTuple
+
+GRACE = 2.0  # seconds from SIGTERM to SIGKILL
+
+Tell = Callable[[object], None]  # a task's way to say something before it is done
+Work = Callable[[object, Tell], object]  # a function of a module: a worker imports it
+
+
+class News(NamedTuple):
+    """Something about a task. After "said" more follows; the others are its last."""
+
+    place: int  # of the task in the list that was given
+    kind: Literal["said", "done", "failed", "died"]
+    value: object  # what was said or returned; of a failure what the task raised, as text; of a death the exit code
+
+
+class Worker(NamedTuple):
+    process: BaseProcess
+    connection: Connection
+
+
+class Pool:
+    """At most so many processes; with `fresh` each serves one task, so that nothing of a model stays behind it."""
+
+    def __init__(self, workers: int, fresh: bool = False) -> None:
+        if workers < 1:
+            raise ValueError(f"a pool of {workers} workers; it must be at least 1")
+        self.most, self.fresh, self.context = workers, fresh, get_context("spawn")
+        self.workers: list[Worker] = []
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.process.terminate()
+        until = time.monotonic() + GRACE
+        for worker in self.workers:
+            worker.process.join(max(0.0, until - time.monotonic()))
+            if worker.process.is_alive():  # in a library that turns SIGTERM into something else
+                worker.process.kill()
+                worker.process.join()
+            worker.connection.close()
+        self.workers = []
+
+    def each(self, work: Work, tasks: Sequence[object]) -> Iterator[News]:
+        """What the workers say of the tasks, as it comes; tasks are begun in order."""
+        waiting, busy = list(enumerate(tasks)), {}
+        while waiting or busy:
+            idle = [w for w in self.workers if w.connection not in busy]
+            while waiting and (idle or len(self.workers) < self.most):
+                place, task = waiting.pop(0)
+                worker = idle.pop() if idle else self.start_one()
+                try:
+                    worker.connection.send((work, task))
+                except OSError:  # it died while it was idle: another takes its place
+                    self.drop(worker)
+                    waiting.insert(0, (place, task))
+                    continue
+                busy[worker.connection] = worker, place
+            for ready in connection.wait(busy):
+                worker, place = busy[ready]
+                try:
+                    kind, value = ready.recv()
+                except (EOFError, OSError):
+                    kind, value = "died", self.drop(worker)
+                if kind != "said":
+                    del busy[ready]
+                    if self.fresh and kind != "died":
+                        self.drop(worker)
+                yield News(place, kind, value)
+
+    def start_one(self) -> Worker:
+        ours, theirs = self.context.Pipe()
+        worker = Worker(self.context.Process(target=serve, args=(theirs,)), ours)
+        self.workers.append(worker)
+        worker.process.start()
+        theirs.close()  # else its end would never be noticed
+        return worker
+
+    def drop(self, worker: Worker) -> int | None:
+        """End a worker that has nothing to do any more; its exit code."""
+        worker.connection.close()
+        worker.process.join(GRACE)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+        self.workers.remove(worker)
+        return worker.process.exitcode
+
+
+def serve(theirs: Connection) -> None:
+    """A worker's life: one task after the other, until the parent closes its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    while True:
+        try:
+            work, task = theirs.recv()
+        except EOFError:
+            return
+        try:
+            answer = "done", work(task, lambda value: theirs.send(("said", value)))
+        except Exception as error:  # whatever it is, the parent says it of this task, and the others go on
+            answer = "failed", f"{type(error).__name__}: {error}"
+        theirs.send(answer)
+
+
+def end_with_parent() -> None:
+    parent_process().join()
+    os._exit(1)

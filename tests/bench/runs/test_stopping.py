@@ -1,0 +1,173 @@
+"""Ctrl-C means stop: at the prompt within five seconds, no process left, and the same command goes on."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pool_tasks import work
+from stopping import Stopped
+
+from bench.runs.folder import RunFolder
+from bench.runs.pool import Pool
+from tests.bench.runs.test_resume import draw_ma5k
+
+SCRIPT = Path(__file__).parents[2] / "support" / "small_trainings.py"
+MINI_CLIP = Path(__file__).parents[3] / "mgie" / "mini" / "weights" / "mini-clip"
+
+
+def test_every_task_is_answered_whatever_becomes_of_the_others():
+    with Pool(2) as pool:
+        news = list(pool.each(work, ["a", "die", "fail", "b", "c"]))
+    last = {n.place: n for n in news if n.kind != "said"}
+    assert {place: n.kind for place, n in last.items()} == {0: "done", 1: "died", 2: "failed", 3: "done", 4: "done"}
+    assert (last[1].value, last[2].value) == (3, "ValueError: cannot be done")
+    assert [n.value for n in news if n.kind == "said" and n.place == 3] == ["at b"]
+
+
+def test_a_fresh_pool_has_a_process_for_each_task_and_another_keeps_them():
+    with Pool(1, fresh=True) as pool:
+        assert len({n.value for n in pool.each(work, list("abc")) if n.kind == "done"}) == 3
+    with Pool(1) as pool:
+        assert len({n.value for n in pool.each(work, list("abc")) if n.kind == "done"}) == 1
+
+
+def test_leaving_the_block_ends_workers_at_once_whatever_they_do():
+    with Pool(2) as pool:
+        pids = [n.value for _, n in zip(range(2), pool.each(work, ["sleep", "sleep"]), strict=False)]
+        start = time.monotonic()
+    assert time.monotonic() - start < 3
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_workers_of_a_killed_command_end_by_themselves(tmp_path):
+    code = f"""
+from bench.runs.pool import Pool
+from pool_tasks import work
+with Pool(2) as pool:
+    for news in pool.each(work, ["sleep", "sleep"]):
+        open({str(tmp_path / "up")!r}, "a").write("up")
+"""
+    (tmp_path / "parent.py").write_text(f"if __name__ == '__main__':\n {code.replace(chr(10), chr(10) + ' ')}")
+    up = tmp_path / "up"
+    stopped = Stopped([str(tmp_path / "parent.py")], lambda: up.exists() and up.read_text() == "upup", signal.SIGKILL,
+                      group=False, env=os.environ | {"PYTHONPATH": ":".join(sys.path)})  # fmt: skip
+    ended(stopped)
+
+
+def ended(stopped: Stopped) -> None:
+    """Nothing is left of it, or not for longer than a moment."""
+    until = time.monotonic() + max(0.0, 5 - stopped.seconds)
+    while stopped.left() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert stopped.left() == []
+
+
+def stops(argv: list[str], ready, number: int = signal.SIGINT, env: dict | None = None) -> None:
+    stopped = Stopped(argv, ready, number, env=env)
+    assert stopped.code == 1 and stopped.seconds < 5, stopped.said
+    assert "stopping ..." in stopped.said and "Traceback" not in stopped.said, stopped.said
+    assert stopped.said.splitlines()[-1] == "stopped; the same command continues from here"
+    ended(stopped)
+
+
+def goes_on(argv: list[str], env: dict | None = None) -> str:
+    done = Stopped(argv, lambda: True, 0, env=env)
+    assert done.code == 0, done.said
+    return done.said
+
+
+def edits_of(out: Path) -> int:
+    return sum(p.read_bytes().count(b"\n") for p in out.rglob("edits.jsonl"))
+
+
+def bytes_of(out: Path) -> dict[str, bytes]:
+    """What must be equal: all but seconds and what is said of the sessions."""
+    found = {}
+    for path in sorted(p for p in out.rglob("*") if p.is_file()):
+        name, data = str(path.relative_to(out)), path.read_bytes()
+        if path.name in ("sessions.jsonl", ".lock", "log.txt", ".digests.jsonl"):
+            continue
+        if path.name == "edits.jsonl":
+            data = json.dumps([json.loads(line) | {"seconds": None} for line in data.splitlines()]).encode()
+        found[name] = data
+    return found
+
+
+def table(data: Path, out: Path, *more: str) -> list[str]:
+    fixed = "-m bench.tables 1 --suite paper --datasets ma5k --models identity,oracle --metrics l1,ssim --seeds 1"
+    return [*fixed.split(), "--data-root", str(data), "--out", str(out / "runs"), "--results", str(out / "results"),
+            *more]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    return draw_ma5k(tmp_path_factory.mktemp("data"), photos=24)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_table_stops_and_ends_in_the_same_bytes(many, tmp_path, number):
+    stops(table(many, tmp_path / "stopped"), lambda: edits_of(tmp_path / "stopped") > 20, number)
+    assert not list((tmp_path / "stopped").rglob("done.json"))
+    for folder in (tmp_path / "stopped" / "runs" / "paper").iterdir():
+        with RunFolder(folder).locked():  # no lock is held
+            pass
+    goes_on(table(many, tmp_path / "stopped"))
+    goes_on(table(many, tmp_path / "whole"))
+    assert bytes_of(tmp_path / "stopped" / "runs") == bytes_of(tmp_path / "whole" / "runs")
+
+
+def test_the_trade_off_stops_and_goes_on(tmp_path):
+    from drawn import draw_magicbrush
+
+    draw_magicbrush(tmp_path / "data" / "magicbrush", count=30)
+    argv = ["-m", "bench.tradeoff", "--suite", "paper", "--models", "identity", "--image-guidance-scales", "1.0,1.4",
+            "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "runs"), "--clip", str(MINI_CLIP),
+            "--results", str(tmp_path / "results")]  # fmt: skip
+    stops(argv, lambda: edits_of(tmp_path / "runs"))
+    goes_on(argv)
+    assert len(list((tmp_path / "runs").rglob("done.json"))) == 2
+
+
+@pytest.mark.parametrize("what", ["finetune", "ablate"])
+def test_trainings_on_demand_stop_and_end_in_the_same_weights(what, tmp_path):
+    import tiny
+    from tiny_diffusers import instruct_pix2pix
+
+    from mgie.mini.datasets import draw as layouts
+
+    instruct_pix2pix(tmp_path / "weights" / "inspix2pix")
+    tiny.build(eyes=True).save_pretrained(tmp_path / "weights" / "mgie-e2e")
+    layouts.draw(tmp_path / "data", layouts.Parameters(size=48, train=25, val=10, test=50, ipr2pr=40))
+
+    def argv(cache: str) -> list[str]:
+        return [str(SCRIPT), what, str(tmp_path / "weights"), str(tmp_path / "data"), str(tmp_path / cache)]
+
+    stops(argv("stopped"), lambda: list((tmp_path / "stopped").rglob(".checkpoints/*")))
+    goes_on(argv("stopped"))
+    goes_on(argv("whole"))
+    one, other = ({str(p.relative_to(tmp_path / c)): p.read_bytes() for p in (tmp_path / c).rglob("unet/*.safetensors")}
+                  for c in ("stopped", "whole"))  # fmt: skip
+    assert one == other and len(one) >= 3
+
+
+@pytest.mark.slow
+def test_a_run_on_ray_stops_and_leaves_nothing_in_the_temporary_folder(many, tmp_path):
+    pytest.importorskip("ray")
+    short = Path("/tmp") / f"mgie-{os.getpid()}"  # Ray's sockets have no room for a longer path
+    short.mkdir()
+    env = os.environ | {"TMPDIR": str(short), "RAY_TMPDIR": str(short)}
+    argv = table(many, tmp_path / "stopped", "--engine", "ray", "--workers", "2")
+    try:
+        stops(argv, lambda: edits_of(tmp_path / "stopped") > 20, env=env)
+        goes_on(argv, env)
+        goes_on(table(many, tmp_path / "whole"))
+        assert bytes_of(tmp_path / "stopped" / "runs") == bytes_of(tmp_path / "whole" / "runs")
+        left = [p.name for p in (short / "ray").glob("session_2*")] if (short / "ray").exists() else []
+        assert not left and not list(short.glob("mgie-bench-*"))
+    finally:
+        shutil.rmtree(short)
