@@ -19,7 +19,7 @@ FETCH = $(if $(DATA),--data-root $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS)) 
         $(if $(FROM),--from $(FROM)) $(ARGS)
 
 # What may be given on the command line; anything else is a slip of the finger and stops.
-KNOWN = SUITE DATA WEIGHTS MODELS DATASETS METRICS SEEDS SPLIT VERBOSE FULL STRICT ENGINE WORKERS CLIP SAMPLE AGAIN PYTHON ARGS \
+KNOWN = SUITE DATA WEIGHTS MODELS DATASETS METRICS SEEDS SPLIT VERBOSE FULL STRICT ENGINE WORKERS CLIP SAMPLE VOTES AGAIN PYTHON ARGS \
         $(if $(filter fuzz,$(MAKECMDGOALS)),COUNT SEED) $(if $(filter accept,$(MAKECMDGOALS)),NAMES YES) \
         $(if $(filter clean-all,$(MAKECMDGOALS)),CONFIRM) $(if $(filter data weights,$(MAKECMDGOALS)),WHAT MIRROR FROM)
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v)))
@@ -98,11 +98,11 @@ report: $(STAMP) ## tables, figures, protocols, environment and deviations on on
 	@$(PY) -m bench.report $(WHICH) $(ARGS)
 
 ##@ People judge
-human: $(STAMP) ## Figures 5 and 6: a web page on which people judge texts and edits, blind; SAMPLE=25 as the paper
-	@$(PY) -m bench.human serve $(SHARED) $(OVER) $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
+human: $(STAMP) ## Figures 5 and 6: a web page on which people judge texts and edits, blind; SAMPLE=25 as the paper, VOTES=FILE
+	@$(PY) -m bench.human serve $(SHARED) $(OVER) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(VOTES),--votes $(VOTES)) $(ARGS)
 
 human-report: $(STAMP) ## what they said: plots beside the paper's, intervals, agreement; results/<suite>/human/
-	@$(PY) -m bench.human report $(if $(SUITE),--suite $(SUITE)) $(ARGS)
+	@$(PY) -m bench.human report $(if $(SUITE),--suite $(SUITE)) $(if $(VOTES),--votes $(VOTES)) $(ARGS)
 
 ##@ The miniature
 claims: $(STAMP) ## the paper's three claims tested on the miniature, with pictures: results/mini/claims.md

@@ -65,9 +65,6 @@ class Codec:
     def load(self) -> None:
         self.vae  # noqa: B018
 
-    def load(self) -> None:
-        self.vae  # noqa: B018
-
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         """Nothing is drawn: the seeds do not matter."""
         self.load()  # loading is no part of an edit's time

@@ -82,7 +82,7 @@ def example_of(entry: Entry, columns: Sequence[str], shown: Sequence[str], pictu
         }
     lacks = "this dataset has no goal image here"
     return {
-        "id": example.id, "dataset": entry.dataset, "instruction": example.instruction.strip(),
+        "id": example.id, "dataset": entry.dataset, "family": entry.family, "instruction": example.instruction.strip(),
         "caption": example.goal_caption, "input": pictures.show(example.input_image, "", first.reading())._asdict(),
         "goal": pictures.show(example.goal_image, lacks, first.reading(goal=True))._asdict(), "edits": edits,
     }  # fmt: skip
@@ -132,6 +132,7 @@ def notes_of(gallery: Gallery, views: Sequence[View]) -> list[str]:
         f"{scaled(metrics_in(gallery.entries))}.",
         "Disagreement in a metric: its largest minus its smallest value among the models; the input copy and the "
         "goal image do not count.",
+        "The address holds the filters, the order and the open example: it can be sent, and the back button goes back.",
         "In the slider and the difference view the right image is stretched to the size of the left one.",
     ]
     return lines + [f"Protocol: {p}" for p in sorted(protocols)]

@@ -1,11 +1,11 @@
-"""The report: all tables and figures of a suite, each number's protocol, environment, failures, deviations in words.
+"""The report: the answer on the first screen; folded below it all tables, figures, protocols, environment, failures.
 
     python -m bench.report                                        the built-in miniature
     python -m bench.report --suite published --split sample       the authors' own outputs
 
 Collects what make table1 .. table4, make figures and bench.human wrote below results/<suite>/ and runs nothing: what is
 not there is said to be not run. Writes report[-<split>].html (one page, images inside), .md (the same) and .tex (all
-LaTeX tables in one document). Exit codes: 0 done, 2 wrong use.
+LaTeX tables in one document), and report[-<split>].png, the first screen's plot. Exit codes: 0 done, 2 wrong use.
 """
 
 import argparse
@@ -16,11 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.figures.bars import plot_line
 from bench.grid.cells import beside
 from bench.grid.reference import made_here
 from bench.grid.show import markdown_table
+from bench.pages.answer import answer
 from bench.pages.provenance import environments, failures, here, incomplete, settings
-from bench.pages.render import html, slug
+from bench.pages.render import html
 from bench.registry import SUITES, split_of
 from mgie.io.command import command, written
 from mgie.io.files import write_atomic
@@ -37,6 +39,12 @@ AUTHORS_ONLY = {2: "suite published holds one output of each model, not fine-tun
                 4: "the output images were given: nothing was timed"}  # fmt: skip
 MINIATURE = {"claims": ("The paper's claims, tested on the miniature", "edits side by side"),
              "ablations": ("Ablations: without L_ins, with fewer visual tokens", "bars, one a variant")}  # fmt: skip
+SEEN = {"table": "A point a model, its whiskers the 95 % interval over groups, the dashed line what the input copy "
+                 "scores: a point on its worse side is worse than doing nothing.",
+        "figur": "Whiskers: 95 % intervals. Where they overlap widely the plot shows no difference; the "
+                 "numbers are in the CSV.",
+        "claim": "Bars: what was measured of each claim, with 95 % intervals.",
+        "ablat": "Bars: one a variant, with 95 % intervals."}  # fmt: skip
 WHOLE = ("table4", *MINIATURE)  # of no split: one file a suite
 CELLS = 60  # rows of a CSV that are printed
 
@@ -60,45 +68,58 @@ class Scope:
         return self.folder / f"{name}{self.suffix}{ending}"
 
 
+def fold(title: str, lines: Sequence[str]) -> list[str]:
+    """What opens at a click; its title is its anchor."""
+    return ["<details>", f"<summary>{title}</summary>", "", *lines, "", "</details>", ""]
+
+
+def linked(folder: Path, stem: str, alt: str) -> str:
+    """The plot as a link to its SVG, which stays readable at any size."""
+    image = f"![{alt}]({stem}.png)"
+    return f"[{image}]({stem}.svg)" if (folder / f"{stem}.svg").is_file() else image
+
+
 def section(asked: Scope, name: str, title: str, make: str, alt: str, absent: str = "") -> list[str]:
     """One table or figure as its command wrote it: its Markdown, its plot, and where its numbers are."""
     stem = f"{name}{'' if name in WHOLE else asked.suffix}"
     text, plot = asked.folder / f"{stem}.md", asked.folder / f"{stem}.png"
     if not text.is_file():
         why = absent or f"not run: {make} makes it"
-        return [f"### {title}", "", f"{why[0].upper()}{why[1:]}.", ""]
+        return fold(f"{title} (not here)", [f"{why[0].upper()}{why[1:]}."])
     body = text.read_text("utf-8").split("\n")[1:]  # without its own title
     tested = next((i for i, line in enumerate(body) if line.startswith("## Between")), len(body))
-    lines = [f"### {title}", ""] + [f"##{line}" if line.startswith("## ") else line for line in body[:tested]]
+    noted = next((i for i, line in enumerate(body[:tested]) if line in ("Notes", "Remarks", "Protocols")), tested)
+    lines = [f"##{line}" if line.startswith("## ") else line for line in body[:noted]]
     if plot.is_file() and f"({plot.name})" not in "\n".join(body):
-        lines += [f"![{title}: {alt}]({plot.name})", ""]
+        lines += ["", linked(asked.folder, stem, f"{title}: {alt}"), "", f"*{SEEN.get(name[:5], SEEN['table'])}*", ""]
+    if noted < tested:
+        lines += fold(f"{title.partition(':')[0]}: notes and protocols", body[noted:tested])
     if tested < len(body):
-        lines += ["<details>", f"<summary>{body[tested].removeprefix('## ')}: paired tests</summary>", ""]
-        lines += [*body[tested + 1 :], "", "</details>", ""]
+        lines += fold(f"{title.partition(':')[0]}: paired tests between models", body[tested + 1 :])
     files = [asked.folder / f"{stem}{ending}" for ending in (".csv", "-tests.csv", "-figures.csv", ".tex", ".svg")]
     links = ", ".join(f"[{path.name}]({path.name})" for path in files if path.is_file())
-    return [*lines, *(["", f"Numbers: {links}", ""] if links else [])]
+    return fold(title, [*lines, *(["", f"Numbers: {links}"] if links else [])])
 
 
 def human(asked: Scope) -> list[str]:
     """Figures 5 and 6 from what bench.human report wrote below human/: its Markdown, plots and tables."""
     title, folder = "Figures 5 and 6: human evaluation", asked.folder / "human"
     found = sorted(folder.glob("*.csv")) + sorted(folder.glob("*.png")) + sorted(folder.glob("*.md"))
-    lines = [f"### {title}", ""]
+    lines: list[str] = []
     if not found:
-        return [*lines, "Not run: nobody has voted; `python -m bench.human serve` collects votes, "
-                "`python -m bench.human report` writes these figures.", ""]  # fmt: skip
+        return fold(f"{title} (not here)", ["Not run: nobody has voted; `python -m bench.human serve` collects votes, "
+                                            "`python -m bench.human report` writes these figures."])  # fmt: skip
     texts = [path for path in found if path.suffix == ".md"]
     for path in texts:  # without its own title; its links are beside it, one folder down
         body = path.read_text("utf-8").split("\n")[1:]
-        linked = [re.sub(r"\]\((?![a-z]+:|[#/])", "](human/", line) for line in body]
-        lines += [f"##{line}" if line.startswith("## ") else line for line in linked]
+        below = [re.sub(r"\]\((?![a-z]+:|[#/])", "](human/", line) for line in body]
+        lines += [f"##{line}" if line.startswith("## ") else line for line in below]
     for path in (p for p in found if p.suffix == ".png" and f"(human/{p.name})" not in "\n".join(lines)):
-        lines += ["", f"![{title}: plot {path.stem}](human/{path.name})", ""]
+        lines += ["", linked(asked.folder, f"human/{path.stem}", f"{title}: plot {path.stem}"), ""]
     tables = [path for path in found if path.suffix == ".csv"]
     for path in tables if not texts else ():
         lines += ["", path.stem, "", *csv_table(path)]
-    return [*lines, "", "Numbers: " + ", ".join(f"[human/{p.name}](human/{p.name})" for p in tables), ""]
+    return fold(title, [*lines, "", "Numbers: " + ", ".join(f"[human/{p.name}](human/{p.name})" for p in tables)])
 
 
 def csv_table(path: Path) -> list[str]:
@@ -110,14 +131,14 @@ def csv_table(path: Path) -> list[str]:
 
 
 def gallery(asked: Scope) -> list[str]:
-    name = f"gallery{asked.suffix}"
-    lines = ["### Figures 7 and 8: edits and expressive instructions side by side", ""]
+    name, title = f"gallery{asked.suffix}", "Figures 7 and 8: edits and expressive instructions side by side"
     if not (asked.folder / name / "index.html").is_file():
-        return [*lines, "Not made here: `make gallery` makes it.", ""]
+        return fold(f"{title} (not here)", ["Not made here: `make gallery` makes it."])
     count = len({row["example_id"] for row in read(asked.folder / name / "gallery.csv")})
-    return [*lines, f"[The gallery]({name}/index.html): {count} examples with every model's edit, slider, difference "
-            f"view, texts and scores; numbers: [gallery.csv]({name}/gallery.csv). It holds copies of the datasets' "
-            "images, so it is not part of the repository: `make gallery` makes it.", ""]  # fmt: skip
+    said = f"[The gallery]({name}/index.html): {count} examples with every model's edit, slider, difference view, " \
+           f"texts and scores; numbers: [gallery.csv]({name}/gallery.csv). It holds copies of the datasets' images, " \
+           "so it is not part of the repository: `make gallery` makes it."  # fmt: skip
+    return fold(title, [said])
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -169,30 +190,41 @@ def deviations(asked: Scope, rows: dict[str, list[dict[str, str]]]) -> list[str]
     return lines
 
 
+def runs_here(asked: Scope, rows: dict[str, list[dict[str, str]]]) -> tuple[list[str], list[Path], list[str]]:
+    """The runs that the numbers name, the folders of those that are here, and the names of the others."""
+    names = sorted({name.rpartition("/")[2] for part in rows.values() for row in part if (name := row.get("run", ""))})
+    return names, *here(names, asked.out / asked.suite)
+
+
 def runs_part(asked: Scope, rows: dict[str, list[dict[str, str]]]) -> list[str]:
     """Failures, settings and environment of the runs that the numbers name."""
-    names = {name.rpartition("/")[2] for part in rows.values() for row in part if (name := row.get("run", ""))}
-    found, absent = here(sorted(names), asked.out / asked.suite)
-    lines = ["## Missing and failures", ""]
+    names, found, absent = runs_here(asked, rows)
     said = missing(rows) + incomplete(asked.out / asked.suite) + failures(found)
-    lines += [f"- {line}" for line in said] or ["Nothing is missing, and no example failed."]
+    lines = [f"- {line}" for line in said] or ["Nothing is missing, and no example failed."]
     if absent:
         first = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
         lines += ["", f"Run folders named by the numbers above that are not here: {len(absent)} of {len(names)} "
                   f"({first}). They are not part of the repository; the same commands make them again."]  # fmt: skip
-    lines += ["", "## Settings of the runs", ""]
-    lines += settings(found) if found else ["No run folder is here."]
-    lines += ["", "## Environment", ""]
-    lines += environments(found) if found else ["No run folder is here, so what they ran on is not known."]
-    return [*lines, ""]
+    unknown = ["No run folder is here, so what they ran on is not known."]
+    return [
+        *fold("Missing and failures", lines),
+        *fold("Settings of the runs", settings(found) if found else ["No run folder is here."]),
+        *fold("Environment", environments(found) if found else unknown),
+    ]
 
 
 def markdown(asked: Scope) -> str:
+    """Raises ValueError where no table or figure has a number."""
     rows = rows_of(asked)
-    lines = ["## Tables", ""]
+    if not any(row.get("mean") or row.get("value") for part in rows.values() for row in part):
+        raise ValueError(f"{asked.folder} holds no results{f' of split {asked.split}' if asked.split else ''}: "
+                         f"make table1 SUITE={asked.suite} writes the first, then make report")  # fmt: skip
+    split = f", split {asked.split}" if asked.split else ""
+    lines = [f"# Report: suite {asked.suite}{split}", "", *first_screen(asked, rows)]
+    lines += ["## Tables", ""]
     for n, title in TABLES.items():
         absent = AUTHORS_ONLY.get(n, "") if asked.suite == "published" else ""
-        lines += section(asked, f"table{n}", title, f"make table{n}", "bars, one panel a dataset and metric", absent)
+        lines += section(asked, f"table{n}", title, f"make table{n}", "one panel a dataset and metric", absent)
     lines += ["## Figures", ""]
     for n, (title, make, alt) in FIGURES.items():
         lines += section(asked, f"figure{n}", title, make, alt)
@@ -201,14 +233,21 @@ def markdown(asked: Scope) -> str:
         lines += ["## Only on the miniature", ""]
         for name, (title, alt) in MINIATURE.items():
             lines += section(asked, name, title, f"make {name}", alt)
-    lines += ["## Deviations from the paper", "", *deviations(asked, rows), "", *runs_part(asked, rows)]
-    heads = [line for line in lines if line.startswith(("## ", "### "))]
-    contents = [f"{'  ' * line.startswith('### ')}- [{t}](#{slug(t)})" for line in heads if (t := line.lstrip("# "))]
-    split = f", split {asked.split}" if asked.split else ""
-    first = [f"# Report: suite {asked.suite}{split}", "",
-             "Every number with its n, its 95 % interval and its protocol; † marks a number of the paper that is "
-             "recalled and not confirmed. A cell without a number says why.", ""]  # fmt: skip
-    return "\n".join([*first, *contents, "", *lines]).rstrip() + "\n"
+    lines += ["## Behind the numbers", "", *fold("Deviations from the paper", deviations(asked, rows))]
+    return "\n".join([*lines, *runs_part(asked, rows)]).rstrip() + "\n"
+
+
+def first_screen(asked: Scope, rows: dict[str, list[dict[str, str]]]) -> list[str]:
+    """The answer: what was run, Table 1 in short, what its tests say, its plot."""
+    _, runs, _ = runs_here(asked, {"Table 1": rows.get("Table 1", [])})
+    found = answer(asked.file("table1", ""), asked.split, runs)
+    if found.grid is None:
+        return found.lines
+    stem = asked.file("report", "")
+    plot_line(found.grid, found.columns, stem)
+    plot = linked(asked.folder, stem.name, f"Table 1 in short as a plot, with intervals. {found.lines[-2]}")
+    return [*found.lines, plot, "", "Everything else folds open below; † marks a number of the paper that is recalled "
+            "and not confirmed.", ""]  # fmt: skip
 
 
 def latex(asked: Scope) -> str:
@@ -237,8 +276,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def make() -> int:
         asked = Scope(args.suite, split_of(args.suite, args.full, args.split), args.results, args.out)
-        if not any(asked.folder.glob("*.csv")):
-            raise ValueError(f"{asked.folder} holds no results: make table1 SUITE={args.suite} writes the first")
         text = markdown(asked)
         page = asked.file("report", ".html")
         write_atomic(asked.file("report", ".md"), text)

@@ -13,7 +13,7 @@ from bench.figures.drawing import PAPER_INK, colours_of, drawing, save
 from bench.grid.paper import as_printed
 from bench.grid.rows import TableRow
 from bench.grid.show import Grid, column_name, dataset_name, model_name, title
-from bench.registry import metric_entry
+from bench.registry import metric_entry, model_entry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,6 +52,21 @@ def draw(g: Grid) -> "Figure":
     warning = "   the paper's values are of other data: not comparable" if g.suite == "published" else ""
     figure.suptitle(f"{title(g)}{warning}", fontsize=11)
     return figure
+
+
+def plot_line(g: Grid, columns: Sequence[tuple[str, str]], stem: Path) -> list[Path]:
+    """The panels of a few datasets and metrics in one line, 1200 x 300 px: models and input copy. Returns the paths."""
+    from matplotlib.figure import Figure
+
+    here = [r for r in g.rows if (r.dataset, r.metric) in columns]
+    scored = [r for r in here if r.model == "identity" or not model_entry(r.model).bound]
+    models = list(dict.fromkeys((r.model, r.form) for r in scored))
+    with drawing():
+        figure = Figure(figsize=(12, 3), layout="constrained")
+        for axes, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
+            panel(axes, [r for r in scored if (r.dataset, r.metric) == column], models)
+        _legend(figure, models, colours_of(models), scored)
+        return save(figure, stem)
 
 
 def panel(axes: "Axes", rows: Sequence[TableRow], models: Sequence[tuple[str, str]]) -> None:

@@ -17,42 +17,60 @@ from mgie.io.web import message, picture
 if TYPE_CHECKING:
     import gradio
 
+LOOK_AGAIN = 30  # seconds
 SIDE = 512  # px; larger images are shrunk for the page
 CONSENT = (
     "Your answers, their times and the id you type are stored in a file on this computer, to compare models that edit "
     "photos. Nothing else is recorded. Taking part is voluntary; you can stop at any time."
 )
 KEYS = {
-    5: "Keys: 1 = A, 2 = both alike, 3 = B, for one question after the other; Enter sends; U takes the last vote back.",
+    5: "Keys: 1 = A, 2 = both alike, 3 = B, for one question after the other; Enter sends; U takes a vote back.",
     6: "Keys: type the letters from best to worst, as b a, for one question after the other; Enter sends; "
-       "Escape clears; U takes the last vote back.",
+       "Escape clears; U takes a vote back.",
 }  # fmt: skip
 CSS = """
-#task blockquote { font-size: 1.2rem; margin: .4rem 0 .8rem; padding: .3rem .8rem; border-left: 4px solid #2f6fde;
+#task blockquote { font-size: 1.15rem; margin: .3rem 0 .6rem; padding: .2rem .8rem; border-left: 4px solid #2f6fde;
   color: var(--body-text-color); }
-#task progress { width: 100%; height: 10px; }
-#task p, #task h2 { color: var(--body-text-color); }
-.texts { display: grid; grid-template-columns: repeat(auto-fit, minmax(230px, 1fr)); gap: 14px; margin-top: 14px; }
-.texts div { border: 1px solid var(--border-color-primary); border-radius: 6px; padding: .6rem .8rem; min-width: 0;
+#task progress { width: 100%; height: 10px; appearance: none; border: 1px solid var(--border-color-primary);
+  border-radius: 5px; overflow: hidden; background: transparent; }
+#task progress::-webkit-progress-bar { background: transparent; }
+#task progress::-webkit-progress-value { background: #2f6fde; }
+#task progress::-moz-progress-bar { background: #2f6fde; }
+#task p, #task h2 { color: var(--body-text-color); margin: 0 0 .4rem; }
+.texts { display: grid; gap: 10px; }
+.texts div { border: 1px solid var(--border-color-primary); border-radius: 6px; padding: .5rem .8rem; min-width: 0;
   color: var(--body-text-color); background: var(--background-fill-secondary); overflow-wrap: anywhere; }
-#task .alone { max-width: 320px; }
+#task .alone { max-width: 420px; }
+#message, #sign-in-message { padding: 0 !important; }
+.question { padding: 8px 12px !important; }
+.question .wrap { gap: 6px; }
+#task .three { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+@media (min-width: 768px) { #task .three { grid-template-columns: repeat(3, minmax(0, 1fr)); } }
 """
 SCRIPT = """<script>
 (() => {
+  // somebody else has the last items: look again now and then
+  setInterval(() => { if (document.querySelector('[data-again]')) location.reload(); }, AGAIN);
+  document.addEventListener('click', event => {
+    if (!event.target.closest('#undo') || confirm('Take your last vote back? You judge its item again.')) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }, true);
   let typed = '';
   const seen = e => e.offsetParent !== null;
   const questions = () => [...document.querySelectorAll('.question')].filter(seen);
   const open = () => questions().find(q => !q.querySelector('input:checked'));
   const press = id => { const b = document.getElementById(id); if (b && seen(b)) b.click(); };
   document.addEventListener('keydown', event => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !questions().length) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.matches('textarea, input:not([type=radio]), summary')) return;
     const key = event.key.toLowerCase();
+    if (key === 'u') { press('undo'); return; }
+    if (!questions().length) return;
     if (key === 'enter') {
       if (!event.target.matches('button, a')) { event.preventDefault(); press('send'); }
       return;
     }
-    if (key === 'u') { press('undo'); return; }
     if (key === 'escape') { typed = ''; press('clear'); return; }
     const q = open();
     if (!q) return;
@@ -65,7 +83,7 @@ SCRIPT = """<script>
     }
   });
 })();
-</script>"""
+</script>""".replace("AGAIN", str(1000 * LOOK_AGAIN))
 REMEMBER = "(id, consent) => { sessionStorage.setItem('annotator', id); return [id, consent]; }"
 RECALL = "() => [sessionStorage.getItem('annotator') || '']"
 
@@ -75,7 +93,7 @@ def build(votes: Votes) -> "gradio.Blocks":
 
     with gr.Blocks(title="Which edit is better?", analytics_enabled=False) as page:
         gr.Markdown("# Judge edits of photos")
-        parts = {"message": gr.HTML("", elem_id="message")} | sign_in_form(gr) | item_form(gr)
+        parts = sign_in_form(gr) | item_form(gr)
         connect(gr, page, votes, parts)
     return page
 
@@ -87,30 +105,38 @@ def sign_in_form(gr: "gradio") -> dict:
         consent = gr.Checkbox(label="I have read this and take part of my own will.", elem_id="consent")
         who = gr.Textbox(label="Annotator id (letters, digits, - and _; not your name)", max_lines=1, elem_id="who")
         begin = gr.Button("Begin", variant="primary", elem_id="begin")
-    return {"form": form, "consent": consent, "who": who, "begin": begin}
+        said = gr.HTML("", elem_id="sign-in-message")
+    return {"form": form, "consent": consent, "who": who, "begin": begin, "sign_in_said": said}
 
 
 def item_form(gr: "gradio") -> dict:
     """The item and its questions; the questions of both figures are there, those of the other one hidden."""
-    with gr.Column(visible=False, elem_id="judge") as judge:
-        task = gr.HTML("", elem_id="task")
-        radios = {}
-        for figure, choices in ((5, CHOICES5), (6, ORDERS6)):
-            for name, text in QUESTIONS[figure].items():
-                label = f"{text} From best to worst:" if figure == 6 else text
-                radios[figure, name] = gr.Radio(list(choices), label=label, elem_classes=["question"], visible=False)
-        with gr.Row():
-            send = gr.Button("Send (Enter)", variant="primary", elem_id="send")
-            clear = gr.Button("Clear answers (Esc)", elem_id="clear")
-            undo = gr.Button("Undo my last vote (U)", elem_id="undo")
+    with gr.Column(visible=False, elem_id="judge") as judge, gr.Row():
+        with gr.Column(scale=6, min_width=300):
+            task = gr.HTML("", elem_id="task")
+        with gr.Column(scale=5, min_width=300):
+            texts, radios = gr.HTML("", elem_id="texts", visible=False), {}
+            for figure, choices in ((5, CHOICES5), (6, ORDERS6)):
+                for name, text in QUESTIONS[figure].items():
+                    label = f"{text} From best to worst:" if figure == 6 else text
+                    classes = {"elem_classes": ["question"], "visible": False}
+                    radios[figure, name] = gr.Radio(list(choices), label=label, **classes)
+            said = gr.HTML("", elem_id="message")
+            with gr.Row():
+                send = gr.Button("Send (Enter)", variant="primary", elem_id="send", min_width=120)
+                clear = gr.Button("Clear (Esc)", elem_id="clear", min_width=100)
+                undo = gr.Button("Undo (U)", elem_id="undo", min_width=120)
     hidden = {name: gr.Textbox(visible=False) for name in ("annotator", "tab", "item")}
-    return {"judge": judge, "task": task, "radios": radios, "send": send, "clear": clear, "undo": undo} | hidden
+    parts = {"judge": judge, "task": task, "texts": texts, "radios": radios, "message": said}
+    return parts | {"send": send, "clear": clear, "undo": undo} | hidden
 
 
 def connect(gr: "gradio", page: "gradio.Blocks", votes: Votes, p: dict) -> None:
     radios, hidden = p["radios"], {"api_visibility": "private"}
     state = [p["annotator"], p["tab"], p["item"]]
-    shown = [p["message"], p["form"], p["judge"], p["task"], *state, *radios.values()]
+    buttons = [p["send"], p["clear"], p["undo"]]
+    fixed = [p["message"], p["form"], p["judge"], p["task"], p["texts"]]
+    shown = [*fixed, *buttons, *state, *radios.values()]
 
     def view(annotator: str, tab: str, said: str) -> list:
         """The next item, or the end."""
@@ -118,10 +144,12 @@ def connect(gr: "gradio", page: "gradio.Blocks", votes: Votes, p: dict) -> None:
         asked = [gr.Radio(value=None, visible=bool(item and figure == item.figure and name in item.questions))
                  for figure, name in radios]  # fmt: skip
         task = task_of(item, annotator, left) if item else over(left)
-        return [said, gr.Column(visible=False), gr.Column(visible=True), task, annotator, tab,
-                item.id if item else "", *asked]  # fmt: skip
+        boxes = texts_of(item, annotator) if item else ""
+        usable = [gr.Button(visible=bool(item))] * 2 + [gr.Button(visible=left.done > 0)]
+        return [said, gr.Column(visible=False), gr.Column(visible=True), task, gr.HTML(boxes, visible=bool(boxes)),
+                *usable, annotator, tab, item.id if item else "", *asked]  # fmt: skip
 
-    def only(said: str) -> list:
+    def only(said: object) -> list:
         """A message; all else as it is."""
         return [said, *[gr.skip()] * (len(shown) - 1)]
 
@@ -129,15 +157,17 @@ def connect(gr: "gradio", page: "gradio.Blocks", votes: Votes, p: dict) -> None:
         try:
             tab = votes.sign_in(who.strip(), consent)
         except Refused as refused:
-            return only(message(str(refused), "bad"))
-        return view(who.strip(), tab, "")
+            return [message(str(refused), "bad"), *only(gr.skip())]
+        return ["", *view(who.strip(), tab, "")]
 
     def recall(who: str) -> list:
         """A page that was loaded again goes on; anybody else signs in."""
         try:
-            return view(who, votes.sign_in(who, False), message("Welcome back: go on here.")) if who else only("")
+            return (
+                view(who, votes.sign_in(who, False), message("Welcome back: go on here.")) if who else only(gr.skip())
+            )
         except Refused:
-            return only("")
+            return only(gr.skip())
 
     def send(annotator: str, tab: str, item: str, *given: str | None) -> list:
         answers = {name: value for (figure, name), value in zip(radios, given, strict=True)
@@ -158,14 +188,20 @@ def connect(gr: "gradio", page: "gradio.Blocks", votes: Votes, p: dict) -> None:
 
     usual = {"show_progress": "hidden", "concurrency_limit": None, **hidden}
     page.load(recall, [p["who"]], shown, js=RECALL, **usual)
-    gr.on([p["begin"].click, p["who"].submit], begin, [p["who"], p["consent"]], shown, js=REMEMBER, **usual)
+    began = [p["sign_in_said"], *shown]
+    gr.on([p["begin"].click, p["who"].submit], begin, [p["who"], p["consent"]], began, js=REMEMBER, **usual)
     p["send"].click(send, [*state, *radios.values()], shown, **usual)
     p["undo"].click(undo, state[:2], shown, **usual)
     p["clear"].click(lambda: [None] * len(radios), None, list(radios.values()), **usual)
 
 
 def over(left: Left) -> str:
-    return f"<h2>That was all, thank you.</h2><p>{left.done} votes of yours are counted.</p>"
+    counted = f"{left.done} vote{'s' * (left.done != 1)} of yours {'are' if left.done != 1 else 'is'} counted."
+    if left.held:
+        soon = f"what they leave comes to you: this page looks again every {LOOK_AGAIN} seconds."
+        return (f"<h2>Nothing is free for you just now.</h2><p>{counted} Others are at the last {left.held}; {soon}</p>"
+                "<p data-again></p>")  # fmt: skip
+    return f"<h2>That was all, thank you.</h2><p>{counted} You can close this page.</p>"
 
 
 def task_of(item: Item, annotator: str, left: Left) -> str:
@@ -174,15 +210,21 @@ def task_of(item: Item, annotator: str, left: Left) -> str:
     head = (f"<h2>{part}</h2><p>{left.done} done, {left.left} left for you "
             f'<progress value="{left.done}" max="{total}" aria-label="progress"></progress></p>'
             f"<p>The instruction was:</p><blockquote>{escape(item.instruction)}</blockquote>")  # fmt: skip
-    letters = slots(item, annotator)
-    body = texts(item, letters) if item.figure == 5 else edits(item, letters)
+    body = photo_of(item) if item.figure == 5 else edits(item, slots(item, annotator))
     return f'{head}{body}<p class="small">{escape(KEYS[item.figure])}</p>'
 
 
-def texts(item: Item, letters: dict[str, str]) -> str:
-    boxes = [f"<div><b>Text {letter}</b><br>{escape(item.shown[model])}</div>" for letter, model in letters.items()]
-    photo = shown_image(item.input_image, "the photo", "The photo")
-    return f'<div class="pictures alone">{photo}</div><div class="texts">{"".join(boxes)}</div>'
+def photo_of(item: Item) -> str:
+    return f'<div class="pictures alone">{shown_image(item.input_image, "the photo", "The photo")}</div>'
+
+
+def texts_of(item: Item, annotator: str) -> str:
+    """The two texts of an item of Figure 5, which stand beside the photo, over the questions; else empty."""
+    if item.figure != 5:
+        return ""
+    boxes = [f"<div><b>Text {letter}</b><br>{escape(item.shown[model])}</div>"
+             for letter, model in slots(item, annotator).items()]  # fmt: skip
+    return f'<div class="texts">{"".join(boxes)}</div>'
 
 
 def edits(item: Item, letters: dict[str, str]) -> str:
@@ -190,7 +232,7 @@ def edits(item: Item, letters: dict[str, str]) -> str:
     if item.goal_image:
         figures.append(shown_image(item.goal_image, "the goal image", "The goal image"))
     figures += [shown_image(item.shown[m], f"edit {letter}", f"Edit {letter}") for letter, m in letters.items()]
-    return f'<div class="pictures">{"".join(figures)}</div>'
+    return f'<div class="pictures three">{"".join(figures)}</div>'
 
 
 def shown_image(path: str, alt: str, caption: str) -> str:

@@ -64,6 +64,7 @@ class Study:
     suite: str
     items: list[Item]
     notices: list[str]  # what was left out and why
+    settings: str = ""  # the flags that it was drawn by
 
     @property
     def fingerprint(self) -> str:
@@ -92,7 +93,8 @@ def study_of(
         items += [item_of(e, figure) for figure in figures for e in drawn]
     if not items:
         raise ValueError(f"nothing to judge: {'; '.join(notices) or 'no example'}")
-    return Study(suite, items, notices)
+    flags = "" if sample is None else f"--sample {sample} --seed {seed} "
+    return Study(suite, items, notices, f"{flags}--figures {','.join(map(str, figures))}")
 
 
 def complete(entry: "Entry") -> bool:

@@ -1,7 +1,8 @@
 """The votes: one SQLite file (WAL), one transaction a vote; killed at any moment, it holds whole votes only.
 
 An item is given to an annotator (a claim) while fewer than 3 others have judged it or are about to. Items that somebody
-has judged come first, so that a study that ends early has whole items; the rest is shuffled for each annotator.
+has judged come first, so that a study that ends early has whole items; the rest is shuffled for each annotator. Items
+that others took a while ago and have not judged come last: who only looked in keeps no item from being finished.
 """
 
 import json
@@ -25,7 +26,10 @@ CREATE TABLE votes (id INTEGER PRIMARY KEY AUTOINCREMENT, annotator TEXT NOT NUL
   item TEXT NOT NULL REFERENCES items (id), answers TEXT NOT NULL, seconds REAL NOT NULL, at REAL NOT NULL,
   UNIQUE (annotator, item));
 """
-KEPT = 15 * 60  # seconds for which an item stays with somebody who does not vote on it
+KEPT = (
+    15 * 60
+)  # seconds for which an item stays with somebody who does not vote on it, as long as others have more to do
+ALONE = 2 * 60  # seconds for which nobody else is given it in any case
 NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 OTHER_TAB = "This annotator id is open in another tab or window. Go on there, or reload this page to go on here."
 
@@ -45,6 +49,7 @@ class Vote(NamedTuple):
 class Left(NamedTuple):
     done: int
     left: int
+    held: int = 0  # short of votes, but with others just now
 
 
 class Votes:
@@ -65,12 +70,26 @@ class Votes:
                         raise ValueError(f"{path} holds no study; give the file of python -m bench.human serve")
                     begin(db, study)
                 found = dict(db.execute("SELECT key, value FROM study"))
+            if study is not None and found["fingerprint"] != study.fingerprint:
+                votes.begin_again(study, found.get("settings", ""))
         except sqlite3.DatabaseError as error:
             raise ValueError(f"{path} is no file of votes ({error}); give another --votes") from None
-        if study is not None and found["fingerprint"] != study.fingerprint:
-            raise ValueError(f"{path} holds votes on other items (other runs, --sample, --seed or --figures); "
-                             "give the settings it was begun with, or another --votes")  # fmt: skip
         return votes
+
+    def begin_again(self, study: Study, begun: str) -> None:
+        """With other items, as long as nobody has voted on the old ones. Raises ValueError for settings that differ."""
+        with self.writing() as db:
+            cast = db.execute("SELECT count(*) FROM votes").fetchone()[0]
+            if cast:
+                same = "the same settings, but of other runs" if begun == study.settings else "other settings"
+                raise ValueError(
+                    f"{self.path} holds {cast} votes on other items, of {same}: begun with {begun or 'unknown flags'}, "
+                    f"asked for with {study.settings}; give those it was begun with to go on, or another file: "
+                    "--votes FILE (make human VOTES=FILE)"
+                )
+            for table in ("votes", "claims", "items", "study"):
+                db.execute(f"DELETE FROM {table}")
+            fill(db, study)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -110,12 +129,12 @@ class Votes:
     def next(self, annotator: str) -> tuple[Item | None, Left]:
         """The item this annotator is to judge now (None: there is none left), and how many."""
         with self.writing() as db:
-            open_items = free_items(db, annotator)
+            open_items, held = free_items(db, annotator)
             done = db.execute("SELECT count(*) FROM votes WHERE annotator = ?", (annotator,)).fetchone()[0]
             db.execute("DELETE FROM claims WHERE annotator = ?", (annotator,))
             if open_items:
                 claim(db, annotator, open_items[0].id)
-        return (open_items[0] if open_items else None), Left(done, len(open_items))
+        return (open_items[0] if open_items else None), Left(done, len(open_items), held)
 
     def vote(self, annotator: str, tab: str, item_id: str, given: Mapping[str, str | None]) -> None:
         """Count one vote. The same vote again, after a lost answer, is no second one. Raises Refused."""
@@ -151,7 +170,8 @@ class Votes:
     def left(self, annotator: str) -> Left:
         with self.writing() as db:
             done = db.execute("SELECT count(*) FROM votes WHERE annotator = ?", (annotator,)).fetchone()[0]
-            return Left(done, len(free_items(db, annotator)))
+            open_items, held = free_items(db, annotator)
+            return Left(done, len(open_items), held)
 
     def all(self) -> list[Vote]:
         with self.writing() as db:
@@ -167,7 +187,12 @@ class Votes:
 def begin(db: sqlite3.Connection, study: Study) -> None:
     for statement in filter(str.strip, SCHEMA.split(";")):
         db.execute(statement)
-    db.executemany("INSERT INTO study VALUES (?, ?)", [("fingerprint", study.fingerprint), ("suite", study.suite)])
+    fill(db, study)
+
+
+def fill(db: sqlite3.Connection, study: Study) -> None:
+    about = [("fingerprint", study.fingerprint), ("suite", study.suite), ("settings", study.settings)]
+    db.executemany("INSERT INTO study VALUES (?, ?)", about)
     db.executemany("INSERT INTO items VALUES (?, ?, ?)", [(i.id, i.figure, i.to_json()) for i in study.items])
 
 
@@ -199,21 +224,31 @@ def claim(db: sqlite3.Connection, annotator: str, item_id: str) -> None:
     db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", (annotator, item_id, time.time()))
 
 
-def free_items(db: sqlite3.Connection, annotator: str) -> list[Item]:
-    """In this annotator's order: Figure 5 before 6; what they hold; what others have begun; shuffled."""
+def free_items(db: sqlite3.Connection, annotator: str) -> tuple[list[Item], int]:
+    """In this annotator's order: what others do not keep; Figure 5 before 6; what others have begun; shuffled.
+
+    With the number of items that are short of votes, but with others just now.
+    """
     from hashlib import sha256
 
     mine = {i for (i,) in db.execute("SELECT item FROM votes WHERE annotator = ?", (annotator,))}
     voted = dict(db.execute("SELECT item, count(*) FROM votes GROUP BY item"))
-    since = time.time() - KEPT
-    held = dict(db.execute("SELECT item, count(*) FROM claims WHERE annotator != ? AND at > ? GROUP BY item",
-                           (annotator, since)))  # fmt: skip
+
+    def with_others(seconds: float) -> dict[str, int]:
+        return dict(db.execute("SELECT item, count(*) FROM claims WHERE annotator != ? AND at > ? GROUP BY item",
+                               (annotator, time.time() - seconds)))  # fmt: skip
+
+    kept, alone = with_others(KEPT), with_others(ALONE)
     own = db.execute("SELECT item FROM claims WHERE annotator = ?", (annotator,)).fetchone()
-    found = []
+    found, held = [], 0
     for item_id, figure, text in db.execute("SELECT id, figure, item FROM items"):
-        taken = voted.get(item_id, 0) + held.get(item_id, 0)
-        if item_id in mine or taken >= ANNOTATORS:
+        votes = voted.get(item_id, 0)
+        if item_id in mine or votes >= ANNOTATORS:
             continue
+        if votes + alone.get(item_id, 0) >= ANNOTATORS:
+            held += 1
+            continue
+        taken = votes + kept.get(item_id, 0)
         shuffled = sha256(f"{annotator}/{item_id}".encode()).digest()
-        found.append(((own != (item_id,), figure, -taken, shuffled), text))
-    return [parsed(text) for _, text in sorted(found)]
+        found.append(((own != (item_id,), taken >= ANNOTATORS, figure, -taken, shuffled), text))
+    return [parsed(text) for _, text in sorted(found)], held

@@ -66,6 +66,7 @@ class Entry:
     example: Example
     dataset: str
     views: dict[str, View] = field(default_factory=dict)  # by column
+    family: str = ""  # what kind of edit is asked for; known of the miniature's alone
 
 
 def view_of(folder: Path) -> View:
@@ -123,8 +124,11 @@ def entries_of(views: Sequence[View], data_root: Path, limit: int | None) -> lis
             raise ValueError(f"{dataset}: two runs of {twice[0]}: {', '.join(v.folder.name for v in here)}; "
                              "leave one out")  # fmt: skip
         settings = replace(DataSettings(), **{k: v for k, v in here[0].run["data"].items() if k != "image_root"})
-        examples = [e for e in open_dataset(here[0].run["suite"], dataset, data_root, settings).examples() if e.scored]
-        entries += [Entry(e, dataset, {v.column: v for v in here}) for e in examples[:limit]]
+        opened = open_dataset(here[0].run["suite"], dataset, data_root, settings)
+        examples = [e for e in opened.examples() if e.scored][:limit]
+        drawn = hasattr(opened, "facts")  # by the miniature world, which knows what it drew
+        entries += [Entry(e, dataset, {v.column: v for v in here}, opened.facts(e.id).family if drawn else "")
+                    for e in examples]  # fmt: skip
     return entries
 
 

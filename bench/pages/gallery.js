@@ -1,5 +1,6 @@
 "use strict";
 // The gallery's page: draws the examples as they come into view, sorts, filters and compares two images of one.
+// What is looked at (filters, order, the open example) is in the address, so that it can be sent and gone back to.
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const BATCH = 24; // cards made at a time
@@ -28,9 +29,15 @@ function disagreement(example, metric) {
   return values.length > 1 ? Math.max(...values) - Math.min(...values) : undefined;
 }
 
+function difference(example, metric, model, other) {
+  const [a, b] = [score(example, model, metric), score(example, other, metric)];
+  return a === undefined || b === undefined ? undefined : a - b;
+}
+
 function key(example, sort) {
-  const [kind, metric, model] = JSON.parse(sort);
+  const [kind, metric, model, other] = sort.split(":");
   if (kind === "score") return score(example, model, metric);
+  if (kind === "difference") return difference(example, metric, model, other);
   return kind === "disagreement" ? disagreement(example, metric) : undefined;
 }
 
@@ -43,20 +50,28 @@ function options() {
     const count = data.examples.filter((e) => e.dataset === id).length;
     $("dataset").append(option(`${name} (${count})`, id));
   }
-  $("sort").append(option("the dataset's order", JSON.stringify(["order"])));
+  const families = Map.groupBy(data.examples.filter((e) => e.family), (e) => e.family);
+  $("family").append(option("all", ""));
+  for (const id of [...families.keys()].sort()) $("family").append(option(`${id} (${families.get(id).length})`, id));
+  $("family").parentElement.hidden = !families.size;
+  $("sort").append(option("the dataset's order", "order"));
   for (const m of data.metrics) {
     const group = element("optgroup", { label: m.name });
-    if (shown.length > 1) group.append(option(`disagreement in ${m.short}`, JSON.stringify(["disagreement", m.id])));
-    for (const model of data.models) group.append(option(`${m.short} of ${model.name}`, JSON.stringify(["score", m.id, model.id])));
+    if (shown.length > 1) group.append(option(`disagreement in ${m.short}`, `disagreement:${m.id}`));
+    for (const [place, other] of shown.entries()) for (const model of shown.slice(place + 1)) {
+      group.append(option(`${m.short}, ${model.name} minus ${other.name}`, `difference:${m.id}:${model.id}:${other.id}`));
+    }
+    for (const model of data.models) group.append(option(`${m.short} of ${model.name}`, `score:${m.id}:${model.id}`));
     $("sort").append(group);
   }
 }
 
 function arrange() {
-  const dataset = $("dataset").value, words = $("words").value.trim().toLowerCase(), sort = $("sort").value;
+  const dataset = $("dataset").value, family = $("family").value, sort = $("sort").value;
+  const words = $("words").value.trim().toLowerCase();
   const has = (e) => !words || `${e.instruction} ${e.id}`.toLowerCase().includes(words);
-  order = data.examples.filter((e) => (!dataset || e.dataset === dataset) && has(e));
-  const sorted = JSON.parse(sort)[0] !== "order", sign = $("order").value === "down" ? -1 : 1;
+  order = data.examples.filter((e) => (!dataset || e.dataset === dataset) && (!family || e.family === family) && has(e));
+  const sorted = sort !== "order", sign = $("order").value === "down" ? -1 : 1;
   $("order").disabled = !sorted;
   let without = 0;
   if (sorted) {
@@ -77,7 +92,7 @@ function grow(upto = made + BATCH) {
   const end = Math.min(upto, order.length), cards = document.createDocumentFragment();
   for (; made < end; made += 1) cards.append(card(order[made], made));
   $("list").append(cards);
-  if (!order.length) $("list").replaceChildren(element("p", {}, "No example has these words in this dataset."));
+  if (!order.length) $("list").replaceChildren(element("p", {}, "No example has these words in this choice."));
 }
 
 // one example in the list
@@ -85,13 +100,17 @@ function grow(upto = made + BATCH) {
 function picture(shot, alt, click) {
   if (!shot || !shot.file) return element("div", { class: "lost", role: "img", "aria-label": `${alt}: ${shot?.reason ?? "not run"}` }, shot?.reason ?? "not run");
   const image = element("img", { src: shot.file, alt, width: shot.width, height: shot.height, loading: "lazy", decoding: "async",
-    class: Math.max(shot.width, shot.height) <= 128 ? "small" : null });
+    class: Math.max(shot.width, shot.height) <= 128 ? "small" : null,
+    onerror: (event) => event.target.closest("button").replaceWith(gone(shot, alt)) });
   return element("button", { type: "button", onclick: click, "aria-label": `${alt}: compare` }, image);
 }
 
+// the file was there when the page was made
+const absent = (shot) => `${shot.file} is not beside this page`;
+const gone = (shot, alt) => element("div", { class: "lost", role: "img", "aria-label": `${alt}: ${absent(shot)}` }, absent(shot));
+
 function ranked(example) {
-  const sort = JSON.parse($("sort").value);
-  const chosen = sort[1] ?? data.metrics.map((m) => m.id).find((id) => shown.some((m) => score(example, m.id, id) !== undefined));
+  const chosen = $("sort").value.split(":")[1] ?? data.metrics.map((m) => m.id).find((id) => shown.some((m) => score(example, m.id, id) !== undefined));
   return metrics.get(chosen);
 }
 
@@ -139,8 +158,10 @@ const nameOf = (side) => sides.find(([id]) => id === side)[1];
 function open(place, right) {
   select(place, false);
   if (right) $("right").value = right;
-  if (!$("view").open) $("view").showModal();
+  const already = $("view").open;
+  if (!already) $("view").showModal();
   fill();
+  remember(!already);
 }
 
 function fill() {
@@ -157,7 +178,6 @@ function fill() {
   }
   if (example.caption) $("texts").append(element("dt", {}, "Goal caption (CTS reads it)"), element("dd", {}, example.caption));
   table(example);
-  try { history.replaceState(null, "", `#${encodeURIComponent(example.id)}`); } catch { /* some browsers refuse on file:// */ }
 }
 
 function compare() {
@@ -166,9 +186,10 @@ function compare() {
   for (const [id, side] of pair) {
     const shot = shotOf(example, side), image = $(id);
     image.hidden = !shot?.file;
+    image.onerror = () => { image.hidden = true; $("lost").textContent = `${nameOf(side)}: ${absent(shot)}`; $("line").hidden = true; };
     image.alt = `${nameOf(side)}, ${example.instruction}`;
     if (shot?.file) {
-      if (image.getAttribute("src") !== shot.file) image.src = shot.file;
+      if (image.getAttribute("src") !== shot.file || (image.complete && !image.naturalWidth)) image.src = shot.file;
       image.width = shot.width;
       image.height = shot.height;
       image.classList.toggle("small", Math.max(shot.width, shot.height) <= 128);
@@ -214,6 +235,41 @@ function table(example) {
   $("reasons").textContent = [...reasons].join("; ") || "Best of the models in bold.";
 }
 
+// the address
+
+const CHOICES = ["dataset", "family", "words", "sort", "order"], USUAL = { dataset: "", family: "", words: "", sort: "order", order: "down" };
+
+function address() {
+  const parts = new URLSearchParams(CHOICES.filter((id) => $(id).value !== USUAL[id]).map((id) => [id, $(id).value]));
+  if ($("view").open) parts.set("example", order[here].id);
+  return `#${parts}`;
+}
+
+function remember(push = false) {
+  if (address() === (location.hash || "#")) return;
+  try { history[push ? "pushState" : "replaceState"]({ opened: push || Boolean(history.state?.opened && $("view").open) }, "", address()); }
+  catch { /* some browsers refuse on file:// */ }
+}
+
+function recall() {
+  const text = location.hash.slice(1), parts = new URLSearchParams(text.includes("=") || !text ? text : { example: decodeURIComponent(text) });
+  let changed = false;
+  for (const id of CHOICES) {
+    const asked = parts.get(id) ?? USUAL[id], options = [...($(id).options ?? [])];
+    const value = options.length && !options.some((o) => o.value === asked) ? USUAL[id] : asked;
+    if ($(id).value !== value) { $(id).value = value; changed = true; }
+  }
+  if (changed) arrange();
+  const place = order.findIndex((e) => e.id === parts.get("example"));
+  if (place >= 0) open(place, null);
+  else if ($("view").open) $("view").close();
+}
+
+function chosen() {
+  arrange();
+  remember();
+}
+
 // keys, pointer, start
 
 function step(by) {
@@ -221,6 +277,7 @@ function step(by) {
   if (place < 0 || place >= order.length) return;
   select(place, !$("view").open);
   if ($("view").open) fill();
+  remember();
 }
 
 function mode(name) {
@@ -260,8 +317,8 @@ function drag(event) {
 for (const [id, name] of sides) for (const side of ["left", "right"]) $(side).append(element("option", { value: id }, name));
 $("right").value = shown.length ? shown[shown.length - 1].id : "goal";
 options();
-for (const id of ["dataset", "sort", "order"]) $(id).addEventListener("change", arrange);
-$("words").addEventListener("input", arrange);
+for (const id of ["dataset", "family", "sort", "order"]) $(id).addEventListener("change", chosen);
+$("words").addEventListener("input", chosen);
 document.querySelector("form.bar").addEventListener("submit", (event) => event.preventDefault());
 for (const id of ["left", "right"]) $(id).addEventListener("change", compare);
 for (const radio of document.querySelectorAll("input[name=mode]")) radio.addEventListener("change", compare);
@@ -272,8 +329,12 @@ $("back").addEventListener("click", () => step(-1));
 $("next").addEventListener("click", () => step(1));
 $("close").addEventListener("click", () => $("view").close());
 // the event comes after the closing: whoever has gone on to the bar by then keeps the focus
-$("view").addEventListener("close", () => select(here, !document.activeElement.closest("form.bar")));
+$("view").addEventListener("close", () => {
+  select(here, !document.activeElement.closest("form.bar"));
+  if (history.state?.opened && location.hash.includes("example=")) history.back();
+  else remember();
+});
 new IntersectionObserver((seen) => { if (seen.some((s) => s.isIntersecting) && made < order.length) grow(); }, { rootMargin: "1200px" }).observe($("more"));
 arrange();
-const asked = data.examples.findIndex((e) => e.id === decodeURIComponent(location.hash.slice(1)));
-if (asked >= 0) open(asked, null);
+recall();
+for (const name of ["hashchange", "popstate"]) addEventListener(name, recall);

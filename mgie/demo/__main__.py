@@ -14,7 +14,9 @@ from tempfile import TemporaryDirectory
 from mgie.edit import DTYPES
 from mgie.io.web import add_server_flags, check_server, gradio_of_ours, serve
 
-EXAMPLES = 6
+# numbers of held-out drawn examples, all of which need a look at the photo: those on which the miniature's edit comes
+# nearest to the goal image first; on the last it fails, as it often does where an object is replaced
+EXAMPLES = (0, 5, 56, 48, 7, 1)
 
 
 def parser() -> ArgumentParser:
@@ -36,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         systems = Systems(options.weights, options.device, options.offload, options.dtype)
         gradio_of_ours()
-        from mgie.demo.page import CSS, HEAD, MAX_UPLOAD_MB, build
+        from mgie.demo.desk import MAX_UPLOAD_MB
+        from mgie.demo.page import CSS, HEAD, build
 
         with TemporaryDirectory() as folder:
             page = build(systems, draw_examples(Path(folder)))
@@ -50,18 +53,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def draw_examples(folder: Path) -> list[list[str]]:
-    """[photo, instruction] from the miniature world; held-out pictures, one of each of a few kinds of edit."""
+    """[photo, instruction] from the miniature world, saved in folder."""
     from mgie.mini.world import examples as world
 
-    rows, families, number = [], set(), 0
-    while len(rows) < EXAMPLES:
+    rows = []
+    for number in EXAMPLES:
         drawn = world.draw(f"demo/{number}", split="test")
-        number += 1
-        if drawn.family not in families:
-            families.add(drawn.family)
-            path = folder / f"{drawn.family}.png"
-            drawn.input_image.save(path)
-            rows.append([str(path), drawn.instruction])
+        path = folder / f"{drawn.family}-{number}.png"
+        drawn.input_image.save(path)
+        rows.append([str(path), drawn.instruction])
     return rows
 
 

@@ -4,13 +4,15 @@ import csv
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from drawn import picture
 from seen_runs import draw_runs
 
 from bench.gallery import main, page
-from bench.pages.entries import Pictures, view_of
+from bench.pages.entries import Pictures, View, entries_of, view_of
+from bench.records import Example
 from bench.runs.folder import RunFolder
 
 
@@ -94,3 +96,17 @@ def test_large_images_are_shrunk_and_the_same_image_is_held_once(tmp_path):
     (tmp_path / "gallery" / "images" / "old.jpg").write_bytes(b"")
     pictures.remove_unused()
     assert len(list((tmp_path / "gallery" / "images").iterdir())) == 2
+
+
+def test_examples_of_a_drawn_dataset_say_what_kind_of_edit_they_are(tmp_path, monkeypatch):
+    class Drawn:  # as bench.datasets.mini, which knows what it drew
+        def examples(self) -> list[Example]:
+            return [Example("evr/test/1", "g", Path("1.png"), "take it away")]
+
+        def facts(self, example_id: str) -> SimpleNamespace:
+            return SimpleNamespace(family={"evr/test/1": "remove"}[example_id])
+
+    monkeypatch.setattr("bench.pages.entries.open_dataset", lambda *_: Drawn())
+    run = {"suite": "mini", "dataset": "evr", "model": "mgie", "form": "e2e", "manifest": "", "data": {}}
+    (entry,) = entries_of([View(tmp_path / "evr--mgie--00000000", run, {}, {}, "", {})], tmp_path, None)
+    assert entry.example.id == "evr/test/1" and entry.family == "remove"

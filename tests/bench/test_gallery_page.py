@@ -84,6 +84,71 @@ def test_it_sorts_by_a_score_and_by_disagreement_and_filters_by_words(page):
     assert page.get_by_text("No example has these words").is_visible()
 
 
+def test_it_sorts_by_which_of_two_models_is_ahead(page):
+    page.get_by_label("Sort by", exact=True).select_option(label="SSIM, far minus near")
+    script = (
+        "all => all.map((a) => difference(data.examples.find((e) => e.id === a.dataset.id), 'ssim', 'far', 'near'))"
+    )
+    gaps = page.locator("article").evaluate_all(script)
+    assert gaps == sorted(gaps, reverse=True) and len(gaps) == 7 and gaps[0] > gaps[-1]
+    page.get_by_label("Order", exact=True).select_option("up")
+    assert page.locator("article").evaluate_all(script) == gaps[::-1]
+
+
+def test_the_address_holds_what_is_looked_at_and_the_back_button_goes_back(page, browser):
+    page.get_by_label("Sort by", exact=True).select_option(label="L1, far minus near")
+    page.get_by_label("Order", exact=True).select_option("up")
+    page.get_by_label("Words", exact=True).fill("put 2 cats")
+    listed, chosen = order(page), page.url
+    page.locator("article button").first.click()
+    view = page.get_by_role("dialog")
+    page.keyboard.press("ArrowRight")
+    assert listed[1] in view.inner_text()
+    sent = page.url
+    page.go_back()
+    expect(view).to_be_hidden()
+    assert page.url == chosen and order(page) == listed  # still the gallery, as it was chosen
+    page.locator("article button").first.click()
+    page.keyboard.press("Escape")
+    expect(view).to_be_hidden()
+    page.wait_for_function(f"location.href === {chosen!r}")  # nothing of a closed example stays
+    page.go_forward()
+    expect(view).to_be_visible()
+
+    other = browser.new_page()
+    other.goto(sent)
+    assert listed[1] in other.get_by_role("dialog").inner_text() and order(other) == listed
+    other.evaluate("location.hash = '#example=magicbrush/test/101-1'")  # pasted into the open tab
+    other.wait_for_function("document.getElementById('view-id').innerText.includes('101-1')")
+    assert len(order(other)) == 7
+    other.evaluate("location.hash = '#sort=score:nosuch:model'")  # a link of another gallery
+    expect(other.get_by_role("dialog")).to_be_hidden()
+    assert len(order(other)) == 7 and other.get_by_label("Sort by", exact=True).input_value() == "order"
+    other.close()
+
+
+def test_kinds_of_edits_are_offered_where_they_are_known(page):
+    assert page.get_by_label("Family", exact=True).is_hidden()
+    page.evaluate("""data.examples.forEach((e, i) => { e.family = i % 2 ? "remove" : "add"; });
+        for (const id of ["dataset", "family", "sort"]) $(id).replaceChildren(); options(); arrange()""")
+    page.get_by_label("Family", exact=True).select_option(label="remove (3)")
+    assert len(order(page)) == 3 and "family=remove" in page.url
+
+
+def test_an_image_that_is_gone_is_named_in_words(browser, gallery, tmp_path):
+    shutil.copytree(gallery.parent, tmp_path / "gallery")
+    for image in (tmp_path / "gallery" / "images").iterdir():
+        image.unlink()
+    page = browser.new_page()
+    page.goto((tmp_path / "gallery" / "index.html").as_uri() + "#example=magicbrush/test/100-1")
+    lost = page.locator("#lost")
+    lost.filter(has_text="is not beside this page").wait_for()
+    assert "images/" in lost.inner_text()
+    page.keyboard.press("Escape")
+    page.locator("article").first.get_by_text("is not beside this page").first.wait_for()
+    page.close()
+
+
 def test_a_keyboard_is_enough(page):
     first, second = order(page)[:2]
     page.keyboard.press("j")

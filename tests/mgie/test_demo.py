@@ -12,8 +12,9 @@ from bench.records import Example
 from bench.settings import EditSettings, ModelSettings
 from mgie import MGIEPipeline
 from mgie.demo import __main__ as demo
-from mgie.demo.page import MAX_PIXELS, Desk, Stopped, read, settings_of, wanted
+from mgie.demo.desk import MAX_PIXELS, Desk, Stopped, read, settings_of, wanted
 from mgie.demo.systems import Settings, Systems
+from mgie.demo.words import hint, unknown
 from mgie.folder import MINI
 from mgie.io.images import png
 from mgie.io.web import picture
@@ -93,6 +94,28 @@ def test_another_pipeline_in_inspix2pix_s_folder_is_refused_by_name(tmp_path):
         Systems(str(tmp_path), device="cpu").loaded("inspix2pix")
 
 
+def test_edits_carry_the_instruction_that_they_were_drawn_by(systems, path):
+    edits = draw(Desk(systems), path, others=["inspix2pix"])[-1][2]
+    assert edits.startswith("<h2>Drawn by the instruction “make it look professional”</h2>")
+    assert "make it look professional (the instruction itself)" in edits  # InsPix2Pix writes none of its own
+
+
+def test_words_that_the_miniature_has_never_met_are_named_once_the_edit_is_there(systems, path):
+    assert unknown("Make the meal healthy, with a HOT DOG") == []
+    assert unknown("a sunset, a dreamy sunset 把它变暗") == ["sunset", "dreamy", "把它变暗"]
+    assert hint("make it look professional") == ""
+    asked = (path, "like a dreamy sunset", "", "", [], 1.3, 1.2, 1, 0, "s", lambda *a, **k: None)
+    assert "not these: dreamy, sunset." in list(Desk(systems).edit(*asked))[-1][3]
+    assert "not these: dreamy, sunset." in Desk(systems).write(path, "like a dreamy sunset")[2]
+
+
+def test_who_presses_while_another_session_is_edited_waits_and_is_told(systems, path):
+    desk, told = Desk(systems), []
+    draw(desk, path, progress=lambda *a, **k: told.append((desk.waiting("a session"), desk.waiting("another"))))
+    assert all("Waiting" not in own and "Waiting: somebody else" in other for own, other in told) and told
+    assert "Waiting" not in desk.waiting("another")
+
+
 def test_cancel_ends_a_session_s_edit_and_no_other_one_s(systems, path):
     desk = Desk(systems)
 
@@ -130,10 +153,12 @@ def test_bad_input_is_said_on_the_page_and_nothing_is_drawn(systems, path, asked
     assert told in message and 'role="alert"' in message and edits == ""
 
 
-def test_a_file_that_is_no_image_and_one_of_too_many_pixels_are_refused(tmp_path):
+def test_a_file_that_is_no_image_and_one_of_too_many_pixels_are_refused(systems, tmp_path):
     (tmp_path / "text.png").write_text("hello")
     with pytest.raises(ValueError, match="no image that can be read"):
         read(str(tmp_path / "text.png"), 128)
+    good, told = Desk(systems).checked(str(tmp_path / "text.png"))
+    assert not good and "no image that can be read" in told and 'role="alert"' in told
     side = int(MAX_PIXELS**0.5) + 1
     Image.new("1", (side, side)).save(tmp_path / "huge.png")
     with pytest.raises(ValueError, match="the limit is 40 megapixels"):

@@ -11,9 +11,9 @@ from human_runs import make_runs
 from bench.human.__main__ import main, serve_parser, study
 from bench.human.count import agreement_of, alpha, rows_of
 from bench.human.figures import report
-from bench.human.page import task_of
+from bench.human.page import over, task_of, texts_of
 from bench.human.study import CHOICES5, Item, Study, answers_of, slots
-from bench.human.votes import OTHER_TAB, Left, Refused, Votes
+from bench.human.votes import ALONE, OTHER_TAB, Left, Refused, Votes
 
 TEXTS = {"lgie": "make it so", "mgie": "replace the cake"}
 IMAGES = {"inspix2pix": "1.png", "lgie": "2.png", "mgie": "3.png"}
@@ -68,6 +68,30 @@ def test_annotators_at_once_never_push_an_item_over_three(tmp_path):
     assert {sum(v.item.id == i.id for v in votes.all()) for i in votes.items()} == {3}
 
 
+def test_who_only_looks_in_keeps_no_item_from_being_finished(tmp_path, monkeypatch):
+    votes, now = opened(tmp_path, [item(i) for i in range(3)]), [1000.0]
+    monkeypatch.setattr("bench.human.votes.time.time", lambda: now[0])
+    looked = {}
+    for who in ("looker", "second"):
+        votes.sign_in(who, True)
+        looked[who] = votes.next(who)[0].id
+    everything(votes, ["a", "b"])
+    tab = votes.sign_in("c", True)
+    while answer(votes, "c", tab, for_mgie):
+        pass
+    found, left = votes.next("c")
+    short = {i for i in looked.values() if sum(v.item.id == i for v in votes.all()) < 3}
+    assert found is None and short and left.held == len(short)  # they may still be at it
+    assert "Nothing is free for you just now" in over(left) and "data-again" in over(left)
+    now[0] += ALONE + 1
+    assert votes.next("c")[0].id in short
+    while answer(votes, "c", tab, for_mgie):
+        pass
+    everything(votes, ["a", "b"])
+    assert {sum(v.item.id == i.id for v in votes.all()) for i in votes.items()} == {3}
+    assert votes.next("c") == (None, Left(3, 0)) and "That was all" in over(Left(3, 0))
+
+
 def test_order_and_sides_differ_between_annotators_and_stay_for_one(tmp_path):
     many, people = [item(i) for i in range(40)], [f"p{i}" for i in range(8)]
     assert len({tuple(slots(i, who)["A"] for i in many) for who in people}) == 8
@@ -80,7 +104,7 @@ def test_order_and_sides_differ_between_annotators_and_stay_for_one(tmp_path):
 
 def test_the_page_names_no_model_and_no_path(tmp_path):
     for figure in (5, 6):
-        text = task_of(item(1, figure), "anna", Left(0, 1)).lower()
+        text = (task_of(item(1, figure), "anna", Left(0, 1)) + texts_of(item(1, figure), "anna")).lower()
         assert not any(word in text for word in ("mgie", "lgie", "inspix2pix", ".png", "runs/"))
 
 
@@ -134,9 +158,18 @@ def test_the_same_vote_again_is_one_vote_and_the_older_tab_is_refused(tmp_path):
 
 
 def test_votes_of_another_study_and_files_that_hold_none_are_refused(tmp_path):
-    opened(tmp_path, [item(1)])
-    with pytest.raises(ValueError, match="other items"):
-        opened(tmp_path, [item(2)])
+    begun = Study("mini", [item(1)], [], "--sample 5 --seed 0 --figures 5,6")
+    votes = Votes.open(tmp_path / "votes.sqlite", begun)
+    assert [i.id for i in opened(tmp_path, [item(3)]).items()] == ["5/evr/test/3"]  # nobody had voted yet
+    votes = Votes.open(tmp_path / "votes.sqlite", begun)
+    everything(votes, ["anna"])
+    asked = Study("mini", [item(2)], [], "--sample 25 --seed 0 --figures 5,6")
+    said = "holds 1 votes on other items, of other settings: begun with --sample 5 .*, asked for with --sample 25 "
+    with pytest.raises(ValueError, match=f"{said}.*make human VOTES=FILE"):
+        Votes.open(tmp_path / "votes.sqlite", asked)
+    Votes.open(tmp_path / "empty votes", begun)
+    (tmp_path / "votes.sqlite").rename(tmp_path / "votes of one")
+    (tmp_path / "empty votes").rename(tmp_path / "votes.sqlite")
     (tmp_path / "text").write_text("not a database, surely not" * 100)
     with pytest.raises(ValueError, match="no file of votes"):
         Votes.open(tmp_path / "text")

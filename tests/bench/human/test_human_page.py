@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from browser import Server, chromium, keep_screens, serving
+from browser import WIDE, Server, chromium, keep_screens, serving
 from human_runs import make_runs
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -14,6 +14,7 @@ OPEN = """(() => {  // all questions of the item are there, and none is answered
   const task = document.getElementById('task')?.innerText ?? '';
   return seen.length === (task.includes('Two texts') ? 2 : 3) && !document.querySelector('.question input:checked');
 })()"""
+FILLED = "document.querySelector('#task progress').value"
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,16 @@ def vote(page: Page, number: int) -> None:
     page.locator("#task", has_text=f"{number} done").wait_for()
 
 
+def everything_in_view(page: Page) -> None:
+    """On a small laptop: the photo, all questions and the button, without scrolling."""
+    page.set_viewport_size({"width": 1280, "height": 800})
+    seen = [page.locator("#task img").first, page.get_by_role("button", name="Send")]
+    for part in (*seen, *page.locator(".question").filter(visible=True).all()):
+        box = part.bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 800
+    page.set_viewport_size(WIDE)
+
+
 def rows(votes: Path) -> list[tuple[str, str]]:
     with sqlite3.connect(votes) as db:
         return db.execute("SELECT annotator, item FROM votes").fetchall()
@@ -70,6 +81,8 @@ def rows(votes: Path) -> list[tuple[str, str]]:
 def test_two_people_at_once_and_a_kill_in_the_middle_end_in_exactly_twenty_votes(context, server, votes, screens):
     anna, bob = sign_in(context, server, "anna"), sign_in(context, server, "bob")
     keep_screens(anna, "human-texts", screens)
+    assert anna.evaluate(FILLED) == 0  # nothing is done yet, and nothing looks done
+    everything_in_view(anna)
     for number in range(1, 6):
         vote(anna, number)
         vote(bob, number)
@@ -80,14 +93,24 @@ def test_two_people_at_once_and_a_kill_in_the_middle_end_in_exactly_twenty_votes
         page.reload()  # it knows who it was
         page.locator("#message", has_text="Welcome back").wait_for()
     for number in range(6, 11):
+        everything_in_view(anna)
         vote(anna, number)
         vote(bob, number)
     keep_screens(bob, "human-edits", screens)
     assert len(rows(votes)) == len(set(rows(votes))) == 20
     assert anna.locator('img:not([alt]), img[alt=""]').count() == 0
+    vote(anna, 11)
+    answer(anna)
+    anna.locator("#task", has_text="That was all, thank you").wait_for()
+    for name in ("Send", "Clear"):  # nothing is left to be sent
+        expect(anna.get_by_role("button", name=name)).to_have_count(0)
+    anna.once("dialog", lambda dialog: dialog.dismiss())
     anna.keyboard.press("u")
-    anna.locator("#task", has_text="9 done").wait_for()
-    assert len(rows(votes)) == 19
+    assert len(rows(votes)) == 22  # asked, and not taken back
+    anna.once("dialog", lambda dialog: dialog.accept())
+    anna.keyboard.press("u")
+    anna.locator("#task", has_text="11 done").wait_for()
+    assert len(rows(votes)) == 21
 
 
 def test_bad_input_is_said_on_the_page_and_a_second_tab_takes_over(context, server, votes, screens):
@@ -97,10 +120,10 @@ def test_bad_input_is_said_on_the_page_and_a_second_tab_takes_over(context, serv
     begin.wait_for()
     keep_screens(page, "human-sign-in", screens)
     begin.click()
-    page.locator("#message", has_text="annotator id must be").wait_for()
+    page.locator("#sign-in-message", has_text="annotator id must be").wait_for()
     page.get_by_label("Annotator id").fill("carl")
     begin.click()
-    page.locator("#message", has_text="without your consent").wait_for()
+    page.locator("#sign-in-message", has_text="without your consent").wait_for()
     page.get_by_label("I have read this").check()
     begin.click()
     page.wait_for_function(OPEN)
