@@ -31,7 +31,7 @@ ifneq ($(STRANGE),)
 $(error unknown variable $(STRANGE); $(shell $(PYTHON) -c '$(CLOSEST)' $(STRANGE) $(KNOWN)))
 endif
 
-.PHONY: help setup data weights test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery report demo human human-report mini claims ablations check-training world lint accept clean clean-all
+.PHONY: help setup data weights test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery standings report demo human human-report mini claims ablations check-training world lint accept clean clean-all
 .DEFAULT_GOAL := help
 
 ##@ Start
@@ -93,6 +93,9 @@ gallery: $(STAMP) ## Figures 7 and 8: a page to look through every edit, from fi
 	@$(PY) -m bench.gallery $(SHARED) $(ONLY) $(OVER) $(ARGS)
 
 figures: clip-score tradeoff gallery ## all of them, running what is missing
+
+standings: $(STAMP) ## published rows by protocol, your own runs among those they compare with; ARGS="--turns multi"
+	@$(PY) -m bench.standings $(ARGS)
 
 report: $(STAMP) ## tables, figures, protocols, environment and deviations on one page: results/<suite>/report.html
 	@$(PY) -m bench.report $(WHICH) $(ARGS)

@@ -71,6 +71,7 @@ DATASETS = {
 }
 METRICS = {
     "l1": MetricEntry("bench.metrics.l1:L1", "L1", "lower"),
+    "l2": MetricEntry("bench.metrics.l2:L2", "L2", "lower", digits=4),
     "ssim": MetricEntry("bench.metrics.ssim:SSIM", "SSIM", "higher", 100, 2),
     "lpips": MetricEntry("bench.metrics.lpips:LPIPS", "LPIPS", "lower"),
     "dino": MetricEntry("bench.metrics.dino:DINO", "DINO", "higher", 100, 2),

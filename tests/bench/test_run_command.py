@@ -90,7 +90,7 @@ def test_help_needs_no_heavy_import():
     [
         (["--model", "magic"], "unknown model 'magic'; known: identity, oracle"),
         (["--dataset", "cifar"], "unknown dataset 'cifar'; known: evr, gier, ma5k"),
-        (["--metrics", "l1,psnr"], "unknown metric 'psnr'; known: l1, ssim"),
+        (["--metrics", "l1,psnr"], "unknown metric 'psnr'; known: l1, l2, ssim"),
         (["--form", "fz"], "--form fz is for lgie and mgie"),
         (["--limit", "0"], "--limit 0"),
         (["--images", "nowhere"], "nowhere: no such folder"),

@@ -11,6 +11,7 @@ from metric_checks import (
     check_dino,
     check_direction,
     check_l1,
+    check_l2,
     check_legacy_direction,
     check_lpips,
     check_one_value_a_pair,
@@ -21,6 +22,7 @@ from tiny_networks import tiny_settings
 
 from bench.metrics import clip_direction, clip_s, pairs
 from bench.metrics import l1 as l1_module
+from bench.metrics import l2 as l2_module
 from bench.metrics import lpips as lpips_module
 from bench.metrics import ssim as ssim_module
 from bench.metrics.networks import clip as clip_backbone
@@ -62,7 +64,7 @@ def to_output_size(p):
 
 
 def everywhere(patch, name, value):
-    for module in (l1_module, ssim_module, lpips_module):
+    for module in (l1_module, l2_module, ssim_module, lpips_module):
         patch.setattr(module, name, value)
 
 
@@ -142,6 +144,11 @@ def plant_batch_mean(patch):
     patch.setattr(l1_module, "l1", lambda a, b: original(a, b).mean().expand(len(a)))
 
 
+def plant_root(patch):
+    original = l2_module.l2
+    patch.setattr(l2_module, "l2", lambda a, b: original(a, b).sqrt())
+
+
 def plant_no_heads(patch):
     patch.setattr(lpips_backbone, "load_heads", lambda network, file: None)
 
@@ -205,6 +212,10 @@ PLANTED = {
     "uint8 overflow: the negative": (check_l1, lambda m: everywhere(m, "at_goal_size", wrong_output(lambda x: 1 - x))),
     "negative in SSIM": (check_ssim, lambda m: everywhere(m, "at_goal_size", wrong_output(lambda x: 1 - x))),
     "nearest": (check_l1, set_(pairs, "resize", by(Image.Resampling.NEAREST))),
+    "L1 for L2": (check_l2, set_(l2_module, "l2", l1_module.l1)),
+    "root of L2": (check_l2, plant_root),
+    "goal resized to output, L2": (check_l2, lambda m: everywhere(m, "at_goal_size", to_output_size)),
+    "bilinear, L2": (check_l2, set_(pairs, "resize", by(Image.Resampling.BILINEAR))),
     "bilinear": (check_l1, set_(pairs, "resize", by(Image.Resampling.BILINEAR))),
     "lanczos": (check_ssim, set_(pairs, "resize", by(Image.Resampling.LANCZOS))),
     "no antialias": (check_l1, set_(pairs, "resize", without_antialias)),

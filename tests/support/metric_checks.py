@@ -70,6 +70,17 @@ def check_l1(settings):
     close(ours("l1", of, settings), [reference(p.output.image, p.goal.image) for p in of], 1e-7)
 
 
+def check_l2(settings):
+    """MagicBrush eval_distance with mse, in numpy."""
+
+    def reference(output, goal):
+        output = np.asarray(output.resize(goal.size, Image.Resampling.BICUBIC)).astype(np.float64) / 255
+        return np.square(output - np.asarray(goal) / 255).mean()
+
+    of = all_pairs()
+    close(ours("l2", of, settings), [reference(p.output.image, p.goal.image) for p in of], 1e-7)
+
+
 def check_ssim(settings):
     """scikit-image with Wang's arguments."""
     from skimage.metrics import structural_similarity
@@ -361,6 +372,7 @@ def check_legacy_direction(settings):
 
 CHECKS = [
     check_l1,
+    check_l2,
     check_ssim,
     check_lpips,
     check_one_value_a_pair,

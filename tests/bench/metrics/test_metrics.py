@@ -23,7 +23,7 @@ from bench.metrics.ssim import ssim
 from bench.registry import METRICS, load
 from bench.settings import MetricSettings
 
-PIXELS, NETWORKS = ("l1", "ssim", "lpips"), ("dino", "cvs")
+PIXELS, NETWORKS = ("l1", "l2", "ssim", "lpips"), ("dino", "cvs")
 LONG = "a dog and a house " * 40
 
 

@@ -1,0 +1,169 @@
+"""Whether an own run may stand among the published rows of MagicBrush's script, and if not, which setting would do it.
+
+What decides is what the run has stored: its data, and the protocol beside every score. A cell is placed only where
+every part of its protocol is the script's (image_eval.py at fcfc892); a run with no such cell is not placed. EXIF
+orientation, alpha and colour profiles may be read either way: MagicBrush's pictures have none.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.records import Score
+from bench.registry import model_entry
+from bench.runs.folder import RunFolder
+from bench.standings.blocks import COLUMNS, DATASET, Cell, Entry, is_above, marked
+from bench.standings.published import METRICS, printed
+
+OFFICIAL = {"single": 1053, "multi": 535}  # pictures that the script scores: all_turn, final_turn
+CLIP = (
+    r"open_clip ViT-B-32-quickgelu/(openai sha256:[0-9a-f]{8}|\S+ sha256:40d36571) fp32, "  # or OpenAI's own file
+    r"own transform \(bicubic 224, centre crop\)"
+)
+RESIZED = re.escape("output resized to goal (PIL bicubic uint8), [0, 1], ")
+USE_CLIP, USE_DINO = "--clip ViT-B-32-quickgelu/openai", "--dino timm/vit_small_patch16_224.dino"
+FORMS = {  # column: what the protocol's first part must be, and the setting that makes it so
+    "l1": (rf"l1: {RESIZED}mean over RGB in float64", "a newer version of this project"),
+    "l2": (rf"l2: {RESIZED}mean of squares over RGB in float64", "a newer version of this project"),
+    "clip_i": (rf"cvs: {CLIP}, cosine output/goal", USE_CLIP),
+    "dino": (
+        r"dino: timm timm/vit_small_patch16_224\.dino sha256:[0-9a-f]{8} fp32, Resize 256 bicubic \(PIL\), "
+        r"CenterCrop 224, ImageNet norm, class token, cosine output/goal",
+        USE_DINO,
+    ),
+    "clip_t": (rf"cts: {CLIP}, cosine output/(local |global )?goal caption, end token kept", USE_CLIP),
+}
+HARMLESS = re.compile(
+    r"size (native|magicbrush|own size)\b.*|EXIF orientation ignored|alpha dropped|colour profiles ignored"
+)
+SCORED = "l1,l2,cvs,dino,cts@local"
+MINIATURE = (
+    "suite mini is drawn pictures of 64 px, not MagicBrush: none of its settings would place it; a run with --suite "
+    f"paper --data-root DIR --size native --metrics {SCORED} on the official test files would be"
+)
+
+
+class Own(NamedTuple):
+    run: str  # the folder's name
+    entry: Entry | None  # None: not placed
+    reasons: list[str]  # what keeps the run, or cells of it, out
+
+
+def own_runs(out: Path, given: Sequence[Path], turns: str, goal: float | None) -> list[Own]:
+    """The finished runs of MagicBrush below out, and those that were named, each once. Raises ValueError for a named
+    folder that is none of a run.
+    """
+    for folder in given:
+        if not (folder / "run.json").is_file():
+            raise ValueError(
+                f"--with {folder}: no run folder, for it has no run.json; bench.run prints the folder it wrote"
+            )
+    found = [path.parent for path in sorted(out.glob("*/magicbrush--*/run.json"))]
+    return [placed(folder, turns, goal) for folder in {f.resolve(): f for f in (*found, *given)}.values()]
+
+
+def placed(folder: Path, turns: str, goal: float | None = None) -> Own:
+    """goal: CLIP-T of the goal image, above which a value is marked."""
+    path = RunFolder(folder)
+    try:
+        run, done = path.run(), path.done()
+        if done is None:
+            return Own(folder.name, None, ["it is not finished: give its command again"])
+        if reasons := of_the_run(run, turns):
+            return Own(folder.name, None, reasons)
+        scores = list(path.every_score().values())
+    except ValueError as error:  # a file that was changed by hand
+        return Own(folder.name, None, [" ".join(str(error).split("\n")[0].split())])
+    cells, reasons = {}, []
+    for column in COLUMNS:
+        cell, why = cell_of(column, [s for s in scores if s.metric.partition("@")[0] == METRICS[column][1]], run)
+        if cell:
+            cells[column] = cell
+        else:
+            reasons.append(f"{printed(column)}: {why}")
+    if not cells:
+        return Own(folder.name, None, reasons)
+    return Own(folder.name, entry_of(folder.name, run, done, cells, goal), reasons)
+
+
+def of_the_run(run: dict, turns: str) -> list[str]:
+    """What of the whole run is not as the script has it; empty where nothing is."""
+    data, edit = run["data"], run["edit"]
+    if run["dataset"] != "magicbrush":
+        return [f"its dataset is {run['dataset']}; own runs are placed for magicbrush alone"]
+    if run["suite"] == "mini":
+        return [MINIATURE]
+    if run["suite"] != "paper":
+        return [f"suite {run['suite']} has a few hand-picked examples; --suite paper has the test split"]
+    found = [f"split {data.get('split')}; --split test would place it"] if data.get("split") != "test" else []
+    if data.get("turns") != turns:
+        found.append(f"--turns {data.get('turns')}; python -m bench.standings --turns {data.get('turns')} has its rows")
+    if data.get("limit"):
+        found.append(f"--limit {data['limit']}; without --limit it would be placed")
+    elif run["n"] != OFFICIAL[turns] and data.get("turns") == turns:
+        found.append(
+            f"{run['n']:,} examples, the script scores {OFFICIAL[turns]:,}: the official test files would place it"
+        )
+    if (edit.get("size") or "native") not in ("native", "magicbrush"):
+        found.append(f"--size {edit['size']}; --size native or --size magicbrush would place it")
+    if edit.get("max_side"):
+        found.append(f"--max-side {edit['max_side']}; without --max-side it would be placed")
+    return found
+
+
+def cell_of(column: str, scores: Iterable[Score], run: dict) -> tuple[Cell | None, str]:
+    """The run's cell of this column, or why it has none. scores: of the metric and all its variants."""
+    by_protocol: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        by_protocol.setdefault((score.metric, score.protocol), []).append(score)
+    if not by_protocol:
+        return None, f"not scored; --metrics {SCORED} would place it"
+    why = {}
+    for (metric, protocol), of in by_protocol.items():
+        if said := mismatch(column, protocol, run["data"].get("caption", "")):
+            why[metric] = said
+            continue
+        from bench.stats import summarise
+
+        summary = summarise(of)
+        if summary.mean is None or summary.n != run["n"]:
+            why[metric] = (
+                f"{run['n'] - summary.n:,} of {run['n']:,} examples have no value; the script has one for each"
+            )
+            continue
+        return Cell(summary.mean, f"{summary.mean:.4f}", summary.low, summary.high, summary.n, protocol), ""
+    return None, "; ".join(dict.fromkeys(why.values()))
+
+
+def mismatch(column: str, protocol: str, caption: str) -> str:
+    """What of a score's protocol is not the script's, and the setting that would make it so; empty: nothing.
+
+    caption: the run's --caption, which counts where the protocol names no kind of captions.
+    """
+    form, setting = FORMS[column]
+    parts = protocol.split("; ")
+    match = re.fullmatch(form, parts[0])
+    if not match:
+        return f"its protocol is {parts[0]!r}; {setting} would place it"
+    if column == "clip_t" and (kind := (match[2] or caption).strip()) != "local":
+        return f"its captions are {kind or 'not known'}; --metrics cts@local would place it"
+    for part in parts[1:]:
+        if not HARMLESS.fullmatch(part):
+            change = "--size native" if part.startswith("size ") else "without that setting it"
+            return f"scored with {part!r}; {change} would place it"
+    return ""
+
+
+def entry_of(name: str, run: dict, done: dict, cells: dict[str, Cell], goal: float | None) -> Entry:
+    model = model_entry(run["model"])
+    form = "" if run["form"] == "none" else f" {run['form']}"
+    released = (run["model"], run["form"], run["setting"]) == ("mgie", "e2e", "zero-shot")
+    trained = "no" if model.bound else "yes" if released or run["setting"] == "fine-tuned" else "unknown"
+    notes = [f"{run['n']:,} examples in {run['groups']:,} groups, {done['seeds']} seed{'s' * (done['seeds'] > 1)}"]
+    notes += ["if these are the released weights: trained on IPr2Pr and MagicBrush"] if released else []
+    entry = Entry(
+        f"{model.printed}{form}", run["setting"] if run["setting"] != "zero-shot" else "-", trained, name, cells,
+        tuple(notes), own=True, bound=model.bound,
+    )  # fmt: skip
+    return marked(entry, DATASET, "", is_above(cells, goal) and run["model"] != "oracle")
