@@ -10,6 +10,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgie.io.files import replacing, unfinished
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -117,23 +119,17 @@ def check_output(path: Path) -> None:
         raise ValueError(f"output {path}: '{path.suffix}' is no image format that PIL writes; name it like out.png")
     path.parent.mkdir(parents=True, exist_ok=True)
     longest = os.pathconf(path.parent, "PC_NAME_MAX")
-    if len(os.fsencode(unfinished(path).name)) > longest:
+    if len(os.fsencode(unfinished(path, path.suffix).name)) > longest:
         size = len(os.fsencode(path.name))
         raise ValueError(f"output {path}: a name of {size} bytes; give one of at most {longest - 20}")
     if path.is_dir():
         raise ValueError(f"output {path} is a folder; name a file in it")
 
 
-def unfinished(path: Path) -> Path:
-    """Where an output is written before it is whole."""
-    return path.with_name(f".{os.getpid()}.{path.name}")
-
-
 def save(image: "Image", path: Path) -> None:
     """Atomic: under the final name there is always a whole image."""
-    temporary = unfinished(path)
-    image.save(temporary)
-    os.replace(temporary, path)
+    with replacing(path, path.suffix) as temporary:
+        image.save(temporary)
 
 
 if __name__ == "__main__":

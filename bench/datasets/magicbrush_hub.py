@@ -9,11 +9,12 @@ Not covered: the first revisions, which had input_img and output_img and no mask
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from mgie.io.files import write_whole
 
 FOLDER = "from-hub"
 COLUMNS = ("img_id", "turn_index", "source_img", "mask_img", "instruction", "target_img")
@@ -48,7 +49,7 @@ def lay_out(files: list[Path], folder: Path) -> Path:
         sessions.setdefault(row["img_id"], []).append((row["turn_index"], turn))
     ordered = {img_id: [turn for _, turn in sorted(s, key=lambda pair: pair[0])] for img_id, s in sessions.items()}
     for name, data in (("edit_turns", turns), ("edit_sessions", ordered), ("source", made_from)):
-        write(folder / f"{name}.json", json.dumps(data, indent=1, ensure_ascii=False).encode())
+        write_whole(json.dumps(data, indent=1, ensure_ascii=False).encode(), folder / f"{name}.json")
     return folder
 
 
@@ -116,9 +117,9 @@ def write_turn(row: dict, images: Path, goals: dict[str, Goal]) -> dict:
     if before is not None and before.digest == source.digest:
         names["input"] = before.name
     else:
-        write(images / img_id / names["input"], source.data)
-    write(images / img_id / names["mask"], mask.data)
-    write(images / img_id / names["output"], goal.data)
+        write_whole(source.data, images / img_id / names["input"])
+    write_whole(mask.data, images / img_id / names["mask"])
+    write_whole(goal.data, images / img_id / names["output"])
     goals[f"{img_id}-{number}"] = Goal(goal.digest, names["output"])
     return {**names, "instruction": row["instruction"]}
 
@@ -143,10 +144,3 @@ def stored(row: dict, column: str) -> Stored:
         raise
     except BROKEN as error:
         raise ValueError(f"{where}, {column} is no image ({error}); get the files again") from error
-
-
-def write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)

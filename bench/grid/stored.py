@@ -9,12 +9,12 @@ import csv
 import gzip
 import io
 import math
-import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from bench.records import Score
+from mgie.io.files import write_whole
 
 MAX_BYTES = 500_000_000  # of an unpacked file: a hundred times the largest there is (IPr2Pr, 5 seeds, 2 metrics)
 COLUMNS = ("example_id", "group", "seed", "metric", "value", "reason", "protocol")
@@ -37,10 +37,7 @@ def write_scores(path: Path, scores: Iterable[Score]) -> None:
     packed = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as file:
         file.write(text.getvalue().encode("utf-8"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(packed.getvalue())
-    os.replace(temporary, path)
+    write_whole(packed.getvalue(), path)
 
 
 def read_scores(path: Path) -> list[Score]:

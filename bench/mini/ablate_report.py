@@ -1,6 +1,5 @@
 """ablations.csv, .md and .png: each variant in L1, CVS and right expressive instructions, against the full one."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from bench.mini.verdicts import ClaimTest, test
 from bench.records import Score
 from bench.resampling.intervals import METHODS
 from bench.stats import summarise
-from mgie.io.files import write_atomic, write_csv
+from mgie.io.files import replacing, write_atomic, write_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,10 +140,8 @@ def plot(rows: Sequence[VariantRow], path: Path, split: str) -> None:
                 panel(axes, [r for r in rows if (r.dataset, r.metric) == (dataset, metric)])
         said = f"Ablations of MGIE-mini: short trainings from one start (suite mini, split {split})"
         figure.suptitle(said, fontsize=11)
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, dpi=100, metadata={"Software": None})
-        os.replace(temporary, path)
+        with replacing(path, ".png") as temporary:
+            figure.savefig(temporary, dpi=100, metadata={"Software": None})
 
 
 def panel(axes: "Axes", rows: Sequence[VariantRow]) -> None:

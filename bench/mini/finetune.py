@@ -29,6 +29,7 @@ from bench.runs.pool import Pool, Tell
 from bench.settings import DataSettings, ModelSettings
 from mgie import folder as pipelines
 from mgie.io.command import command
+from mgie.io.files import write_atomic, write_json
 from mgie.io.hashes import weights_hash
 from mgie.train.data import FilePairs
 
@@ -210,9 +211,7 @@ def tune(spec: ModelSettings, start: dict[str, Path], folder: Path, data_root: P
                  "recipe": asdict(recipe)}  # fmt: skip
         for left in (".stored", ".checkpoints"):
             shutil.rmtree(folder / left, ignore_errors=True)
-        temporary = folder / f"{MADE}.part"
-        temporary.write_text(json.dumps(facts, indent=1) + "\n")
-        temporary.rename(folder / MADE)
+        write_json(folder / MADE, facts)
     return facts
 
 
@@ -263,9 +262,7 @@ def written(examples: Sequence[Example], folder: Path, kept: Path) -> dict[str, 
         told, images = [e.instruction.strip() for e in some], [load(e.input_image) for e in some]
         answers = writer.write(told, images if writer.has_eyes else None, writer.usual)
         texts |= {e.id: tidy(a.text) or text for e, a, text in zip(some, answers, told, strict=True)}
-        temporary = kept.with_name(f"{kept.name}.part")
-        temporary.write_text(json.dumps(texts))
-        temporary.rename(kept)
+        write_atomic(kept, json.dumps(texts))
     return {e.id: texts[e.id] for e in examples}
 
 

@@ -5,7 +5,6 @@ of MGIE's L1 to identity's (a good one, not the best). claims-examples.png: wher
 against the mean of the other two, on ambiguous instructions. Enlarged x3 without smoothing (nearest). Seed 0.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from bench.mini.evidence import EDITORS, Runs
 from bench.records import Example
 from bench.registry import DATASETS, short_name
+from mgie.io.files import replacing
 from mgie.io.images import load
 
 SCALE, GAP, HEAD = 3, 8, 22
@@ -143,10 +143,8 @@ def save(strips: Sequence[Strip], names: Sequence[str], title: str, path: Path, 
             written = f"{label}: {text}" if label else text
             pen.text((left, top + side + 3 + k * line), fitted(written, font, wide - 2 * GAP),
                      "black" if label == "instruction" else "#555555", font=font)  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    page.save(temporary, optimize=True)
-    os.replace(temporary, path)
+    with replacing(path, ".png") as temporary:
+        page.save(temporary, optimize=True)
 
 
 def fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:

@@ -4,7 +4,6 @@ A run that is not finished is shown as far as it goes, and named with how much i
 """
 
 import hashlib
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from bench.records import Edit, Example, Score
 from bench.registry import METRICS, form_of, in_order, model_entry, open_dataset, plain
 from bench.runs.folder import Busy, RunFolder
 from bench.settings import DataSettings
+from mgie.io.files import replacing
 from mgie.io.images import AS_IT_IS, ImageError, Reading, load
 from mgie.io.sizes import for_goal, sized
 
@@ -164,13 +164,12 @@ class Pictures:
         ending = self._ending(path) if reading == AS_IT_IS else ""
         file = self.folder / "images" / f"{stem}{ending or '.jpg'}"
         if not file.exists():
-            temporary = file.with_name(f".{file.name}.{os.getpid()}")
-            if ending:
-                temporary.write_bytes(data)
-            else:  # 4:4:4, so that the difference view shows the edit and not the chroma grid
-                image = sized(load(path, reading), None, self.max_side)
-                image.save(temporary, format="JPEG", quality=92, subsampling=0)
-            os.replace(temporary, file)
+            with replacing(file) as temporary:
+                if ending:
+                    temporary.write_bytes(data)
+                else:  # 4:4:4, so that the difference view shows the edit and not the chroma grid
+                    image = sized(load(path, reading), None, self.max_side)
+                    image.save(temporary, format="JPEG", quality=92, subsampling=0)
         self.used.add(file.name)
         with Image.open(file) as image:
             return Shown(f"images/{file.name}", *image.size)

@@ -8,7 +8,6 @@ into timbrooks/instruct-pix2pix. float16. Every tensor is accounted for by name;
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from mgie.convert.manifest import EMBEDDINGS, NUM_VISUAL_TOKENS, TRAINED
 from mgie.convert.official import Official, check_names, open_official
-from mgie.io.hashes import file_sha256
+from mgie.io.files import whole_folder, write_json
+from mgie.io.hashes import file_digest
 from mgie.io.released import verdict
 
 if TYPE_CHECKING:
@@ -50,18 +50,12 @@ def convert(
     delta.check(files.llava, files.base)
     preset, dropped = check_names(files)
     room(out, preset, files)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
-        write_all(files, preset, partial)
-        record = describe(files, preset, dropped, trained_on)
-        (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")
-        if out.exists():
-            out.rmdir()
-        os.replace(partial, out)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        with whole_folder(out) as partial:
+            write_all(files, preset, partial)
+            record = describe(files, preset, dropped, trained_on)
+            write_json(partial / RECORD, record)
+    except Exception as error:
         if type(error).__name__ == "SafetensorError":  # its own class for a full disk too
             raise OSError(f"{out} could not be written: {error}") from error
         raise
@@ -100,7 +94,7 @@ def describe(files: Official, preset: "Preset", dropped: dict[str, list[str]], t
     rows = files.mllm[TRAINED[0]][-NUM_VISUAL_TOKENS:]
     source = "the last 8 rows of model.embed_tokens.weight" if embeddings is None else "emb"
     same = embeddings is None or bool((embeddings.half()[0] == rows.half()).all())
-    llava, single = files.llava.sha256(), {name: file_sha256(path) for name, path in files.paths.items()}
+    llava, single = files.llava.sha256(), {name: file_digest(path) for name, path in files.paths.items()}
     official = {f"{name}.pt": digest for name, digest in single.items()} | llava  # under the names of their authors
     return {
         "preset": preset.name,

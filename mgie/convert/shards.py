@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgie.io.files import read_json
-from mgie.io.hashes import file_sha256
+from mgie.io.hashes import file_digest
 from mgie.io.weights import open_tensors
 
 if TYPE_CHECKING:
@@ -113,4 +113,4 @@ class Shards:
 
     def sha256(self) -> dict[str, str]:
         """file name -> SHA-256"""
-        return {path.name: file_sha256(path) for path in self.files}
+        return {path.name: file_digest(path) for path in self.files}

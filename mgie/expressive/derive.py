@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgie.io.files import write_atomic, write_json
 from mgie.io.images import ImageError, load
 from mgie.train.data import Example
 
@@ -66,10 +67,7 @@ class Lines:
                     f"{self.path} was begun with {odd[0]} = {before.get(odd[0])}, not {settings[odd[0]]}; "
                     "give the same models again, or another --out"
                 )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(settings, indent=1) + "\n")
-        os.replace(temporary, path)
+        write_json(path, settings)
 
 
 def derive(
@@ -134,6 +132,4 @@ def write_official(records: list[Derived], path: Path) -> None:
         f"{record.id.rpartition('/')[2]}_0": {"instruction": record.instruction, "expressive": record.expressive}
         for record in records
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(entries, indent=2), encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomic(path, json.dumps(entries, indent=2))

@@ -9,11 +9,13 @@ import io
 import json
 import os
 import re
+import shutil
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, fields
 from pathlib import Path
+from typing import IO
 
 NAMES = {dict: "object with names and values", list: "list"}
 
@@ -71,68 +73,106 @@ def refuse_special(path: Path) -> None:
 
 
 class Bounded(io.BufferedReader):
-    """An open file of which no more is asked than it holds: Python sets aside whatever a damaged length field says.
-
-    A pipe or a device, which may never end, is an OSError.
-    """
+    """A file that gives no more than it holds. Python makes room first for whatever number of bytes is asked for, and
+    a damaged length field or pickle asks for gigabytes. A pipe or a device, which may never end, is an OSError."""
 
     def __init__(self, path: Path) -> None:
         refuse_special(path)
         super().__init__(io.FileIO(path))
-        self.bytes = os.fstat(self.fileno()).st_size
+        self.size = os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1) -> bytes:
-        return super().read(-1 if size is None else min(size, self.bytes))
-
-
-def write_whole(data: bytes, path: Path) -> None:
-    """Atomic: under a temporary name first, so that a name in the folder is always a whole image."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
-
-
-def write_csv(path: Path, kind: type, rows: Iterable[object]) -> None:
-    """rows: instances of the dataclass `kind`. Atomic; None is an empty field, a float reads back equal."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow([f.name for f in fields(kind)])
-        table.writerows(["" if v is None else v for v in astuple(row)] for row in rows)
-    os.replace(temporary, path)
+        return super().read(-1 if size is None or size < 0 else min(size, self.size))
 
 
 TEMPORARY = re.compile(r"\..+\.\d+")  # what an atomic write is called before it is renamed
 
 
+def unfinished(path: Path, ending: str = "") -> Path:
+    """Where a file is written before it is whole. ending: for libraries that judge a format by the name."""
+    return path.with_name(f".{path.name}.{os.getpid()}{ending}")
+
+
+@contextmanager
+def replacing(path: Path, ending: str = "") -> Iterator[Path]:
+    """A temporary name beside path, whose file becomes path when the block ends: a name is always a whole file.
+
+    When the block fails the file is removed, and path is what it was. Folders above path are made. ending: as above.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = unfinished(path, ending)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def whole_folder(folder: Path, ending: str = "partial") -> Iterator[Path]:
+    """A new folder beside `folder`, which takes its name when the block ends and is removed when the block fails.
+
+    What a killed process left under that name is removed first, so one process at a time may do this with an ending.
+    Raises OSError when `folder` is there and not empty.
+    """
+    part = folder.with_name(f".{folder.name.lstrip('.')}.{ending}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_whole(data: bytes, path: Path) -> None:
+    """Atomic, see replacing()."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def write_atomic(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    """Text as UTF-8; atomic, see replacing()."""
+    write_whole(text.encode("utf-8"), path)
+
+
+def write_json(path: Path, data: dict | list) -> None:
+    """A line a name, non-ASCII letters escaped; atomic, see replacing()."""
+    write_atomic(path, json.dumps(data, indent=1) + "\n")
+
+
+def write_csv(path: Path, kind: type, rows: Iterable[object]) -> None:
+    """rows: instances of the dataclass `kind`. Atomic; None is an empty field, a float reads back equal."""
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow([f.name for f in fields(kind)])
+        table.writerows(["" if v is None else v for v in astuple(row)] for row in rows)
+
+
+@contextmanager
+def lock(path: Path, busy: Callable[[], None]) -> Iterator[IO[str]]:
+    """The file `path`, made if need be, locked for this process; the system drops the lock of a killed one.
+
+    busy is called when another process holds it: it raises, or returns and the lock is waited for.
+    """
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """One process at a time writes a file of lines. ValueError for the second one."""
+
+    def busy() -> None:
+        raise ValueError(f"{path} is written by another process at present; wait, or name another --out")
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.lock"), "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{path} is written by another process at present; wait, or name another --out") from None
+    with lock(path.with_name(f".{path.name}.lock"), busy):
         yield
-
-
-class Whole(io.BufferedReader):
-    """A file that gives no more than it holds: Python makes room first for whatever number of bytes is asked for, and
-    a damaged pickle asks for gigabytes."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
-        self.size = path.stat().st_size
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = max(0, self.size - self.tell())
-        return super().read(left if size is None or size < 0 else min(size, left))

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from mgie.io.components import pipeline_files
+from mgie.io.files import write_atomic
 
 
 def digest(*files: Path) -> str:
@@ -25,8 +27,8 @@ def stamp_of(file: Path) -> list[int]:
 
 @lru_cache
 def digest_of(file: Path, *stamp: int) -> str:
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    """stamp: so that a file that was changed is read again."""
+    return file_digest(file)
 
 
 NOT_WEIGHTS = (".csv", ".log", ".md", ".png", ".svg")  # what a trainer or the Hub leaves beside them
@@ -90,14 +92,5 @@ def read_cache(path: Path) -> dict[str, dict]:
 
 
 def write_cache(path: Path, digests: dict[str, dict]) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(digests, indent=1))
-        os.replace(temporary, path)
-    except OSError:  # a read-only folder; nothing is lost but time
-        temporary.unlink(missing_ok=True)
-
-
-def file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with suppress(OSError):  # a read-only folder; nothing is lost but time
+        write_atomic(path, json.dumps(digests, indent=1))

@@ -9,15 +9,22 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgie.io.files import Whole
+from mgie.io.files import Bounded
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype, nn
 
 
-def load_exactly(module: "nn.Module", state: "dict[str, Tensor]") -> None:
-    """Raises ValueError with the first names that are missing, left over or of another shape."""
-    name, own = type(module).__name__, module.state_dict()
+def load_exactly(
+    module: "nn.Module", state: "dict[str, Tensor]", where: Path | None = None, unused: tuple[str, ...] = ()
+) -> None:
+    """Every key is loaded, but those that begin with `unused` (a classifier we have no use for). where: for messages.
+
+    Raises ValueError with the first names that are missing, left over or of another shape.
+    """
+    kind, own = type(module).__name__, module.state_dict()
+    name = kind if where is None else f"{where}: {kind}"
+    state = {key: value for key, value in state.items() if not any(key.startswith(start) for start in unused)}
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if missing or unexpected:
         raise ValueError(
@@ -33,8 +40,8 @@ def load_exactly(module: "nn.Module", state: "dict[str, Tensor]") -> None:
     module.load_state_dict(state)
 
 
-def read_safetensors(path: Path) -> "dict[str, Tensor]":
-    """Raises FileNotFoundError, or ValueError for a damaged file."""
+def read_safetensors(path: Path, advice: str = "copy or make it again") -> "dict[str, Tensor]":
+    """Raises FileNotFoundError, or ValueError for a damaged file, which ends with the advice."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -43,7 +50,7 @@ def read_safetensors(path: Path) -> "dict[str, Tensor]":
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is damaged ({error}); copy or make it again") from error
+        raise ValueError(f"{path} is cut short or damaged ({error}); {advice}") from error
 
 
 def load_library_model(cls: type, folder: Path, dtype: "dtype | None" = None, device: str | None = None) -> "nn.Module":
@@ -98,56 +105,12 @@ def refuse_nan(module: "nn.Module", where: str) -> None:
 
 
 def read_state(file: Path) -> dict[str, "Tensor"]:
-    """A state dict of tensors, whatever single key it is wrapped in."""
-    if file.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(file)
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{file}: not a safetensors file: {error}") from error
-    import torch
-
-    from mgie.io.files import Whole
-
-    try:
-        with Whole(file) as opened:
-            state = torch.load(opened, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, *DAMAGED) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"{file}: no plain file of tensors ({said}); TorchScript archives and pickles are "
-            "not run: save its state dict as safetensors"
-        ) from error
-    if not isinstance(state, dict):
-        raise ValueError(f"{file} holds a {type(state).__name__}; expected a state dict, name -> tensor")
+    """A state dict of tensors, whatever single key it is wrapped in. Raises as open_tensors() does."""
+    state = read_safetensors(file) if file.suffix == ".safetensors" else open_pickle(file)
     for wrapper in ("state_dict", "model"):
         if isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     return state
-
-
-def load_file_exactly(
-    network: "nn.Module", state: dict[str, "Tensor"], file: Path, unused: tuple[str, ...] = ()
-) -> None:
-    """Every key is loaded, but those that begin with `unused` (a classifier we have no use for)."""
-    state = {key: value for key, value in state.items() if not any(key.startswith(start) for start in unused)}
-    own = network.state_dict()
-    absent, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    if absent or extra:
-        raise ValueError(
-            f"{file}: {len(absent)} keys missing (first: {absent[:3]}), {len(extra)} unexpected (first: {extra[:3]}); "
-            f"is this a checkpoint of {type(network).__name__}?"
-        )
-    wrong = [k for k in own if own[k].shape != state[k].shape]
-    if wrong:
-        first = wrong[0]
-        raise ValueError(
-            f"{file}: {len(wrong)} tensors of another size, first {first}: {tuple(state[first].shape)}, "
-            f"expected {tuple(own[first].shape)}"
-        )
-    network.load_state_dict(state)
 
 
 # what torch's own unpickler raises on a damaged file, from fuzzing it
@@ -161,7 +124,7 @@ def open_tensors(path: Path) -> "dict[str, Tensor]":
     """name -> tensor on the CPU, mapped from the file. ValueError: damaged, no tensors, or a pickle that holds code."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; expected a checkpoint file")
-    tensors = open_safetensors(path) if path.suffix == ".safetensors" else open_pickle(path)
+    tensors = read_safetensors(path, "get it again") if path.suffix == ".safetensors" else open_pickle(path)
     odd = [name for name, value in tensors.items() if not hasattr(value, "dtype")]
     if odd or not tensors:
         found = f"'{odd[0]}' is a {type(tensors[odd[0]]).__name__}" if odd else "it is empty"
@@ -169,17 +132,8 @@ def open_tensors(path: Path) -> "dict[str, Tensor]":
     return tensors
 
 
-def open_safetensors(path: Path) -> "dict[str, Tensor]":
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is cut short or damaged ({error}); get it again") from error
-
-
 def open_pickle(path: Path) -> "dict[str, Tensor]":
+    """A state dict out of torch's file, mapped; pickles and TorchScript archives are refused, their code is not run."""
     import torch
 
     refuse_foreign(path)
@@ -189,17 +143,16 @@ def open_pickle(path: Path) -> "dict[str, Tensor]":
         except RuntimeError as error:
             if "mmap" not in str(error):
                 raise
-            with Whole(path) as file:  # older torch's format cannot be mapped
+            with Bounded(path) as file:  # older torch's format cannot be mapped
                 data = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not re.search(r"WeightsUnpickler error|GLOBAL|[Uu]nsupported", str(error)):
+    except (pickle.UnpicklingError, *DAMAGED) as error:
+        unpickled = isinstance(error, pickle.UnpicklingError)
+        if not re.search(r"WeightsUnpickler error|GLOBAL|[Uu]nsupported" if unpickled else "TorchScript", str(error)):
             raise ValueError(f"{path} is cut short or damaged ({first_line(error)}); get it again") from error
         raise ValueError(
-            f"{path} holds more than tensors, and loading it would run code from the file: refused. "
-            f"Expected a plain state dict ({first_line(error)})"
+            f"{path} holds more than tensors, and loading it would run code from the file, which is not run: refused. "
+            f"Expected a plain state dict, best as safetensors ({first_line(error)})"
         ) from error
-    except DAMAGED as error:
-        raise ValueError(f"{path} is cut short or damaged ({first_line(error)}); get it again") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path} holds a {type(data).__name__}; expected a state dict, name -> tensor")
     return data

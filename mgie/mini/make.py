@@ -8,12 +8,12 @@ A stage whose weights were made by the same recipe and pictures is skipped; a ki
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgie.io.command import command
+from mgie.io.files import write_json
 from mgie.mini.plan import EDITORS, EDITS, JUDGE, PLAYER, SIZES, STAGES, WEIGHTS, Entry, Place, sized
 
 if TYPE_CHECKING:
@@ -170,13 +170,6 @@ def check(chosen: list[Entry], place: Place, options: argparse.Namespace) -> int
             faults += found
     print("\n".join(faults[:20]), end="\n" if faults else "", file=sys.stderr)
     return 1 if faults else 0
-
-
-def write_json(path: Path, data: dict) -> None:
-    """Atomic."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(data, indent=1) + "\n")
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

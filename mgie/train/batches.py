@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
+from mgie.io.files import whole_folder
 from mgie.io.images import ImageError
 from mgie.preprocess import ClipProcessor, crop_square, training_pixels
 from mgie.prompts import build_answer, build_prompt, training_row
@@ -176,25 +177,26 @@ def precompute(data: TrainingSet, model: JointModel | TextModel, folder: Path, d
 
     The folder appears whole. model: on `device`, in the precision that it trains in for these frozen parts.
     """
-    temporary = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    with whole_folder(folder) as part:
+        write_frozen(data, model, part, device)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_frozen(data: TrainingSet, model: JointModel | TextModel, folder: Path, device: torch.device) -> None:
     arrays: dict[str, np.memmap] = {}
     for start in range(0, len(data), CHUNK):
         pairs = [data.readable(i) for i in range(start, min(start + CHUNK, len(data)))]
         for name, values in frozen_parts(data.pixels(pairs), model, device).items():
             if name not in arrays:
                 shape = (len(data), *values.shape[1:])
-                arrays[name] = np.lib.format.open_memmap(temporary / f"{name}.npy", "w+", np.float32, shape)
+                arrays[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, shape)
             arrays[name][start : start + len(values)] = values.cpu().numpy()
         if start // CHUNK % 50 == 0:
             print(f"precomputing: {start + len(pairs)} of {len(data)} pairs", file=sys.stderr)
     for array in arrays.values():
         array.flush()
     if isinstance(model, TextModel):
-        store_texts(data, model, temporary, device)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+        store_texts(data, model, folder, device)
 
 
 @torch.no_grad()

@@ -10,12 +10,14 @@ A folder appears under its name by one rename, so a name is a whole checkpoint. 
 tensors are gathered through torch.distributed.checkpoint's state dicts, which treat one process, DDP and FSDP alike.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mgie.io.files import replacing
+from mgie.io.weights import read_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -79,15 +81,13 @@ def publish(checkpoint: Path, out: Path) -> None:
 
 def place(source: Path, target: Path) -> None:
     """A hard link where the disk can (a 7b pipeline is not stored twice), else a copy; atomic."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and target.samefile(source):
         return  # published before; renaming one link over another of the same file would leave both
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
+    with replacing(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def save_tensors(tensors: dict[str, "Tensor"], path: Path) -> None:
@@ -98,15 +98,7 @@ def save_tensors(tensors: dict[str, "Tensor"], path: Path) -> None:
 
 def load_tensors(path: Path) -> dict[str, "Tensor"]:
     """Raises ValueError that names the file when it is damaged."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path}: damaged checkpoint ({error}); delete {path.parents[1]} and start again: the one before it is used"
-        ) from error
+    return read_safetensors(path, f"delete {path.parents[1]} and start again: the checkpoint before it is used")
 
 
 def trained_tensors(model: "nn.Module") -> dict[str, "Tensor"]:
@@ -160,13 +152,6 @@ def clean(name: str) -> str:
     for part in ("module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod."):
         name = name.replace(part, "")
     return name
-
-
-def write_json(path: Path, data: dict) -> None:
-    """Atomic."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _options(cpu_offload: bool = True, strict: bool = True) -> object:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mgie.io.files import write_json
 from mgie.train import checkpoint, losses
 from mgie.train.batches import TrainingSet
 from mgie.train.checkpoint import clean
@@ -265,7 +266,7 @@ class Loop:
             checkpoint.save_tensors(optimizer, trainer / "optimizer.safetensors")
             if averaged is not None:
                 checkpoint.save_tensors(averaged, trainer / "ema.safetensors")
-            checkpoint.write_json(trainer / "state.json", {"step": self.step, "settings": asdict(self.settings)})
+            write_json(trainer / "state.json", {"step": self.step, "settings": asdict(self.settings)})
 
         if self.accelerator.is_main_process:
             checkpoint.write(self.out, self.step, self.settings.keep, fill)

@@ -7,7 +7,6 @@
 As with bench.runs.folder: the same command continues, other settings in the same folder are refused.
 """
 
-import fcntl
 import json
 import math
 import os
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from mgie.io.files import lock, write_json
 from mgie.io.hashes import weights_hash
 from mgie.presets import PRESETS
 from mgie.train import checkpoint, starts
@@ -75,7 +75,7 @@ def train(args: Namespace, recipe: Recipe) -> None:
         half = keeps_half(settings, accelerator)
         trainee = starts.load(folder, kind, args.preset, args.resolution, args.min_snr, half)
         if accelerator.is_main_process and not (args.out / SETTINGS).exists():
-            checkpoint.write_json(args.out / SETTINGS, run)  # not before: a refused start is no run
+            write_json(args.out / SETTINGS, run)  # not before: a refused start is no run
         data = training_set(args, pairs, trainee, settings, accelerator)
         if args.gradient_checkpointing:
             checkpoint_gradients(trainee.model)
@@ -256,11 +256,12 @@ def locked(out: Path, accelerator: object) -> Iterator[None]:
     if not accelerator.is_main_process:
         yield
         return
-    with open(out / LOCK, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{out} is being trained by another process; wait for it, or give another --out") from None
+
+    def busy() -> None:
+        raise ValueError(f"{out} is being trained by another process; wait for it, or give another --out")
+
+    with lock(out / LOCK, busy) as file:
+        file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield

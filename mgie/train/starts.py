@@ -22,7 +22,7 @@ from mgie.convert.manifest import TRAINED, preset_of
 from mgie.convert.official import Official, open_clip
 from mgie.convert.shards import Shards
 from mgie.io.components import load_models, quiet
-from mgie.io.files import read_json
+from mgie.io.files import read_json, whole_folder
 from mgie.io.weights import load_library_model
 from mgie.pipeline import MGIEPipeline
 from mgie.preprocess import ClipProcessor
@@ -227,11 +227,9 @@ def reset_unet(unet: nn.Module, edit_head: nn.Module | None, seed: int) -> None:
 def write_once(folder: Path, make: Callable[[Path], None]) -> Path:
     """make fills a folder, which then gets its name; nothing is done where it has it already."""
     if not (folder / INDEX).exists():
-        temporary = folder.with_name(f"{folder.name}.unfinished")
-        shutil.rmtree(temporary, ignore_errors=True)
-        make(temporary)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        with whole_folder(folder) as part:
+            make(part)
+            shutil.rmtree(folder, ignore_errors=True)
     return folder
 
 
@@ -262,7 +260,7 @@ def assemble(
     clip, clip_config = open_clip(llava, config, shards, None) if eyes else (shards, {})
     check(llava, stable_diffusion, preset, sizes(config, clip_config, mllm, unet, vae, preset))
     files = Official(shards, None, clip, clip_config, mllm, {}, stable_diffusion, {"mllm": llava}, config)
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     write_llama(files, preset, target / "llama")
     if eyes:
         write_eyes(files, preset, target)

@@ -27,7 +27,7 @@ from mgie import folder
 from mgie.convert.official import check_names, open_official
 from mgie.convert.shards import checkpoint_files
 from mgie.folder import read_preset
-from mgie.io.files import Whole
+from mgie.io.files import Bounded
 from mgie.io.images import ImageError
 from mgie.io.images import load as load_image
 from mgie.io.weights import open_tensors, read_state
@@ -217,7 +217,7 @@ def test_a_table_without_a_column_is_a_problem_of_the_gate_not_a_traceback(tmp_p
 def test_a_file_gives_no_more_than_it_holds_and_makes_no_room_for_more(tmp_path):
     (tmp_path / "a.pt").write_bytes(b"0123456789")
     tracemalloc.start()
-    with Whole(tmp_path / "a.pt") as file:
+    with Bounded(tmp_path / "a.pt") as file:
         assert (file.read(3), file.read(2**33), file.read()) == (b"012", b"3456789", b"")
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()

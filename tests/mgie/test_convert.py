@@ -15,7 +15,7 @@ from mgie.convert import components as official_parts
 from mgie.convert.__main__ import convert, main
 from mgie.convert.manifest import expected, recorded
 from mgie.convert.shards import Shards
-from mgie.io import hashes as official
+from mgie.io.hashes import file_digest
 from mgie.pipeline import MGIEPipeline
 from mgie.presets import PRESETS
 
@@ -70,7 +70,7 @@ def test_the_base_is_named_by_its_sha256_because_it_cannot_be_verified(pipe, tmp
     arguments = [f"--{k.replace('_', '-')}={v}" for k, v in files.items()]
     assert main([*arguments, f"--out={tmp_path / 'out'}"]) == 0
     record = json.loads((tmp_path / "out" / "conversion.json").read_text())
-    digest = official.file_sha256(files["llama_base"] / "pytorch_model-00001-of-00002.bin")
+    digest = file_digest(files["llama_base"] / "pytorch_model-00001-of-00002.bin")
     assert record["llama_base"]["pytorch_model-00001-of-00002.bin"] == digest
     shown = capsys.readouterr().out
     assert digest in shown

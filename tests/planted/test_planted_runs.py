@@ -118,7 +118,7 @@ def captions_of_the_other_kind(patch):
 
 
 def loose_weights(patch):
-    patch.setattr(weights, "load_exactly", lambda module, state: module.load_state_dict(state, strict=False))
+    patch.setattr(weights, "load_exactly", lambda module, state, *_: module.load_state_dict(state, strict=False))
     patch.setattr(mllm, "load_exactly", lambda module, state: module.load_state_dict(state, strict=False))
 
 

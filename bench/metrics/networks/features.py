@@ -8,7 +8,6 @@ same files.
 
 import hashlib
 import io
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from PIL.Image import Image
+
+from mgie.io.files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,12 +99,9 @@ def read(path: Path) -> np.ndarray | None:
 
 def write(path: Path, unit: np.ndarray) -> None:
     """Atomic. A .npy file with the SHA-256 of itself behind it, which numpy does not read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.save(buffer, unit, allow_pickle=False)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
-    os.replace(temporary, path)
+    write_whole(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest(), path)
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from bench.settings import MetricSettings
 from mgie.io.devices import device_of
 from mgie.io.hashes import digest
 from mgie.io.hub import FETCHED, missing, reachable
-from mgie.io.weights import load_file_exactly, read_state
+from mgie.io.weights import load_exactly, read_state
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -93,7 +93,7 @@ def shared(net: str, weights: Path, sha256: str, heads: str, device: str) -> Per
     state = read_state(weights)
     if not any(key.startswith("slice") for key in state):  # torchvision's names: features.0.weight, classifier.1.weight
         state = {sliced(key, network.net): value for key, value in state.items() if key.startswith("features.")}
-    load_file_exactly(network.net, state, weights)
+    load_exactly(network.net, state, weights)
     if heads == "linear":
         load_heads(network, Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth")
     return Perceptual(network.eval().requires_grad_(False).to(device), device)
@@ -108,4 +108,4 @@ def sliced(key: str, net: "nn.Module") -> str:
 def load_heads(network: "nn.Module", file: Path) -> None:
     """The package loads them with strict=False, so that a missing file of layers would pass unseen."""
     state = read_state(file)
-    load_file_exactly(network.lins, {key.removeprefix("lin"): value for key, value in state.items()}, file)
+    load_exactly(network.lins, {key.removeprefix("lin"): value for key, value in state.items()}, file)

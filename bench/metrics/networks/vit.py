@@ -18,7 +18,7 @@ from bench.settings import MetricSettings
 from mgie.io.devices import device_of
 from mgie.io.hashes import digest
 from mgie.io.hub import from_hub
-from mgie.io.weights import load_file_exactly, read_state
+from mgie.io.weights import load_exactly, read_state
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -70,7 +70,7 @@ class DINONetwork:
         network = timm.create_model(self.source.name, pretrained=False, num_classes=0)
         if getattr(network, "cls_token", None) is None or not hasattr(network, "forward_features"):
             raise ValueError(f"--dino {self.source.shown}: {self.source.name} has no class token; DINO is a ViT")
-        load_file_exactly(network, read_state(self.source.weights), self.source.weights, HEADS)
+        load_exactly(network, read_state(self.source.weights), self.source.weights, HEADS)
         return network.float().eval().requires_grad_(False).to(self.device)
 
     @cached_property

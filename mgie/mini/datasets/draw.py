@@ -7,16 +7,14 @@ SHA-256 in assets/world.json. Each dataset also has facts.jsonl, which no offici
 family, cause, answer and expressive instruction.
 """
 
-import fcntl
 import json
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
+from mgie.io.files import lock, whole_folder
 from mgie.mini.datasets.evr import write_evr
 from mgie.mini.datasets.gier import write_gier
 from mgie.mini.datasets.ipr2pr import write_ipr2pr
@@ -46,35 +44,24 @@ def draw(root: Path, parameters: Parameters | None = None) -> Path:
     with alone(folder):
         if folder.is_dir():  # another process was faster
             return folder
-        part = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)  # of a draw that was killed: we hold the lock, nobody writes there
-        try:
+        with whole_folder(folder) as part:
             hashes = draw_all(part, parameters)
             check(hashes, parameters)
-            os.replace(part, folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """One process at a time draws a folder; the system drops the lock of a killed one."""
+    path = folder.with_name(f".{folder.name}.lock")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(folder.with_name(f".{folder.name}.lock"), "w")  # noqa: SIM115
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     except OSError as error:
         raise OSError(f"the miniature's datasets cannot be drawn into {folder.parent}: {error}; "
                       "name a folder that can be written with --data-root") from error  # fmt: skip
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting: another process is drawing {folder}", file=sys.stderr, flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(path, lambda: print(f"waiting: another process is drawing {folder}", file=sys.stderr, flush=True)):
         yield
-    finally:
-        lock.close()
 
 
 def draw_all(folder: Path, parameters: Parameters) -> dict[str, dict[str, str]]:

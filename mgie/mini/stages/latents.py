@@ -5,7 +5,6 @@ float16: half the disk, and far below the codec's own noise. A folder of arrays 
 """
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mgie.io.files import whole_folder
 from mgie.mini.stages.vae import to_range
 from mgie.mini.training.pairs import WorldPairs
 from mgie.mini.training.parts import state_hash
@@ -49,11 +49,8 @@ def write_latents(pairs: WorldPairs, count: int, vae: nn.Module, folder: Path, d
 def once(folder: Path, make: Callable[[Path], None]) -> None:
     """make fills a folder, which then gets its name; nothing is done where it has it already."""
     if not folder.is_dir():
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        make(temporary)
-        os.replace(temporary, folder)
+        with whole_folder(folder, str(os.getpid())) as part:
+            make(part)
 
 
 def load_arrays(folder: Path) -> dict[str, np.ndarray]:

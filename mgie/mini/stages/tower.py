@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mgie.io.weights import load_exactly
@@ -26,6 +26,7 @@ from mgie.mini.training.labels import (
     retrieval,
     take,
 )
+from mgie.mini.training.parts import running_mean
 from mgie.mini.training.pictures import CHUNK, FAULTS, GRID, UNSURE, Pictures, Source, nouns, object_names
 from mgie.mini.training.stage import Recipe, recipe_hash, seeded
 from mgie.presets import PRESETS, Preset
@@ -198,9 +199,8 @@ class PlacedTower:
         if not self.checkpoint.exists():
             raise FileNotFoundError(f"stage tower goes on from stage clip, which has no {self.checkpoint}; "
                                     "first: python -m mgie.mini.make --stage clip --again")  # fmt: skip
-        start = {k.removeprefix("mean."): v for k, v in load_file(self.checkpoint).items() if k.startswith("mean.")}
         first = self.clip.network()
-        load_exactly(first, start)
+        load_exactly(first, running_mean(self.checkpoint))
         add_code(first.tower, self.recipe.seed)
         return seeded(lambda: PlacedNetwork(first, self.clip.preset.vision_hidden), self.recipe.seed)
 

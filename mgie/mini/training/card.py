@@ -4,10 +4,11 @@ One section a stage that has scores.json. A figure that is not there was not mea
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from mgie.io.files import write_atomic
 
 HEAD = """# The miniature's weights
 
@@ -118,10 +119,7 @@ def write(weights: Path, results: Callable[[str], Path]) -> Path:
     total = sum(f.stat().st_size for f in weights.rglob("*.safetensors") if not f.is_symlink())
     parts.append(f"All weights here together: {total / 2**20:.1f} MiB.\n")
     path = weights / "README.md"
-    weights.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("\n".join(parts), encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomic(path, "\n".join(parts))
     return path
 
 

@@ -1,11 +1,12 @@
 """Contact sheets of held-out results: rows of small pictures, enlarged without smoothing, with a line of text each."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from mgie.io.files import replacing
 
 SCALE, MARGIN, LINE = 2, 6, 14
 
@@ -28,7 +29,5 @@ def save_sheet(rows: Sequence[Sequence[np.ndarray]], path: Path, heads: Sequence
                 pen.text((x, 2), heads[k], "black", font=font)
         if texts:
             pen.text((left + MARGIN, top + side + 1), texts[n], "black", font=font)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    page.quantize(256).save(temporary, optimize=True)  # a third of the size; judged by eye only
-    os.replace(temporary, path)
+    with replacing(path, ".png") as temporary:
+        page.quantize(256).save(temporary, optimize=True)  # a third of the size; judged by eye only

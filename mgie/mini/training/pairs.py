@@ -7,7 +7,6 @@ requests otherwise. Not covered: the labelled pictures for codec and towers (pic
 """
 
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mgie.io.files import replacing, write_atomic
 from mgie.mini.world import examples as world
 from mgie.mini.world import phrasing
 from mgie.mini.world.assets import ASSETS
@@ -83,16 +83,12 @@ class WorldPairs:
         key = json.dumps([code_hash(), self.split, self.count, self.seed, self.size, self.families])
         path = self.folder / f"{self.split}-{self.count}-{sha256(key.encode()).hexdigest()[:8]}"
         if not (path / "words.json").exists():
-            path.mkdir(parents=True, exist_ok=True)
-            temporary = path / f".pixels.{os.getpid()}.npy"
             shape = (self.count, 2, self.size, self.size, 3)
-            pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-            rows = [self.draw(i, pixels) for i in range(self.count)]
-            pixels.flush()
-            os.replace(temporary, path / "pixels.npy")
-            unfinished = path / f".words.{os.getpid()}"
-            unfinished.write_text(json.dumps(rows), encoding="utf-8")
-            os.replace(unfinished, path / "words.json")
+            with replacing(path / "pixels.npy") as temporary:
+                pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+                rows = [self.draw(i, pixels) for i in range(self.count)]
+                pixels.flush()
+            write_atomic(path / "words.json", json.dumps(rows))
         return path
 
     def draw(self, index: int, pixels: NDArray[np.uint8]) -> Words:

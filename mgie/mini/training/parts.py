@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgie.io.weights import read_safetensors
 from mgie.tokenizer import TOKENIZERS, Tokenizer
 
 if TYPE_CHECKING:
@@ -50,12 +51,10 @@ class Parts:
 
     def stage_state(self, stage: str) -> "dict[str, Tensor]":
         """The running mean of a stage's weights, from its checkpoint."""
-        from safetensors.torch import load_file
-
         path = self.work / stage / "checkpoint.safetensors"
         if not path.exists():
             raise FileNotFoundError(f"no {path}: python -m mgie.mini.make --stage {stage} --again makes it")
-        return {k.removeprefix("mean."): v for k, v in load_file(path).items() if k.startswith("mean.")}
+        return running_mean(path)
 
     def restored(self, module: "nn.Module", stage: str, prefix: str = "") -> "nn.Module":
         """module with the stage's weights (those under prefix), frozen, in eval mode."""
@@ -81,6 +80,12 @@ class Parts:
         """SHA-256 of a shipped part's weights."""
         files = sorted((self.weights / part).glob("*.safetensors"))
         return sha256(b"".join(sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+
+
+def running_mean(checkpoint: Path) -> "dict[str, Tensor]":
+    """Of the weights in a stage's checkpoint: what is scored and handed on."""
+    state = read_safetensors(checkpoint)
+    return {name.removeprefix("mean."): value for name, value in state.items() if name.startswith("mean.")}
 
 
 def state_hash(module: "nn.Module") -> str:

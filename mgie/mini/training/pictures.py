@@ -7,7 +7,6 @@ are drawn in chunks when first asked for and kept in a cache folder. Edits for t
 
 import io
 import json
-import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mgie.io.files import write_whole
 from mgie.mini.world import examples as world
 from mgie.mini.world.assets import ASSETS, photographs, things
 from mgie.mini.world.change import Change
@@ -117,13 +117,10 @@ class Pictures:
 
 def write(path: Path, chunk: Chunk) -> None:
     """Atomic."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     texts = np.frombuffer(json.dumps(chunk.captions).encode(), np.uint8)
     np.savez(buffer, **dict(zip(Chunk._fields, (*chunk[:-1], texts), strict=True)))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, path)
+    write_whole(buffer.getvalue(), path)
 
 
 @lru_cache(maxsize=1)

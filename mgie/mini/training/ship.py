@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mgie.io.files import whole_folder
+from mgie.io.weights import read_safetensors
 from mgie.presets import PRESETS, Preset
 from mgie.train.data import Pair
 
@@ -85,25 +87,28 @@ def edit(name: str, folder: Path, pairs: list[Pair], seeds: list[int] | None = N
 
 def ship(trained: Path, folder: Path, facts: dict[str, str]) -> None:
     """The pipeline in `trained` into `folder`, a model's folder in the weights' root."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
+    with whole_folder(folder, str(os.getpid())) as part:
+        fill(trained, part, folder.parent, facts)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def fill(trained: Path, folder: Path, weights: Path, facts: dict[str, str]) -> None:
+    """The files of a shipped model into `folder`, with links to what it shares with others below `weights`."""
     for path in shown(trained):
         part = path.relative_to(trained)
         if part.parts[0] in SHARED:
             continue
-        (temporary / part).parent.mkdir(parents=True, exist_ok=True)
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".safetensors":
-            write_half(read(path), temporary / part, facts)
+            write_half(read_safetensors(path), folder / part, facts)
         elif path.suffix not in (".csv", ".png") and path.name != "training.json":
-            (temporary / part).write_text(in_half(path.read_text()))
+            (folder / part).write_text(in_half(path.read_text()))
     for part in SHARED:
         if (trained / part).is_dir():
-            check_same(trained / part, folder.parent / part)
-            (temporary / part).symlink_to(Path("..", part), target_is_directory=True)
-    if (temporary / "llama").is_dir():
-        split_llama(temporary / "llama", folder.parent / "llama-body", facts)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(temporary, folder)
+            check_same(trained / part, weights / part)
+            (folder / part).symlink_to(Path("..", part), target_is_directory=True)
+    if (folder / "llama").is_dir():
+        split_llama(folder / "llama", weights / "llama-body", facts)
 
 
 def shown(folder: Path) -> Iterator[Path]:
@@ -120,12 +125,6 @@ def in_half(text: str) -> str:
     return "".join(line for line in text.splitlines(True) if '"_name_or_path"' not in line)
 
 
-def read(path: Path) -> "dict[str, Tensor]":
-    from safetensors.torch import load_file
-
-    return load_file(path)
-
-
 def write_half(state: "dict[str, Tensor]", path: Path, facts: dict[str, str]) -> None:
     """Refuses what float16 cannot hold."""
     from safetensors.torch import save_file
@@ -140,18 +139,18 @@ def write_half(state: "dict[str, Tensor]", path: Path, facts: dict[str, str]) ->
 def check_same(trained: Path, shipped: Path) -> None:
     """A linked part must be the one the model was trained with."""
     for path in trained.glob("*.safetensors"):
-        ours, theirs = read(path), read(shipped / path.name)
+        ours, theirs = read_safetensors(path), read_safetensors(shipped / path.name)
         if ours.keys() != theirs.keys() or any(not ours[k].half().equal(theirs[k].half()) for k in ours):
             raise ValueError(f"{shipped} is not what {trained} was trained with; make the editors again")
 
 
 def split_llama(folder: Path, shared: Path, facts: dict[str, str]) -> None:
     """The frozen body into `shared`, or a link to it if it is there already; embeddings and head stay in folder."""
-    state = read(folder / "model.safetensors")
+    state = read_safetensors(folder / "model.safetensors")
     body = {name: value for name, value in state.items() if name not in HEADS}
     shared.mkdir(parents=True, exist_ok=True)
     stored = shared / "model.safetensors"
-    if not stored.exists() or any(not value.equal(read(stored)[name]) for name, value in body.items()):
+    if not stored.exists() or any(not value.equal(read_safetensors(stored)[name]) for name, value in body.items()):
         write_half(body, stored, facts)
     write_half({name: state[name] for name in HEADS}, folder / OWN, facts)
     (folder / BODY).symlink_to(Path("..", "..", shared.name, stored.name))

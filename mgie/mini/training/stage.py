@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mgie.io.files import replacing
+from mgie.io.weights import read_safetensors
 from mgie.mini.training.precision import autocast, trained_on
 
 EVERY_STEP = 60  # so many first losses are logged one by one, for checks
@@ -154,9 +156,8 @@ class Training:
         for i, p in enumerate(self.parameters):
             tensors |= {f"optimizer.{i}.{k}": v for k, v in self.optimizer.state.get(p, {}).items()}
         meta = {"step": str(self.step), "seconds": repr(self.seconds), **made_by(self.stage)}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary, meta)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary, meta)
 
     def load(self, path: Path) -> None:
         """ValueError: the checkpoint belongs to another recipe or to other pictures."""
@@ -168,7 +169,7 @@ class Training:
             if meta[what] != own:
                 raise ValueError(f"{path}: a checkpoint of stage {self.stage.recipe.stage} with other {what} "
                                  f"({meta[what][:8]}, now {own[:8]}); delete it to train anew")  # fmt: skip
-        state = load_file(path)
+        state = read_safetensors(path)
         for prefix, module in (("network.", self.network), ("mean.", self.mean)):
             module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         for i, p in enumerate(self.parameters):

@@ -191,7 +191,7 @@ def test_an_lpips_network_of_another_kind_is_refused(tmp_path):
     file = tiny_trunk(tmp_path / "squeeze.safetensors")
     settings = MetricSettings(lpips_weights=file, metric_device="cpu")
     metric = load(METRICS, "lpips", "metric")(settings, FeatureCache(None))
-    with pytest.raises(ValueError, match="keys missing"):
+    with pytest.raises(ValueError, match="weights missing"):
         metric([pair(drawn(1, 40, 40), drawn(2, 40, 40))])
 
 

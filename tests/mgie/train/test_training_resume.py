@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from training_runs import curve, draw_pairs, tiny_start, train
 
-from mgie.train import checkpoint
+from mgie.train import checkpoint, loop
 from mgie.train.log import TrainLog
 
 HERE = Path(__file__).parent
@@ -71,7 +71,7 @@ def test_a_run_cut_at_a_step_continues_bit_for_bit(tmp_path, start, data, unbrok
 
 
 def test_a_kill_while_a_checkpoint_is_written_uses_the_one_before(tmp_path, start, data, unbroken, monkeypatch):
-    out, written, write_json = tmp_path / "out", [], checkpoint.write_json
+    out, written, write_json = tmp_path / "out", [], loop.write_json
 
     def cut(path, content):
         written.append(path)
@@ -80,7 +80,7 @@ def test_a_kill_while_a_checkpoint_is_written_uses_the_one_before(tmp_path, star
         write_json(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_json", cut)
+        patch.setattr(loop, "write_json", cut)
         with pytest.raises(Killed):
             train(out, start, data, **RUN)
     assert [step for step, _ in checkpoint.checkpoints(out)] == [3]
