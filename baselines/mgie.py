@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from mgie.pipeline import Answers, MGIEPipeline
 
-RECORD = "conversion.json"  # mgie.convert writes it
-
 
 class MGIE:
     name = "mgie"
@@ -58,6 +56,8 @@ def trained_on(folder: Path) -> str:
 
     And whether these are the released files, by the SHA-256 that mgie.convert has recorded.
     """
+    from mgie.folder import RECORD
+
     path = folder / RECORD
     record = read_json(path) if path.is_file() else {}
     data = record.get("trained_on", "")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.records import Example, NoEdit, Output, file_name
 from bench.settings import EditSettings, ModelSettings
+from mgie.io.files import UNWRITABLE
 from mgie.io.images import ImageError, load
 from mgie.io.sizes import for_given_output
 
@@ -150,11 +151,6 @@ def below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def unwritable(name: str) -> bool:
-    """NUL and half a surrogate pair, which JSON can spell, are in no file's name."""
-    return any(c == "\0" or "\ud800" <= c <= "\udfff" for c in name)
-
-
 def read_rows(source: Path) -> dict[str, Path]:
     try:
         text = source.read_bytes().decode("utf-8-sig")
@@ -165,7 +161,7 @@ def read_rows(source: Path) -> dict[str, Path]:
     for number, row in rows:
         if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("path"), str):
             raise ValueError(f"--images {source}, line {number}: expected id and path, got {str(row)[:80]}")
-        if unwritable(row["id"] + row["path"]):
+        if UNWRITABLE.search(row["id"] + row["path"]):
             raise ValueError(f"--images {source}, line {number}: no file can be named so: {str(row)[:80]}")
         if row["id"] in paths:
             raise ValueError(f"--images {source}, line {number}: {row['id']} is there twice")

@@ -4,13 +4,12 @@ Convention: EditMapper of apple/ml-mgie at 835af37: pre-norm torch Transformer, 
 state-dict names are the official ones.  B batch, n visual tokens, D hidden size of the LLM, Q queries, F out.
 """
 
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mgie.io.files import naming, read_json
+from mgie.io.files import naming, read_json, write_json
 from mgie.io.weights import load_exactly, read_safetensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -62,7 +61,7 @@ class EditHead(nn.Module):
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(json.dumps(self.config, indent=1) + "\n")
+        write_json(folder / CONFIG, self.config)
         save_model(self, str(folder / WEIGHTS))
 
     @classmethod

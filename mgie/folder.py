@@ -4,18 +4,20 @@
 tower/, projector/ and image_processor/ are missing where the LLM has no eyes (LGIE). model_index.json is written last.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgie.io.devices import vae_dtype
-from mgie.io.files import naming, read_json
+from mgie.io.files import naming, read_json, write_json
 from mgie.presets import PRESETS, SAMPLING, Preset
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 INDEX, PRESET, EMBEDDINGS = "model_index.json", "preset.json", "visual_embeddings.safetensors"
+RECORD = "conversion.json"  # mgie.convert writes it: where the weights come from
+SAMPLED = ("guidance_scale", "image_guidance_scale", "num_inference_steps")  # what sampling.json says
 MINI = Path(__file__).parent / "mini" / "weights"  # <model>[-<form>]/ each
 
 
@@ -34,9 +36,26 @@ def save(pipe: object, path: Path) -> None:
     save_file({"visual_embeddings": embeddings}, path / "edit_head" / EMBEDDINGS)
     for name in ("unet", "vae", "scheduler"):
         getattr(pipe, name).save_pretrained(path / name)
-    (path / PRESET).write_text(json.dumps(pipe.preset.to_json(), indent=1) + "\n")
+    write_json(path / PRESET, pipe.preset.to_json())
     index = {"_class_name": "MGIEPipeline", "preset": pipe.preset.name, "scheduler": type(pipe.scheduler).__name__}
-    (path / INDEX).write_text(json.dumps(index | {"eyes": pipe.mllm.tower is not None}, indent=1) + "\n")
+    write_json(path / INDEX, index | {"eyes": pipe.mllm.tower is not None})
+
+
+def save_inspix2pix(
+    unet: "nn.Module", vae: "nn.Module", text_encoder: "nn.Module", tokenizer: object, preset: Preset, folder: Path
+) -> None:
+    """A StableDiffusionInstructPix2PixPipeline in folder, with sampling.json."""
+    from diffusers import StableDiffusionInstructPix2PixPipeline
+
+    StableDiffusionInstructPix2PixPipeline(
+        vae, text_encoder, tokenizer, unet, preset.sampler(),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    ).save_pretrained(folder)  # fmt: skip
+    write_sampling(preset, folder)
+
+
+def write_sampling(preset: Preset, folder: Path) -> None:
+    write_json(folder / "sampling.json", {name: getattr(preset, name) for name in SAMPLED})
 
 
 def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None", device: str | None = None) -> dict:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
 
+from mgie.io.files import HALVES
 from mgie.preprocess import edit_size
-from mgie.prompts import ADDED_TOKENS, SENTENCE_TOKENS, Rule, build_answer, build_prompt
+from mgie.prompts import ADDED_TOKENS, SENTENCE_TOKENS, Rule, build_answer, build_prompt, longest
 
 if TYPE_CHECKING:
     import torch
@@ -57,17 +58,18 @@ class Prompt(NamedTuple):
 
 def fit_prompt(tokenizer: "Tokenizer", instruction: str, patches: int, limit: int, rule: Rule) -> Prompt:
     """The prompt's ids, at most `limit`: too long an instruction loses its end, never the image or the template."""
-    ids = tokenizer.encode(build_prompt(instruction, patches), rule)
-    if len(ids) <= limit:
-        return Prompt(ids, False)
-    kept = longest(instruction, lambda text: len(tokenizer.encode(build_prompt(text, patches), rule)) <= limit)
-    ids = tokenizer.encode(build_prompt(kept, patches), rule)
+
+    def encode(text: str) -> list[int]:
+        return tokenizer.encode(build_prompt(text, patches), rule)
+
+    fitting = longest(instruction, lambda text: len(encode(text)) <= limit)
+    ids = encode(fitting)
     if len(ids) > limit:
         raise ValueError(
             f"the prompt takes {len(ids)} tokens without an instruction, and {max(limit, 0)} are left for it beside "
             "max_new_tokens; give a smaller max_new_tokens"
         )
-    return Prompt(ids, True)
+    return Prompt(ids, fitting != instruction)
 
 
 class Given(NamedTuple):
@@ -90,18 +92,6 @@ def fit_answer(tokenizer: "Tokenizer", text: str, limit: int) -> Given:
         return Given(text, ids, False)
     kept = longest(text, lambda text: len(encode(text)) <= limit).rstrip()
     return Given(kept, encode(kept), True)
-
-
-def longest(text: str, fits: Callable[[str], bool]) -> str:
-    """The most of its first letters that fit; "" where none do."""
-    low, high = 0, len(text)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if fits(text[:middle]):
-            low = middle
-        else:
-            high = middle
-    return text[:low]
 
 
 def _listed(value: object) -> list:
@@ -132,7 +122,7 @@ def _text(place: int, text: object, what: str) -> str:
         raise ValueError(f"the {what} of edit {place} is of type {type(text).__name__} ({text!r}); give a str")
     if text is None or not text.strip():
         raise ValueError(f"the {what} of edit {place} is empty ({text!r}); say what to change")
-    if any("\ud800" <= letter <= "\udfff" for letter in text):  # halves of characters: bytes that are not UTF-8
+    if HALVES.search(text):  # bytes that are not UTF-8
         raise ValueError(f"the {what} of edit {place} is no valid Unicode ({text[:40]!r}); give it as UTF-8")
     text = text.strip()
     special = [token for token in (*SENTENCE_TOKENS, *ADDED_TOKENS) if token in text]

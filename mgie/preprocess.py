@@ -7,7 +7,6 @@ quirk: the two routes differ. Training crops to a square and resizes to 512 befo
 VAE gets a second resize from there; the demo gives CLIP the uncropped picture and the VAE its full size.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from mgie.io.files import naming, read_json
+from mgie.io.files import naming, read_json, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +65,7 @@ class ClipProcessor:
             "image_std": self.std,
             "do_convert_rgb": True,
         }
-        (Path(folder) / CONFIG).write_text(json.dumps(data, indent=1) + "\n")
+        write_json(Path(folder) / CONFIG, data)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> "ClipProcessor":

@@ -21,6 +21,17 @@ IGNORED = -100  # a label outside the loss
 Rule = Literal["fast", "slow"]
 
 
+def longest(text: str, fits: Callable[[str], bool]) -> str:
+    """text, or as much of its beginning as fits; possibly none of it."""
+    if fits(text):
+        return text
+    fitting, over = 0, len(text)
+    while over - fitting > 1:
+        middle = (fitting + over) // 2
+        fitting, over = (middle, over) if fits(text[:middle]) else (fitting, middle)
+    return text[:fitting]
+
+
 def build_prompt(instruction: str, patches: int, paragraph: bool = False) -> str:
     """The question in its template, ready for the answer. patches: 0 for an LLM without eyes (LGIE).
 

@@ -4,11 +4,10 @@ Why not transformers' own: its LLaMA tokenizers changed twice in how they treat 
 the trained weights remember the old ways (mgie.prompts). Every special id is looked up, none is a constant.
 """
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from mgie.io.files import naming, read_json
+from mgie.io.files import naming, read_json, write_json
 from mgie.prompts import ADDED_TOKENS, SENTENCE_TOKENS, Rule, encode_pieces
 from mgie.visual_tokens import VISUAL_TOKENS
 
@@ -108,7 +107,7 @@ class Tokenizer:
         folder.mkdir(parents=True, exist_ok=True)
         name, content = self._source
         (folder / name).write_bytes(content)
-        (folder / SPECIAL).write_text(json.dumps(self.special, indent=1) + "\n")
+        write_json(folder / SPECIAL, self.special)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> "Tokenizer":

@@ -7,12 +7,12 @@ into timbrooks/instruct-pix2pix. float16. Every tensor is accounted for by name;
 """
 
 import argparse
-import json
 import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgie import folder as layout
 from mgie.convert.manifest import EMBEDDINGS, NUM_VISUAL_TOKENS, TRAINED
 from mgie.convert.official import Official, check_names, open_official
 from mgie.io.files import whole_folder, write_json
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from mgie.presets import Preset
 
 RELEASED = "IPr2Pr and MagicBrush"  # what the released checkpoint was trained on (README of apple/ml-mgie)
-RECORD = "conversion.json"
 SPARE_BYTES = 64 * 2**20
 
 
@@ -54,7 +53,7 @@ def convert(
         with whole_folder(out) as partial:
             write_all(files, preset, partial)
             record = describe(files, preset, dropped, trained_on)
-            write_json(partial / RECORD, record)
+            write_json(partial / layout.RECORD, record)
     except Exception as error:
         if type(error).__name__ == "SafetensorError":  # its own class for a full disk too
             raise OSError(f"{out} could not be written: {error}") from error
@@ -75,7 +74,6 @@ def room(out: Path, preset: "Preset", files: Official) -> None:
 
 def write_all(files: Official, preset: "Preset", folder: Path) -> None:
     """The layout of mgie.folder, one component after the other."""
-    from mgie import folder as layout
     from mgie.convert.components import write_diffusion, write_eyes, write_head, write_llama, write_tokenizer
 
     write_llama(files, preset, folder / "llama")
@@ -83,9 +81,9 @@ def write_all(files: Official, preset: "Preset", folder: Path) -> None:
     write_head(files, preset, folder / "edit_head")
     scheduler = write_diffusion(files, preset, folder)
     write_tokenizer(files, preset, folder / "tokenizer")
-    (folder / layout.PRESET).write_text(json.dumps(preset.to_json(), indent=1) + "\n")
+    write_json(folder / layout.PRESET, preset.to_json())
     index = {"_class_name": "MGIEPipeline", "preset": preset.name, "scheduler": scheduler, "eyes": True}
-    (folder / layout.INDEX).write_text(json.dumps(index, indent=1) + "\n")
+    write_json(folder / layout.INDEX, index)
 
 
 def describe(files: Official, preset: "Preset", dropped: dict[str, list[str]], trained_on: str) -> dict:

@@ -4,14 +4,13 @@ Convention: the layout of mgie.folder. The LLM is streamed tensor by tensor into
 13 GB never lie in memory; the other parts are small and go through their own classes. NaN is refused everywhere.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgie.convert.manifest import EMBEDDINGS, NUM_VISUAL_TOKENS, TOWER, TRAINED, bare
-from mgie.convert.shards import Shards
-from mgie.io.files import read_json
+from mgie.convert.shards import INDEX, Shards
+from mgie.io.files import read_json, write_json
 from mgie.io.weights import open_tensors
 from mgie.prompts import IMAGE_TOKENS
 from mgie.visual_tokens import VISUAL_TOKENS
@@ -91,7 +90,7 @@ class ShardWriter:
             places |= dict.fromkeys(names, final)
         if count > 1:
             index = {"metadata": {"total_size": self.total}, "weight_map": places}
-            (self.folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n")
+            write_json(self.folder / INDEX[0], index)
 
 
 def write_eyes(files: "Official", preset: "Preset", folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mgie.convert.llava import open_llava
 from mgie.io.files import read_json
-from mgie.prompts import Rule, build_prompt
+from mgie.prompts import Rule, build_prompt, longest
 
 if TYPE_CHECKING:
     import torch
@@ -201,16 +201,13 @@ def within(request: Request, context: int) -> tuple[Request, int]:
 
 def shortened(text: str, encode: Callable[[str], list[int]], room: int) -> str:
     """text, or as much of its beginning as leaves the prompt at most `room` tokens."""
-    if len(encode(text)) <= room:
-        return text
-    fits, over = 0, len(text)
-    while over - fits > 1:
-        middle = (fits + over) // 2
-        fits, over = (middle, over) if len(encode(text[:middle])) <= room else (fits, middle)
-    if len(encode(text[:fits])) > room:
+    fitting = longest(text, lambda part: len(encode(part)) <= room)
+    if len(encode(fitting)) > room:
         raise ValueError(f"the question alone takes more than the {room} tokens that the model has room for")
-    warnings.warn(f"an instruction of {len(text)} characters is longer than the model reads; it is cut", stacklevel=3)
-    return text[:fits]
+    if fitting != text:
+        said = f"an instruction of {len(text)} characters is longer than the model reads; it is cut"
+        warnings.warn(said, stacklevel=3)
+    return fitting
 
 
 def generate(model: object, request: Request, stops: list[int], pad: int, **inputs: "Tensor") -> "Tensor":

@@ -49,11 +49,14 @@ def naming(path: Path) -> Iterator[None]:
         ) from error
 
 
+HALVES = re.compile("[\ud800-\udfff]")  # of a surrogate pair, which JSON can spell: no tokenizer and no file takes one
+UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # and NUL, which no file name and no terminal takes
+
+
 def refuse_unwritable(text: str, what: str) -> None:
-    """NUL and half a surrogate pair, which JSON can spell: no file name, no terminal and no UTF-8 file takes them."""
-    odd = next((c for c in text if c == "\0" or "\ud800" <= c <= "\udfff"), None)
-    if odd is not None:
-        raise ValueError(f"{what} holds the character U+{ord(odd):04X}, which no text may hold: {text!r:.60}; refused")
+    if odd := UNWRITABLE.search(text):
+        code = f"U+{ord(odd[0]):04X}"
+        raise ValueError(f"{what} holds the character {code}, which no text may hold: {text!r:.60}; refused")
 
 
 def inside(folder: Path, name: str, where: str) -> Path:

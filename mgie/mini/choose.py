@@ -12,6 +12,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from mgie.io.files import write_json
 from mgie.presets import PRESETS, Preset
 
 GRID = [  # guidance_scale, image_guidance_scale, steps
@@ -22,12 +23,13 @@ PAIRS, SEED = 32, 1
 
 
 def main(arguments: list[str] | None = None) -> int:
-    from mgie.mini.make import RESULTS, WEIGHTS, WORK
+    from mgie.folder import MINI
+    from mgie.mini.make import RESULTS, WORK
     from mgie.mini.stages.editors import FORMS
 
     parser = argparse.ArgumentParser("python -m mgie.mini.choose", description=__doc__.split("\n")[0])
     parser.add_argument("--model", action="append", choices=tuple(FORMS), help="default: all three")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--weights", type=Path, default=MINI)
     parser.add_argument("--out", type=Path, default=RESULTS / "sampling.csv")
     parser.add_argument("--write", action="store_true", help="only write the defaults into the shipped folders")
     options = parser.parse_args(arguments)
@@ -84,14 +86,14 @@ def write_rows(path: Path, rows: list[dict]) -> None:
 
 def write_defaults(folder: Path, preset: Preset) -> None:
     """Into preset.json (LGIE, MGIE) or sampling.json (InsPix2Pix)."""
-    from mgie.mini.training.ship import SAMPLING, write_sampling
+    from mgie.folder import SAMPLED, write_sampling
 
     path = folder / "preset.json"
     if not path.exists():
         write_sampling(preset, folder)
         return
     stored = json.loads(path.read_text())
-    path.write_text(json.dumps(stored | {name: getattr(preset, name) for name in SAMPLING}, indent=1) + "\n")
+    write_json(path, stored | {name: getattr(preset, name) for name in SAMPLED})
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgie.folder import MINI
 from mgie.io.command import command
 from mgie.io.files import write_json
-from mgie.mini.plan import EDITORS, EDITS, JUDGE, PLAYER, SIZES, STAGES, WEIGHTS, Entry, Place, sized
+from mgie.mini.plan import EDITORS, EDITS, JUDGE, PLAYER, SIZES, STAGES, Entry, Place, sized
 
 if TYPE_CHECKING:
     from mgie.mini.stages.editors import Editor
@@ -72,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also what is up to date: on from its checkpoint in --work, without one from nothing",
     )
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="root of the weights")
+    parser.add_argument("--out", type=Path, default=MINI, help="root of the weights")
     parser.add_argument("--results", type=Path, help="train.csv, plot, held-out results, scores; default: "
                         "results/mini/training, beside what is accepted in results/reference")  # fmt: skip
     parser.add_argument("--work", type=Path, default=WORK, help="checkpoints and drawn pictures")

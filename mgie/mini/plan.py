@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from mgie.folder import MINI
+
 if TYPE_CHECKING:
     from mgie.mini.stages.editors import Editor
     from mgie.mini.training.pairs import WorldPairs
     from mgie.mini.training.parts import Parts
     from mgie.mini.training.stage import Recipe, Stage
 
-WEIGHTS = Path(__file__).parent / "weights"
 PAIRS = 32000  # drawn edits that Llama and editors learn from, each in its own draw
 OFTEN = {  # families that UNets see more often than the others: they take longest to learn
     **dict.fromkeys(("add", "replace"), 4), "remove": 3,
@@ -31,7 +32,7 @@ class Place(NamedTuple):
     """Where stages leave what later ones go on with."""
 
     work: Path  # their checkpoints, a folder each, and in data/ the drawn pictures
-    weights: Path = WEIGHTS  # what they ship
+    weights: Path = MINI  # what they ship
 
     @property
     def data(self) -> Path:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgie.folder import INDEX
 from mgie.io.files import replacing
 from mgie.io.weights import read_safetensors
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-FOLDER, TRAINER, INDEX = ".checkpoints", "trainer", "model_index.json"
+FOLDER, TRAINER = ".checkpoints", "trainer"
 
 
 def checkpoints(out: Path) -> list[tuple[int, Path]]:

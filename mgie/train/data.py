@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 from PIL import Image
 
-from mgie.io.files import read_json
+from mgie.io.files import HALVES, read_json
 from mgie.io.images import ImageError, from_bytes
 
 # how --data is recognised when --dataset is not given: dataset -> a path that only its layout has
@@ -170,8 +170,7 @@ def plain_folders(root: Path) -> list[PlainExample]:
 
 
 def is_text(value: object) -> bool:
-    """Half a surrogate pair, which JSON can spell, is no text: no tokenizer and no file takes it."""
-    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+    return isinstance(value, str) and not HALVES.search(value)
 
 
 def split_of(dataset: str, root: Path, split: str) -> list[Example]:

@@ -4,11 +4,11 @@ Drawn from the seed; the vocabulary is learned from the training texts. The froz
 this shows that training works and no more; the miniature's own stages train each part (mgie.mini).
 """
 
-import json
 from pathlib import Path
 
 import torch
 
+from mgie.folder import save_inspix2pix
 from mgie.pipeline import MGIEPipeline
 from mgie.preprocess import ClipProcessor
 from mgie.presets import Preset
@@ -67,7 +67,6 @@ def mllm_tokenizer(texts: list[str], size: int, eyes: bool, folder: Path) -> Tok
 
 def inspix2pix(preset: Preset, texts: list[tuple[str, str]], seed: int, folder: Path) -> None:
     """A StableDiffusionInstructPix2PixPipeline in folder, with sampling.json."""
-    from diffusers import StableDiffusionInstructPix2PixPipeline
     from transformers import CLIPTextConfig, CLIPTextModel
 
     tokenizer = text_tokenizer(sorted({text for pair in texts for text in pair}), preset.vocab)
@@ -85,18 +84,7 @@ def inspix2pix(preset: Preset, texts: list[tuple[str, str]], seed: int, folder: 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder, unet, vae = CLIPTextModel(config), preset.unet(), preset.vae()
-    StableDiffusionInstructPix2PixPipeline(
-        vae,
-        encoder,
-        tokenizer,
-        unet,
-        preset.sampler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
-    names = ("guidance_scale", "image_guidance_scale", "num_inference_steps")
-    (folder / "sampling.json").write_text(json.dumps({name: getattr(preset, name) for name in names}, indent=1) + "\n")
+    save_inspix2pix(unet, vae, encoder, tokenizer, preset, folder)
 
 
 def text_tokenizer(texts: list[str], size: int) -> object:

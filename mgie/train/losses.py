@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mgie.prompts import IGNORED
+
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler
 
-IGNORED = -100  # a label that is not scored: prompt and padding
 EDIT_WEIGHT = 0.5  # of L_edit in the joint loss
 DROP = 0.05  # text and image are each dropped with probability 2 * DROP, both with DROP
 

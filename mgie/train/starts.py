@@ -5,7 +5,6 @@ which is written once. Convention: conv_in is widened as in timothybrooks/instru
 zero, bias kept). Not covered: training the VAE, the tower or the text encoder.
 """
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,14 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import nn
 
-from mgie import folder
 from mgie.convert import delta
 from mgie.convert.components import write_eyes, write_head, write_llama, write_tokenizer
 from mgie.convert.manifest import TRAINED, preset_of
 from mgie.convert.official import Official, open_clip
 from mgie.convert.shards import Shards
+from mgie.folder import INDEX, PRESET, SAMPLING
 from mgie.io.components import load_models, quiet
-from mgie.io.files import read_json, whole_folder
+from mgie.io.files import read_json, whole_folder, write_json
 from mgie.io.weights import load_library_model
 from mgie.pipeline import MGIEPipeline
 from mgie.preprocess import ClipProcessor
@@ -36,8 +35,6 @@ from mgie.visual_tokens import NUM_VISUAL_TOKENS
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
     from torch import Tensor
-
-INDEX = "model_index.json"
 
 
 class Trainee(NamedTuple):
@@ -268,9 +265,9 @@ def assemble(
     write_tokenizer(files, preset, target / "tokenizer")
     for name, part in (("unet", unet), ("vae", vae), ("scheduler", preset.sampler())):
         part.save_pretrained(target / name)
-    (target / folder.PRESET).write_text(json.dumps(preset.to_json(), indent=1) + "\n")
+    write_json(target / PRESET, preset.to_json())
     index = {"_class_name": "MGIEPipeline", "preset": preset.name, "scheduler": preset.scheduler, "eyes": eyes}
-    (target / folder.INDEX).write_text(json.dumps(index, indent=1) + "\n")
+    write_json(target / INDEX, index)
 
 
 def grown(weight: "Tensor", eyes: bool) -> "Tensor":
@@ -286,7 +283,7 @@ def sizes(config: dict, clip: dict, mllm: dict, unet: torch.nn.Module, vae: torc
         clip = {**preset.vision_config().to_dict(), "hidden_act": "quick_gelu"}
     scheduler = {"_class_name": preset.scheduler}
     found = preset_of(config, clip, shapes, dict(unet.config), dict(vae.config), scheduler)
-    kept = ("name", "context", "image_size", "prediction_type", "timestep_spacing", "zero_snr", *folder.SAMPLING)
+    kept = ("name", "context", "image_size", "prediction_type", "timestep_spacing", "zero_snr", *SAMPLING)
     return replace(found, **{name: getattr(preset, name) for name in kept})
 
 

@@ -7,14 +7,13 @@ SHA-256 in assets/world.json. Each dataset also has facts.jsonl, which no offici
 family, cause, answer and expressive instruction.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from mgie.io.files import lock, whole_folder
+from mgie.io.files import lock, whole_folder, write_json
 from mgie.mini.datasets.evr import write_evr
 from mgie.mini.datasets.gier import write_gier
 from mgie.mini.datasets.ipr2pr import write_ipr2pr
@@ -76,7 +75,7 @@ def draw_all(folder: Path, parameters: Parameters) -> dict[str, dict[str, str]]:
         print(f"{end}mini-{name}: {len(writer.facts)} edits          ".rstrip(), file=sys.stderr, flush=True)
         hashes["drawn"][name], hashes["decoded"][name] = writer.drawn.hexdigest(), writer.decoded.hexdigest()
     record = {"version": VERSION, "parameters": parameters.facts(), **hashes}
-    (folder / "drawn.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "drawn.json", record)
     return hashes
 
 
@@ -123,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             hashes = draw_all(Path(folder), Parameters())
         record = {"version": VERSION, "parameters": Parameters().facts(), **hashes, "sample": sample()}
-        (ASSETS / "world.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_json(ASSETS / "world.json", record)
         print(ASSETS / "world.json")
         return 0
     print(draw(options.data_root))

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mgie.folder import save_inspix2pix
 from mgie.mini.stages.answers import LANGUAGE, Seeing, judged, with_slips
 from mgie.mini.stages.latents import AT_ONCE, encoded, load_arrays, once
 from mgie.mini.stages.sd import DiffusionSettings, Painter, quick, text_encoder, vocabulary
@@ -159,7 +160,8 @@ class Editor:
         if self.name != "base":
             painter.unet = self.parts.trained_unet("base")
         if self.model == "inspix2pix":
-            ship.write_inspix2pix(painter, self.words, self.parts.load_vae(), self.preset, folder)
+            vae = self.parts.load_vae()
+            save_inspix2pix(painter.unet, vae, painter.text_encoder, self.words, self.preset, folder)
             return
         from mgie.mllm import MLLM
         from mgie.pipeline import MGIEPipeline

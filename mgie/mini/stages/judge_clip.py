@@ -5,7 +5,6 @@ token: pool_type eos, eos_id). Trained on captions only, never on instructions, 
 MGIE's tower. The read-outs of patches serve training only.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mgie.io.files import write_json
 from mgie.mini.stages.tower import label_sheet, to_device
 from mgie.mini.training import captions
 from mgie.mini.training.labels import (
@@ -140,5 +140,5 @@ class MetricClip:
         save_file(state, out / "open_clip_model.safetensors", {"format": "pt", **made_by})
         preprocess = {"mean": CLIP_MEAN, "std": CLIP_STD, "interpolation": "bicubic", "resize_mode": "shortest"}
         config = {"model_cfg": self.clip.model(), "preprocess_cfg": preprocess}
-        (out / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
+        write_json(out / "open_clip_config.json", config)
         captions.save_tokenizer(self.tokenizer, out, self.clip.text_length)

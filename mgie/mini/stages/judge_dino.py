@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mgie.io.files import write_json
 from mgie.mini.stages.judge_clip import STYLES
 from mgie.mini.stages.tower import label_sheet, to_device
 from mgie.mini.training.labels import Batch, Heads, both_sides, label_losses, label_scores, normal, take
@@ -156,7 +157,7 @@ class MetricDino:
                      "first_conv": "patch_embed.proj", "classifier": "head", "pool_size": None}  # fmt: skip
         config = {"architecture": ARCHITECTURE, "num_classes": 0, "num_features": self.dino.width,
                   "model_args": self.dino.vit(), "pretrained_cfg": described}  # fmt: skip
-        (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        write_json(out / "config.json", config)
         heads = {k: v.half().contiguous() for k, v in network.heads.objects.state_dict().items()}
         save_file(heads, eye / "objects.safetensors", {"format": "pt", "names": json.dumps(object_names()), **made_by})
 

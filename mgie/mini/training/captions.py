@@ -3,9 +3,10 @@
 Ids: 0 <pad>, 1 <s>, 2 </s>. Convention of the folder: HF fast tokenizers, as open_clip's HFTokenizer reads it.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mgie.io.files import write_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -47,4 +48,4 @@ def save_tokenizer(tokenizer: "Tokenizer", folder: Path, length: int) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "bos_token": "<s>",
               "eos_token": "</s>", "model_max_length": length, "clean_up_tokenization_spaces": False}  # fmt: skip
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
+    write_json(folder / "tokenizer_config.json", config)

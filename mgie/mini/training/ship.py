@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mgie.io.files import whole_folder
+from mgie.folder import SAMPLED
+from mgie.io.files import whole_folder, write_json
 from mgie.io.weights import read_safetensors
 from mgie.presets import PRESETS, Preset
 from mgie.train.data import Pair
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
-SAMPLING = ("guidance_scale", "image_guidance_scale", "num_inference_steps")
 BODY, OWN = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 INDEX = "model.safetensors.index.json"
 HEADS = ("model.embed_tokens.weight", "lm_head.weight")  # what training changes of a Llama
@@ -31,28 +31,6 @@ SHARED = ("vae", "tower")  # folders of the weights' root, linked from each mode
 
 def digest(data: dict) -> str:
     return sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-
-
-def write_inspix2pix(painter: "nn.Module", tokenizer: object, vae: "nn.Module", preset: Preset, folder: Path) -> None:
-    """A StableDiffusionInstructPix2PixPipeline with sampling.json."""
-    from diffusers import StableDiffusionInstructPix2PixPipeline
-
-    StableDiffusionInstructPix2PixPipeline(
-        vae,
-        painter.text_encoder,
-        tokenizer,
-        painter.unet,
-        preset.sampler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
-    write_sampling(preset, folder)
-
-
-def write_sampling(preset: Preset, folder: Path) -> None:
-    sampling = {name: getattr(preset, name) for name in SAMPLING}
-    (folder / "sampling.json").write_text(json.dumps(sampling, indent=1) + "\n")
 
 
 def edit(name: str, folder: Path, pairs: list[Pair], seeds: list[int] | None = None, preset: Preset = PRESETS["mini"],
@@ -64,7 +42,7 @@ def edit(name: str, folder: Path, pairs: list[Pair], seeds: list[int] | None = N
     from mgie.train.starts import inspix2pix_from
 
     seeds = list(range(len(pairs))) if seeds is None else seeds
-    sampling = {key: getattr(preset, key) for key in SAMPLING}
+    sampling = {key: getattr(preset, key) for key in SAMPLED}
     if name == "inspix2pix":
         pipe = inspix2pix_from(folder)
     else:
@@ -157,5 +135,5 @@ def split_llama(folder: Path, shared: Path, facts: dict[str, str]) -> None:
     size = sum(value.numel() * value.element_size() for value in state.values())
     places = {name: OWN if name in HEADS else BODY for name in state}
     index = {"metadata": {"total_size": size}, "weight_map": places}
-    (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n")
+    write_json(folder / INDEX, index)
     (folder / "model.safetensors").unlink()
