@@ -8,7 +8,6 @@ same device. Not covered: many processes, and the editors' own training (mgie.tr
 import copy
 import csv
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from mgie.io.files import replacing
 from mgie.io.weights import read_safetensors
 from mgie.mini.training.precision import autocast, trained_on
+from mgie.train.log import draw_losses, rewrite, running_mean, whole_rows
 
 EVERY_STEP = 60  # so many first losses are logged one by one, for checks
 LOG_EVERY = 20
@@ -222,17 +222,12 @@ class Log:
 
     def __init__(self, path: Path, resumed_step: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, kept = path, [row for row in read_log(path) if int(row["step"]) <= resumed_step]
-        self.rows = kept
-        if kept or path.exists():
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            with open(temporary, "w", newline="", encoding="utf-8") as file:
-                if kept:
-                    writer = csv.DictWriter(file, list(kept[0]))
-                    writer.writeheader()
-                    writer.writerows(kept)
-            os.replace(temporary, path)
+        self.path, kept = path, [row for row in whole_rows(path) if int(row["step"]) <= resumed_step]
         self.empty = not kept
+        if kept:
+            rewrite(path, list(kept[0]), kept)
+        else:
+            path.unlink(missing_ok=True)
 
     def append(self, row: dict[str, float]) -> None:
         """Losses are written so that reading gives back the same bits."""
@@ -243,17 +238,9 @@ class Log:
             csv.writer(file).writerow([f"{v:.1f}" if k == SPEED else repr(v) for k, v in row.items()])
 
 
-def read_log(path: Path) -> list[dict[str, str]]:
-    """The whole rows; a last line that a kill has cut is left out."""
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
-
-
 def check(stage: Stage, stored: Path, steps: int, device: str = "cpu") -> list[str]:
     """The first steps again, compared with the stored train.csv. Returns what differs, a line each; empty: nothing."""
-    rows = {int(row["step"]): row for row in read_log(stored)}
+    rows = {int(row["step"]): row for row in whole_rows(stored)}
     if max(rows, default=0) < steps:
         raise ValueError(f"{stored} ends at step {max(rows, default=0)}; {steps} steps cannot be compared with it")
     training, faults, alike = Training(stage, device), [], is_of_here(stored, device)
@@ -280,28 +267,9 @@ def is_of_here(log: Path, device: str) -> bool:
 
 def plot(log: Path, picture: Path, title: str) -> None:
     """The losses over the steps, each value and their running mean."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    rows = read_log(log)
+    rows = whole_rows(log)
     names = [name for name in rows[0] if name not in ("step", "lr", "grad_norm", SPEED)]
-    steps = [int(row["step"]) for row in rows]
-    figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.8), squeeze=False)
-    for axis, name in zip(axes[0], names, strict=True):
-        values = [float(row[name]) for row in rows]
-        mean, smooth = values[0], []
-        for value in values:
-            mean += (value - mean) / 10
-            smooth.append(mean)
-        axis.plot(steps, values, color="0.8", linewidth=0.6)
-        axis.plot(steps, smooth, color="C0")
-        axis.set(title=name, xlabel="step")
-        axis.set_ylim(0, max(smooth[len(smooth) // 20 :]) * 1.1)
-    figure.suptitle(title)
-    figure.tight_layout()
-    temporary = picture.with_name(f".{picture.stem}.{os.getpid()}.png")
-    figure.savefig(temporary, dpi=80)
-    plt.close(figure)
-    os.replace(temporary, picture)
+    curves = {name: [float(row[name]) for row in rows] for name in names}
+    means = {name: running_mean(values, 10) for name, values in curves.items()}
+    tops = {name: max(mean[len(mean) // 20 :]) * 1.1 for name, mean in means.items()}  # not those of the first steps
+    draw_losses(picture, title, [int(row["step"]) for row in rows], curves, means, (3.2, 2.8), 80, tops)

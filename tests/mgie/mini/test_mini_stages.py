@@ -17,8 +17,9 @@ from mgie.mini.training import pictures
 from mgie.mini.training import precision as arithmetic
 from mgie.mini.training import stage as stages
 from mgie.mini.training.pictures import GRID, Pictures, Source, draw_edit, object_names
-from mgie.mini.training.stage import Recipe, Training, check, read_log, run
+from mgie.mini.training.stage import Recipe, Training, check, run
 from mgie.presets import PRESETS
+from mgie.train.log import whole_rows
 
 torch.set_num_threads(1)
 STEPS, EDITS = 6, 40
@@ -44,7 +45,7 @@ def small_stage(cache, steps=STEPS, seed=3):
 
 
 def losses(folder: Path) -> list[str]:
-    return [row["loss"] for row in read_log(folder / "train.csv")]
+    return [row["loss"] for row in whole_rows(folder / "train.csv")]
 
 
 def test_a_killed_stage_ends_with_the_losses_of_an_unbroken_one(cache, tmp_path):
@@ -79,7 +80,7 @@ def test_a_check_finds_a_changed_recipe_and_passes_the_same(cache, tmp_path):
 def test_a_check_elsewhere_compares_all_losses_at_first_and_later_their_sum(cache, tmp_path, monkeypatch, other):
     """There the parts of the sum drift apart with the steps; on the log's own processor every loss counts."""
     run(small_stage(cache), tmp_path, tmp_path)
-    rows = read_log(tmp_path / "train.csv")
+    rows = whole_rows(tmp_path / "train.csv")
     part = next(name for name in rows[0] if name not in ("step", "loss", "lr"))
     for row in rows:
         row[part] = repr(1.2 * float(row[part]))
