@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from bench.grid.cells import Cell, Options, beside, run_cells
 from bench.grid.reference import against, made_here
 from bench.mini.ablate_report import FULL, VARIANTS, Variant
-from bench.mini.finetune import MADE, Recipe, shown
+from bench.mini.finetune import MADE, Tuning, shown
 from bench.registry import BENCHMARKS, SUITES
 from bench.runs.pool import Pool, Tell
 from bench.settings import ModelSettings
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 DATASETS = ("ma5k", "magicbrush")
 CACHE = Path(__file__).parents[2] / "runs" / "mini-training" / "ablations"
-RECIPE = Recipe(steps=200, batch_size=32, lr_mllm=5e-4, lr_diffusion=6e-4, schedule="hold-then-linear", pairs=2400)
+RECIPE = Tuning(steps=200, batch_size=32, lr_mllm=5e-4, lr_diffusion=6e-4, schedule="hold-then-linear", pairs=2400)
 SPEC = ModelSettings("mgie", "mini", "ipr2pr", "fine-tuned")  # which pairs: mini-IPr2Pr's train split
 HEAD_SEED = 0
 STORED = ".stored"
 
 
-def root(recipe: Recipe = RECIPE, cache: Path = CACHE) -> Path:
+def root(recipe: Tuning = RECIPE, cache: Path = CACHE) -> Path:
     """Keyed by the start's weights, the recipe and the data. FileNotFoundError: the shipped weights are not there."""
     from mgie.mini.datasets.writer import Parameters
 
@@ -69,7 +69,7 @@ def write_start(tokens: int, folder: Path) -> None:
                  pipe.preset).save_pretrained(folder)  # fmt: skip
 
 
-def train(variant: Variant, place: Path, data_root: Path, recipe: Recipe) -> str:
+def train(variant: Variant, place: Path, data_root: Path, recipe: Tuning) -> str:
     """One variant in this process, into place/<variant>/mgie-e2e; returns what to say of it."""
     from contextlib import redirect_stderr, redirect_stdout
 
@@ -85,7 +85,7 @@ def train(variant: Variant, place: Path, data_root: Path, recipe: Recipe) -> str
     return f"{recipe.steps} steps, {facts['seconds']:.0f} s, L_edit {facts['first']:.4f} -> {facts['last']:.4f}"
 
 
-def store(place: Path, data_root: Path, recipe: Recipe) -> None:
+def store(place: Path, data_root: Path, recipe: Tuning) -> None:
     """What is frozen in every variant, once for all of them: latents and patch features."""
     from contextlib import redirect_stderr
 
@@ -107,7 +107,7 @@ def train_task(task: tuple, tell: Tell) -> str:
     return train(*task)
 
 
-def train_all(place: Path, data_root: Path, variants: Sequence[Variant], recipe: Recipe = RECIPE) -> None:
+def train_all(place: Path, data_root: Path, variants: Sequence[Variant], recipe: Tuning = RECIPE) -> None:
     """Those that are not made yet, one process a core; a line each to stderr. What fails says why."""
     todo = [v for v in variants if not (place / v.folder / "mgie-e2e" / MADE).is_file()]
     if not todo:

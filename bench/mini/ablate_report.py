@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.figures.drawing import drawing
 from bench.grid.show import markdown_table
 from bench.mini.evidence import Runs
-from bench.mini.finetune import Recipe
+from bench.mini.finetune import Tuning
 from bench.mini.verdicts import ClaimTest, test
 from bench.records import Score
 from bench.resampling.intervals import METHODS
@@ -88,7 +88,7 @@ def right(runs: Runs, dataset: str) -> list[Score]:
     return found
 
 
-def write(rows: Sequence[VariantRow], stem: Path, recipe: Recipe, split: str) -> list[Path]:
+def write(rows: Sequence[VariantRow], stem: Path, recipe: Tuning, split: str) -> list[Path]:
     paths = [stem.with_suffix(ending) for ending in (".csv", ".md", ".png")]
     write_csv(paths[0], VariantRow, rows)
     write_atomic(paths[1], markdown(rows, recipe, split))
@@ -96,7 +96,7 @@ def write(rows: Sequence[VariantRow], stem: Path, recipe: Recipe, split: str) ->
     return paths
 
 
-def markdown(rows: Sequence[VariantRow], recipe: Recipe, split: str) -> str:
+def markdown(rows: Sequence[VariantRow], recipe: Tuning, split: str) -> str:
     said = [
         f"Suite mini, split {split}. Each variant: {recipe.steps} steps of {recipe.batch_size} on {recipe.pairs} pairs "
         "of mini-IPr2Pr, same order and noise, from MGIE's shipped MLLM, InsPix2Pix's shipped UNet, a new edit head.",

@@ -42,7 +42,7 @@ MADE = ".made.json"  # in a model's folder, written last: it is whole
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Tuning:
     """A short training by mgie.train's own loop from the shipped weights."""
 
     steps: int = 240
@@ -58,7 +58,7 @@ class Recipe:
     version: int = 1  # raised when the code makes others of the same numbers
 
 
-RECIPE = Recipe()
+RECIPE = Tuning()
 
 
 def made_for(spec: ModelSettings) -> bool:
@@ -75,7 +75,7 @@ def starts_of(spec: ModelSettings) -> dict[str, Path]:
     return {"start": pipelines.MINI / (spec.name if spec.name == "inspix2pix" else f"{spec.name}-e2e")}
 
 
-def place(spec: ModelSettings, cache: Path = CACHE, recipe: Recipe = RECIPE) -> Path | None:
+def place(spec: ModelSettings, cache: Path = CACHE, recipe: Tuning = RECIPE) -> Path | None:
     """Where it lies or would lie; None where it is none of these or its start is not there."""
     if not made_for(spec) or not all(folder.is_dir() for folder in starts_of(spec).values()):
         return None
@@ -126,7 +126,7 @@ def train_task(task: tuple, tell: Tell) -> str:
     return train(*task)
 
 
-def train(spec: ModelSettings, folder: Path, data_root: Path, recipe: Recipe = RECIPE) -> str:
+def train(spec: ModelSettings, folder: Path, data_root: Path, recipe: Tuning = RECIPE) -> str:
     """One model, in this process; returns what to say of it. The loop's own lines go to .log in its folder."""
     from contextlib import redirect_stderr, redirect_stdout
 
@@ -179,7 +179,7 @@ EVERY = 50  # steps between checkpoints
 AT_ONCE = 64  # instructions answered in one pass
 
 
-def tune(spec: ModelSettings, start: dict[str, Path], folder: Path, data_root: Path, recipe: Recipe,
+def tune(spec: ModelSettings, start: dict[str, Path], folder: Path, data_root: Path, recipe: Tuning,
          stored: Path | None = None) -> dict:  # fmt: skip
     """folder becomes the model's; returns what it was made of. ValueError: another process is training it.
 
@@ -215,7 +215,7 @@ def tune(spec: ModelSettings, start: dict[str, Path], folder: Path, data_root: P
     return facts
 
 
-def settings_of(recipe: Recipe) -> object:
+def settings_of(recipe: Tuning) -> object:
     from mgie.mini.training.precision import precision
     from mgie.train.loop import LoopSettings
 
@@ -227,7 +227,7 @@ def settings_of(recipe: Recipe) -> object:
 
 
 def pairs_of(spec: ModelSettings, start: dict[str, Path], folder: Path, data_root: Path,
-             recipe: Recipe) -> tuple[FilePairs, str]:  # fmt: skip
+             recipe: Tuning) -> tuple[FilePairs, str]:  # fmt: skip
     """The pairs, and the dataset they are of."""
     name = spec.dataset if spec.setting == "fine-tuned" else "ipr2pr"
     dataset = Mini(name, data_root, DataSettings(split="train"))

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from mgie.folder import MINI
 from mgie.io.command import command
 from mgie.io.files import write_json
-from mgie.mini.plan import EDITORS, EDITS, JUDGE, PLAYER, SIZES, STAGES, Entry, Place, sized
+from mgie.mini.plan import EDITORS, EDITS, JUDGE, PLAYER, SIZES, STAGES, Place, Planned, sized
 
 if TYPE_CHECKING:
-    from mgie.mini.stages.editors import Editor
+    from mgie.mini.stages.editors import EditorStage
     from mgie.mini.training.stage import Stage, Training
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     return command(lambda: make_all(chosen, options))
 
 
-def make_all(chosen: list[Entry], options: argparse.Namespace) -> int:
+def make_all(chosen: list[Planned], options: argparse.Namespace) -> int:
     import torch
 
     torch.set_num_threads(1)
@@ -55,9 +55,9 @@ def make_all(chosen: list[Entry], options: argparse.Namespace) -> int:
 def draw_pictures(cache: Path) -> None:
     """The chunks of every seed that are not drawn yet; about a minute each."""
     from mgie.mini.stages.judge_clip import STYLES
-    from mgie.mini.training.pictures import CHUNK, Pictures, Source
+    from mgie.mini.training.pictures import CHUNK, Pictures, PictureSet
 
-    for source in (Source("train", PLAYER), Source("train", JUDGE, styles=STYLES)):
+    for source in (PictureSet("train", PLAYER), PictureSet("train", JUDGE, styles=STYLES)):
         pictures = Pictures(source, cache)
         for number in range(EDITS // CHUNK):
             pictures.chunk(number)
@@ -109,7 +109,7 @@ def make(stage: "Stage", options: argparse.Namespace) -> None:
     print(f"{name}: {json.dumps(scores)}", flush=True)
 
 
-def make_editor(editor: "Editor", options: argparse.Namespace) -> None:
+def make_editor(editor: "EditorStage", options: argparse.Namespace) -> None:
     """As make(), with mgie.train's loop, which resumes by itself."""
     from mgie.mini.training import card
 
@@ -157,7 +157,7 @@ def is_made(options: argparse.Namespace, stage: str, facts: dict[str, str]) -> b
     return False
 
 
-def check(chosen: list[Entry], place: Place, options: argparse.Namespace) -> int:
+def check(chosen: list[Planned], place: Place, options: argparse.Namespace) -> int:
     from mgie.mini.training.stage import check as retrain
 
     faults = []

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mgie.folder import MINI
+from mgie.mini.training.recipe import StageRecipe
 
 if TYPE_CHECKING:
-    from mgie.mini.stages.editors import Editor
+    from mgie.mini.stages.editors import EditorStage
     from mgie.mini.training.pairs import WorldPairs
     from mgie.mini.training.parts import Parts
-    from mgie.mini.training.stage import Recipe, Stage
+    from mgie.mini.training.stage import Stage
 
 PAIRS = 32000  # drawn edits that Llama and editors learn from, each in its own draw
 OFTEN = {  # families that UNets see more often than the others: they take longest to learn
@@ -39,91 +40,85 @@ class Place(NamedTuple):
         return self.work / "data"
 
 
-class Entry(NamedTuple):
+class Planned(NamedTuple):
     name: str
     what: str
-    make: Callable[[Place], "Stage | Editor"] | None  # None: nothing is trained
+    make: Callable[[Place], "Stage | EditorStage"] | None  # None: nothing is trained
 
 
 def vae(at: Place) -> "Stage":
-    from mgie.mini.stages.vae import Codec
-    from mgie.mini.training.stage import Recipe
+    from mgie.mini.stages.vae import CodecStage
 
-    return Codec(Recipe("vae", steps=3200, batch_size=8, lr=5e-4, seed=PLAYER), at.data, EDITS)
+    return CodecStage(StageRecipe("vae", steps=3200, batch_size=8, lr=5e-4, seed=PLAYER), at.data, EDITS)
 
 
 def clip(at: Place) -> "Stage":
     from mgie.mini.stages.tower import Tower
-    from mgie.mini.training.stage import Recipe
 
-    recipe = Recipe("clip", steps=2000, batch_size=32, lr=1.2e-3, seed=PLAYER, weight_decay=0.05, decay_from=0.4)
+    recipe = StageRecipe("clip", steps=2000, batch_size=32, lr=1.2e-3, seed=PLAYER, weight_decay=0.05, decay_from=0.4)
     return Tower(recipe, at.data, EDITS)
 
 
 def tower(at: Place) -> "Stage":
     from mgie.mini.stages.tower import PlacedTower
-    from mgie.mini.training.stage import Recipe
 
-    recipe = Recipe("tower", steps=500, batch_size=32, lr=1e-3, seed=PLAYER, warmup=30, weight_decay=0.05, ema=0.99,
-                    decay_from=0.3, save_every=50, sheets_at=(1.0,))  # fmt: skip
+    recipe = StageRecipe("tower", steps=500, batch_size=32, lr=1e-3, seed=PLAYER, warmup=30, weight_decay=0.05,
+                         ema=0.99, decay_from=0.3, save_every=50, sheets_at=(1.0,))  # fmt: skip
     return PlacedTower(recipe, clip(at), at.work / "clip" / "checkpoint.safetensors")
 
 
 def metric_clip(at: Place) -> "Stage":
     from mgie.mini.stages.judge_clip import MetricClip
-    from mgie.mini.training.stage import Recipe
 
-    recipe = Recipe("metric_clip", steps=1100, batch_size=40, lr=1.2e-3, seed=JUDGE, weight_decay=0.05, decay_from=0.4)
+    recipe = StageRecipe(
+        "metric_clip", steps=1100, batch_size=40, lr=1.2e-3, seed=JUDGE, weight_decay=0.05, decay_from=0.4
+    )
     return MetricClip(recipe, at.data, EDITS)
 
 
 def dino(at: Place) -> "Stage":
     from mgie.mini.stages.judge_dino import MetricDino
-    from mgie.mini.training.stage import Recipe
 
-    recipe = Recipe("dino", steps=1200, batch_size=32, lr=1.2e-3, seed=JUDGE, weight_decay=0.05, decay_from=0.4)
+    recipe = StageRecipe("dino", steps=1200, batch_size=32, lr=1.2e-3, seed=JUDGE, weight_decay=0.05, decay_from=0.4)
     return MetricDino(recipe, at.data, EDITS)
 
 
 def lpips(at: Place) -> "Stage":
     from mgie.mini.stages.judge_lpips import MetricLpips
-    from mgie.mini.training.stage import Recipe
 
-    recipe = Recipe("lpips", steps=2200, batch_size=32, lr=1e-3, seed=JUDGE, weight_decay=0.01)
+    recipe = StageRecipe("lpips", steps=2200, batch_size=32, lr=1e-3, seed=JUDGE, weight_decay=0.01)
     return MetricLpips(recipe, at.data, EDITS)
 
 
 def text(at: Place) -> "Stage":
     from mgie.mini.stages.text import Text
-    from mgie.mini.training.stage import Recipe
 
-    recipe = Recipe("text", steps=800, batch_size=24, lr=2e-3, seed=PLAYER, warmup=50, ema=0.99, save_every=100)
+    recipe = StageRecipe("text", steps=800, batch_size=24, lr=2e-3, seed=PLAYER, warmup=50, ema=0.99, save_every=100)
     return Text(recipe, pairs(at, "train"), pairs(at, "test"), at.work)
 
 
 def llava(at: Place) -> "Stage":
-    from mgie.mini.training.stage import Recipe
 
-    recipe = Recipe("llava", steps=2000, batch_size=24, lr=1.5e-3, seed=PLAYER, ema=0.995, save_every=100)
+    recipe = StageRecipe("llava", steps=2000, batch_size=24, lr=1.5e-3, seed=PLAYER, ema=0.995, save_every=100)
     return eyes(at, recipe, "text")
 
 
 def places(at: Place) -> "Stage":
-    from mgie.mini.training.stage import Recipe
 
-    recipe = Recipe("places", steps=900, batch_size=24, lr=1.2e-3, seed=JUDGE, warmup=30, ema=0.995, save_every=100)
+    recipe = StageRecipe(
+        "places", steps=900, batch_size=24, lr=1.2e-3, seed=JUDGE, warmup=30, ema=0.995, save_every=100
+    )
     where = ("odd-one-out", "make-a-pair", "subject", "keep-the-animal")
     return eyes(at, recipe, "llava", ambiguous=0.75, families=where, places=4.0, blind=4)
 
 
 def slips(at: Place) -> "Stage":
-    from mgie.mini.training.stage import Recipe
 
-    recipe = Recipe("slips", steps=500, batch_size=24, lr=1.2e-3, seed=PLAYER, warmup=30, ema=0.99, save_every=100)
+    recipe = StageRecipe("slips", steps=500, batch_size=24, lr=1.2e-3, seed=PLAYER, warmup=30, ema=0.99, save_every=100)
     return eyes(at, recipe, "places", blind=10, ambiguous=0.5, places=2.0, slips=True)
 
 
-def eyes(at: Place, recipe: "Recipe", start: str, **settings: object) -> "Stage":
+def eyes(at: Place, recipe: "StageRecipe", start: str, **settings: object) -> "Stage":
     """A stage of the Llama with eyes. settings: of EyesSettings."""
     from mgie.mini.stages.answers import Eyes, EyesSettings
     from mgie.mini.world import grammar
@@ -134,9 +129,10 @@ def eyes(at: Place, recipe: "Recipe", start: str, **settings: object) -> "Stage"
 
 def sd(at: Place) -> "Stage":
     from mgie.mini.stages.sd import Diffusion
-    from mgie.mini.training.stage import Recipe
 
-    recipe = Recipe("sd", steps=2200, batch_size=32, lr=1e-3, seed=PLAYER, decay_from=1.0, ema=0.995, save_every=100)
+    recipe = StageRecipe(
+        "sd", steps=2200, batch_size=32, lr=1e-3, seed=PLAYER, decay_from=1.0, ema=0.995, save_every=100
+    )
     return Diffusion(recipe, edits(at), PAIRS, pairs(at, "test"), parts(at))
 
 
@@ -164,11 +160,11 @@ def edits(at: Place) -> "WorldPairs":
     return pairs(at, "train", PAIRS, families)
 
 
-def editor(name: str) -> "Callable[[Place], Editor]":
+def editor(name: str) -> "Callable[[Place], EditorStage]":
     """Stage base, inspix2pix, lgie or mgie."""
 
-    def entry(at: Place) -> "Editor":
-        from mgie.mini.stages.editors import Editor
+    def entry(at: Place) -> "EditorStage":
+        from mgie.mini.stages.editors import EditorStage
         from mgie.train.loop import LoopSettings
 
         loop = LoopSettings(
@@ -176,41 +172,40 @@ def editor(name: str) -> "Callable[[Place], Editor]":
             ema=0.995, seed=PLAYER, precision="bf16", checkpoint_every=250, log_every=50)  # fmt: skip
         if name == "base":  # its rate stays: the editors' falls
             loop = replace(loop, steps=5000, schedule="constant", warmup=0.025, ema=0.999)
-        return Editor(name, loop, edits(at), pairs(at, "test"), parts(at))
+        return EditorStage(name, loop, edits(at), pairs(at, "test"), parts(at))
 
     return entry
 
 
 def align(at: Place) -> "Stage":
     from mgie.mini.stages.align import Align
-    from mgie.mini.training.stage import Recipe
 
-    recipe = Recipe("align", steps=500, batch_size=32, lr=1e-3, seed=PLAYER, warmup=20, ema=0.99, save_every=100)
+    recipe = StageRecipe("align", steps=500, batch_size=32, lr=1e-3, seed=PLAYER, warmup=20, ema=0.99, save_every=100)
     return Align(recipe, edits(at), PAIRS, pairs(at, "test"), parts(at))
 
 
 STAGES = [
-    Entry("data", "the labelled pictures, drawn ahead of the stages that would draw them", None),
-    Entry("vae", "the codec: AutoencoderKL of preset mini", vae),
-    Entry("clip", "MGIE's vision tower: what is to be seen", clip),
-    Entry("tower", "the tower again: where it is", tower),
-    Entry("metric_clip", "mini-CLIP, the judge of CVS, CTS and CLIP-S", metric_clip),
-    Entry("dino", "mini-DINO, the judge of DINO, and its eye for objects", dino),
-    Entry("lpips", "mini-LPIPS, the judge of LPIPS", lpips),
-    Entry("text", "the Llama on captions and instructions", text),
-    Entry("sd", "UNet and text encoder, before they become editors", sd),
-    Entry("llava", "Llama, projector and the frozen tower", llava),
-    Entry("places", "the same, where things are", places),
-    Entry("slips", "the same, from instructions with lost and unknown words", slips),
-    Entry("align", "a first edit head, in the text encoder's language", align),
-    Entry("base", "the UNet that the three editors start from", editor("base")),
-    Entry("inspix2pix", "InsPix2Pix and its text encoder", editor("inspix2pix")),
-    Entry("lgie", "LGIE, end to end", editor("lgie")),
-    Entry("mgie", "MGIE, end to end", editor("mgie")),
+    Planned("data", "the labelled pictures, drawn ahead of the stages that would draw them", None),
+    Planned("vae", "the codec: AutoencoderKL of preset mini", vae),
+    Planned("clip", "MGIE's vision tower: what is to be seen", clip),
+    Planned("tower", "the tower again: where it is", tower),
+    Planned("metric_clip", "mini-CLIP, the judge of CVS, CTS and CLIP-S", metric_clip),
+    Planned("dino", "mini-DINO, the judge of DINO, and its eye for objects", dino),
+    Planned("lpips", "mini-LPIPS, the judge of LPIPS", lpips),
+    Planned("text", "the Llama on captions and instructions", text),
+    Planned("sd", "UNet and text encoder, before they become editors", sd),
+    Planned("llava", "Llama, projector and the frozen tower", llava),
+    Planned("places", "the same, where things are", places),
+    Planned("slips", "the same, from instructions with lost and unknown words", slips),
+    Planned("align", "a first edit head, in the text encoder's language", align),
+    Planned("base", "the UNet that the three editors start from", editor("base")),
+    Planned("inspix2pix", "InsPix2Pix and its text encoder", editor("inspix2pix")),
+    Planned("lgie", "LGIE, end to end", editor("lgie")),
+    Planned("mgie", "MGIE, end to end", editor("mgie")),
 ]
 
 
-def sized(stage: "Stage | Editor", size: str) -> "Stage | Editor":
+def sized(stage: "Stage | EditorStage", size: str) -> "Stage | EditorStage":
     """The stage with that size's steps, which are part of its recipe's hash. A step costs the same in every size."""
     times = SIZES[size]
     if times == 1:

@@ -23,7 +23,7 @@ from mgie.io.images import ImageError
 from mgie.preprocess import ClipProcessor, crop_square, training_pixels
 from mgie.prompts import build_answer, build_prompt, training_row
 from mgie.tokenizer import Tokenizer
-from mgie.train.data import Pair, Pairs
+from mgie.train.data import Pairs, TrainingPair
 from mgie.train.joint import Batch, JointModel, TextModel
 from mgie.train.losses import IGNORED
 
@@ -135,7 +135,7 @@ class TrainingSet(Dataset):
             self.kept[index] = self.rows.row(*self.texts[index])
         return self.kept[index]
 
-    def pixels(self, pairs: list[Pair]) -> dict[str, Tensor]:
+    def pixels(self, pairs: list[TrainingPair]) -> dict[str, Tensor]:
         inputs = [crop_square(pair.input_image, self.sizes.square) for pair in pairs]
         goals = [crop_square(pair.goal_image, self.sizes.square) for pair in pairs]
         found = {"input_pixels": self.for_vae(inputs), "goal_pixels": self.for_vae(goals)}
@@ -146,7 +146,7 @@ class TrainingSet(Dataset):
     def for_vae(self, squares: list[Image.Image]) -> Tensor:
         return torch.stack([training_pixels(image, self.sizes.diffusion, self.sizes.square) for image in squares])
 
-    def readable(self, index: int) -> Pair:
+    def readable(self, index: int) -> TrainingPair:
         """The pair, or in the place of one whose images cannot be read the next that can; the reason goes to stderr."""
         for step in range(len(self.pairs)):
             place = (index + step) % len(self.pairs)

@@ -52,7 +52,7 @@ class PlainExample:
     instruction: str
 
 
-class Pair(NamedTuple):
+class TrainingPair(NamedTuple):
     """One training example, images decoded (RGB)."""
 
     id: str
@@ -67,7 +67,7 @@ class Pairs(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Pair: ...
+    def __getitem__(self, index: int) -> TrainingPair: ...
 
     def texts(self) -> list[tuple[str, str]]:
         """(instruction, expressive instruction) of each pair; no image is opened."""
@@ -84,12 +84,12 @@ class FilePairs:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> TrainingPair:
         from mgie.io import images
 
         example = self.examples[index]
         pictures = images.load(example.input_image), images.load(example.goal_image)
-        return Pair(example.id, *pictures, *self._text(example))
+        return TrainingPair(example.id, *pictures, *self._text(example))
 
     def texts(self) -> list[tuple[str, str]]:
         return [self._text(example) for example in self.examples]
@@ -282,13 +282,13 @@ class RepackPairs:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> TrainingPair:
         with open(self.tsv, "rb") as file:
             file.seek(self.offsets[index])
             columns = file.readline().split(b"\t")
         if len(columns) != 2:
             raise ImageError(f"{self.tsv}, byte {self.offsets[index]}: {len(columns)} columns, expected 2")
-        return Pair(self.names[index], *(self._decode(column, index) for column in columns), *self.text[index])
+        return TrainingPair(self.names[index], *(self._decode(column, index) for column in columns), *self.text[index])
 
     def texts(self) -> list[tuple[str, str]]:
         return list(self.text)

@@ -16,7 +16,7 @@ from mgie.io.files import replacing
 SPEED = ("samples/s", "memory")  # the columns that no seed fixes
 
 
-class Row(NamedTuple):
+class Step(NamedTuple):
     step: int
     l_ins: float | None
     l_edit: float
@@ -28,7 +28,7 @@ class Row(NamedTuple):
     memory: float
 
 
-COLUMNS = (*Row._fields[:-2], *SPEED)
+COLUMNS = (*Step._fields[:-2], *SPEED)
 
 
 class TrainLog:
@@ -38,7 +38,7 @@ class TrainLog:
         rewrite(path, COLUMNS, [row for row in read(path) if int(row["step"]) <= resumed_step])
         self.file = open(path, "a", newline="", encoding="utf-8")  # noqa: SIM115  open as long as the run
 
-    def append(self, row: Row) -> None:
+    def append(self, row: Step) -> None:
         """Floats are written so that reading gives back the same bits."""
         speed = f"{row.samples_per_second:.2f}", f"{row.memory:.0f}"
         csv.writer(self.file).writerow(["" if value is None else repr(value) for value in row[:-2]] + list(speed))

@@ -21,7 +21,7 @@ from mgie.train import checkpoint, losses
 from mgie.train.batches import TrainingSet
 from mgie.train.checkpoint import clean
 from mgie.train.joint import Batch, Sums, is_diffusion
-from mgie.train.log import Row, TrainLog, memory_mb, plot
+from mgie.train.log import Step, TrainLog, memory_mb, plot
 from mgie.train.recipes import factor_at
 
 
@@ -185,7 +185,7 @@ class Loop:
         )
         return (batch.to(accelerator.device) for batch in loader)
 
-    def one_step(self, micro: list[Batch]) -> Row:
+    def one_step(self, micro: list[Batch]) -> Step:
         """One optimiser step over this process's micro-batches."""
         settings, accelerator = self.settings, self.accelerator
         share = settings.batch_size // accelerator.num_processes
@@ -217,7 +217,7 @@ class Loop:
             return edit
         return self.settings.ins_weight * sums.ins / tokens + losses.EDIT_WEIGHT * edit
 
-    def finish_step(self, sums: list[float], tokens: int) -> Row:
+    def finish_step(self, sums: list[float], tokens: int) -> Step:
         """Clip, set the rates, step. Raises Diverged before anything is changed."""
         settings, accelerator = self.settings, self.accelerator
         l_edit = sums[-1] / settings.batch_size
@@ -235,7 +235,7 @@ class Loop:
             self.ema.step(self.trained)
         lr = (settings.lr_diffusion if l_ins is None else settings.lr_mllm) * factor
         memory = memory_mb(accelerator.device.type)
-        return Row(self.step + 1, l_ins, l_edit, loss, lr, settings.lr_diffusion * factor, norm, 0.0, memory)
+        return Step(self.step + 1, l_ins, l_edit, loss, lr, settings.lr_diffusion * factor, norm, 0.0, memory)
 
     def diverged(self, l_ins: float | None, l_edit: float, norm: float) -> str:
         before = checkpoint.checkpoints(self.out)
@@ -302,7 +302,7 @@ def as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-def line(row: Row, steps: int, device: str) -> str:
+def line(row: Step, steps: int, device: str) -> str:
     ins = "" if row.l_ins is None else f"  l_ins {row.l_ins:.4f}"
     return (
         f"step {row.step}/{steps}{ins}  l_edit {row.l_edit:.4f}  loss {row.loss:.4f}  lr {row.lr:.2e}  "

@@ -19,7 +19,7 @@ from mgie.mini.datasets.gier import write_gier
 from mgie.mini.datasets.ipr2pr import write_ipr2pr
 from mgie.mini.datasets.ma5k import write_ma5k
 from mgie.mini.datasets.magicbrush import write_magicbrush
-from mgie.mini.datasets.writer import Parameters, Writer, stored
+from mgie.mini.datasets.writer import DatasetWriter, Parameters, stored
 from mgie.mini.world.assets import ASSETS
 from mgie.mini.world.examples import FAMILIES, VERSION
 from mgie.mini.world.examples import draw as draw_example
@@ -68,7 +68,7 @@ def draw_all(folder: Path, parameters: Parameters) -> dict[str, dict[str, str]]:
     print(f"drawing the miniature's datasets at {parameters.size} px, once (about half a minute)", file=sys.stderr)
     hashes: dict[str, dict[str, str]] = {"drawn": {}, "decoded": {}}
     for name, write in WRITERS.items():
-        writer = Writer(folder, name)
+        writer = DatasetWriter(folder, name)
         write(writer, parameters)
         writer.finish()
         end = "\r" if sys.stderr.isatty() else ""

@@ -13,13 +13,13 @@ from mgie.mini.world.dice import Dice
 from mgie.mini.world.examples import DICE, FAMILIES
 
 if TYPE_CHECKING:
-    from mgie.mini.datasets.writer import Parameters, Writer
+    from mgie.mini.datasets.writer import DatasetWriter, Parameters
 
 SENTENCES = {"train": (1,), "val": (3,), "test": (3,)}  # of a pair
 OFFICIAL_NAME = {"train": "train", "val": "valid", "test": "test"}
 
 
-def write_evr(writer: "Writer", parameters: "Parameters") -> None:
+def write_evr(writer: "DatasetWriter", parameters: "Parameters") -> None:
     families, uid = tuple(f for f in FAMILIES if f in phrasing.families("terse")), 0
     for split, name in OFFICIAL_NAME.items():
         dice = Dice(parameters.key("evr"), DICE, split)

@@ -19,14 +19,14 @@ from mgie.mini.world.families_global import LOOKS, retouched
 from mgie.mini.world.scene import silhouette
 
 if TYPE_CHECKING:
-    from mgie.mini.datasets.writer import Parameters, Writer
+    from mgie.mini.datasets.writer import DatasetWriter, Parameters
 
 SENTENCES = (3, 2)  # of the first pair, the second, the first again, ...
 COLOURING = ("saturation", "black-white", "sepia", "warm", "cool", "recolour")  # nobody asks for two of them at once
 NOT_GLOBAL = {"inpaint_obj", "color_bg"}  # T2ONet's rule for its subset "global"
 
 
-class Request(NamedTuple):
+class PhotoRequest(NamedTuple):
     """A GIER pair before it is files."""
 
     drawn: Drawn
@@ -35,7 +35,7 @@ class Request(NamedTuple):
     operator: dict[str, dict]
 
 
-def write_gier(writer: "Writer", parameters: "Parameters") -> None:
+def write_gier(writer: "DatasetWriter", parameters: "Parameters") -> None:
     everything: list[dict] = []
     urls: dict[str, str] = {}
     families = tuple(f for f in FAMILIES if f in phrasing.families("expert"))
@@ -62,7 +62,7 @@ def write_gier(writer: "Writer", parameters: "Parameters") -> None:
     writer.text("url_dict.json", urls)
 
 
-def request(dice: Dice, drawn: Drawn, many: int) -> Request:
+def request(dice: Dice, drawn: Drawn, many: int) -> PhotoRequest:
     """The drawn edit, two times in five with a global one on top, in as many sentences."""
     second = None if drawn.ambiguous or dice.below(5) > 1 else second_edit(dice, drawn)
     edits = [drawn, second] if second else [drawn]
@@ -75,7 +75,7 @@ def request(dice: Dice, drawn: Drawn, many: int) -> Request:
     operator = {name: {"local": is_local, "ids": [0] if is_local else []} for name in drawn.operators}
     if second:
         operator |= {name: {"local": False, "ids": []} for name in second.operators}
-    return Request(both(drawn, second) if second else drawn, sentences, regions, operator)
+    return PhotoRequest(both(drawn, second) if second else drawn, sentences, regions, operator)
 
 
 def second_edit(dice: Dice, drawn: Drawn) -> Drawn | None:
@@ -107,7 +107,7 @@ def objects_of(drawn: Drawn) -> list[NDArray[np.bool_]]:
     return [region for region in (*regions, rest) if region.any()]
 
 
-def write_pair(writer: "Writer", thread: str, edit: str, asked: Request) -> dict:
+def write_pair(writer: "DatasetWriter", thread: str, edit: str, asked: PhotoRequest) -> dict:
     writer.image(f"images/{thread}_{thread}.png", asked.drawn.input_image)
     writer.image(f"images/{thread}_{edit}.png", asked.drawn.goal_image)
     writer.text(f"masks/{thread}_{thread}_mask.json", [run_lengths(region) for region in asked.regions])

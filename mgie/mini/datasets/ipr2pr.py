@@ -11,10 +11,10 @@ from mgie.mini.world.dice import Dice
 from mgie.mini.world.examples import DICE, FAMILIES
 
 if TYPE_CHECKING:
-    from mgie.mini.datasets.writer import Parameters, Writer
+    from mgie.mini.datasets.writer import DatasetWriter, Parameters
 
 
-def write_ipr2pr(writer: "Writer", parameters: "Parameters") -> None:
+def write_ipr2pr(writer: "DatasetWriter", parameters: "Parameters") -> None:
     from mgie.train.data import positions
 
     seeds, expressive = [], {}

@@ -15,7 +15,7 @@ from mgie.mini.world.families_global import LOOKS, retouched
 from mgie.mini.world.phrasing import templates
 
 if TYPE_CHECKING:
-    from mgie.mini.datasets.writer import Parameters, Writer
+    from mgie.mini.datasets.writer import DatasetWriter, Parameters
 
 EXPERTS = "ABCDE"
 ABSENT = (30, 68, 169, 220, 227)  # numbers that FiveK does not have either
@@ -31,7 +31,7 @@ class Retouching(NamedTuple):
     drawn: Drawn
 
 
-def write_ma5k(writer: "Writer", parameters: "Parameters") -> None:
+def write_ma5k(writer: "DatasetWriter", parameters: "Parameters") -> None:
     everything, number = [], 0
     for split in ("train", "val", "test"):
         dice = Dice(parameters.key("ma5k"), DICE, split)
@@ -63,7 +63,7 @@ def retouched_photograph(dice: Dice, seed: str, split: str, size: int, slot: Slo
                     f"{TRIES} tries; take another seed")  # fmt: skip
 
 
-def write_number(writer: "Writer", number: str, split: str, base: Drawn,
+def write_number(writer: "DatasetWriter", number: str, split: str, base: Drawn,
                  edits: list[Retouching]) -> list[dict[str, str]]:  # fmt: skip
     writer.image(f"images/{number}_O.jpg", base.input_image)
     records = []

@@ -16,12 +16,12 @@ from mgie.mini.world.dice import Dice
 from mgie.mini.world.examples import DICE, FAMILIES, TRIES, Drawn, Invisible, follow
 
 if TYPE_CHECKING:
-    from mgie.mini.datasets.writer import Parameters, Writer
+    from mgie.mini.datasets.writer import DatasetWriter, Parameters
 
 TURNS = (1, 3, 2, 1, 3)  # .4, .2 and .4 of the sessions have one, two and three, as in the official test split
 
 
-def write_magicbrush(writer: "Writer", parameters: "Parameters") -> None:
+def write_magicbrush(writer: "DatasetWriter", parameters: "Parameters") -> None:
     families = tuple(f for f in FAMILIES if f in phrasing.families("request"))
     for split, folder in (("train", "train"), ("val", "dev"), ("test", "test")):
         dice = Dice(parameters.key("magicbrush"), DICE, split)
@@ -58,7 +58,7 @@ def draw_session(first: Drawn, turns: int, seed: str) -> list[Drawn]:
     raise Invisible(f"no {turns} turns follow on '{first.goal_caption}' ({seed})")
 
 
-def write_session(writer: "Writer", folder: str, img_id: str, session: list[Drawn]) -> list[dict[str, str]]:
+def write_session(writer: "DatasetWriter", folder: str, img_id: str, session: list[Drawn]) -> list[dict[str, str]]:
     place = f"{folder}/images/{img_id}"
     names = [f"{img_id}-input.png", *(f"{img_id}-output{n}.png" for n in range(1, len(session) + 1))]
     writer.image(f"{place}/{names[0]}", session[0].input_image)

@@ -49,7 +49,7 @@ def stored() -> dict:
     return json.loads((ASSETS / "world.json").read_text(encoding="utf-8"))
 
 
-class Writer:
+class DatasetWriter:
     """Writes one dataset's files and hashes what was drawn, apart from what a JPEG coder makes of it."""
 
     def __init__(self, root: Path, name: str) -> None:

@@ -17,7 +17,8 @@ from mgie.mini.stages.sd import DiffusionSettings, text_encoder, vocabulary
 from mgie.mini.stages.text import new_llama, question_rows
 from mgie.mini.training.pairs import WorldPairs
 from mgie.mini.training.parts import Parts
-from mgie.mini.training.stage import Recipe, seeded
+from mgie.mini.training.recipe import StageRecipe
+from mgie.mini.training.stage import seeded
 from mgie.mllm import positions
 from mgie.presets import PRESETS, Preset
 from mgie.train import losses
@@ -34,7 +35,7 @@ class AlignSettings:
 class Align:
     """The stage."""
 
-    def __init__(self, recipe: Recipe, train: WorldPairs, used: int, test: WorldPairs, parts: Parts,
+    def __init__(self, recipe: StageRecipe, train: WorldPairs, used: int, test: WorldPairs, parts: Parts,
                  preset: Preset = PRESETS["mini"], align: AlignSettings = AlignSettings()) -> None:  # fmt: skip
         """used: of the training pairs, as in stage sd."""
         self.recipe, self.train, self.used, self.test = recipe, train, used, test

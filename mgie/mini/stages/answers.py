@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mgie.mini.stages.text import Reader, answer_losses, new_llama, question_rows, write_answers
 from mgie.mini.training.pairs import Words, WorldPairs
 from mgie.mini.training.parts import Parts
-from mgie.mini.training.stage import Recipe
+from mgie.mini.training.recipe import StageRecipe
 from mgie.mini.world import grammar
 from mgie.mllm import MLLM
 from mgie.presets import PRESETS, Preset
@@ -53,7 +53,7 @@ class Seeing(Reader):
 class Eyes:
     """The stage."""
 
-    def __init__(self, recipe: Recipe, train: WorldPairs, ambiguous: WorldPairs, parts: Parts,
+    def __init__(self, recipe: StageRecipe, train: WorldPairs, ambiguous: WorldPairs, parts: Parts,
                  preset: Preset = PRESETS["mini"], eyes: EyesSettings = EyesSettings(),
                  start: str = "text") -> None:  # fmt: skip
         """ambiguous: held-out pairs of the ambiguous families, for scores and sheets. start: the stage before."""

@@ -32,7 +32,7 @@ from mgie.mini.world import examples as world
 from mgie.presets import PRESETS, SAMPLING, Preset
 from mgie.train import starts
 from mgie.train.batches import TrainingSet, store_texts
-from mgie.train.data import Pair
+from mgie.train.data import TrainingPair
 from mgie.train.joint import JointModel
 from mgie.train.loop import LoopSettings
 
@@ -49,7 +49,7 @@ class Told:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> TrainingPair:
         pair = self.pairs[index]
         return pair if self.mixed and index % 2 else pair._replace(expressive=pair.instruction)
 
@@ -67,7 +67,7 @@ class Slipped:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> TrainingPair:
         pair = self.pairs[index]
         return pair._replace(instruction=with_slips(pair.instruction, Random(index)))
 
@@ -77,7 +77,7 @@ class Slipped:
 
 
 @dataclass(frozen=True)
-class Editor:
+class EditorStage:
     """One of the three, as a stage of the miniature."""
 
     name: str

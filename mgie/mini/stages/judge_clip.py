@@ -27,8 +27,9 @@ from mgie.mini.training.labels import (
     retrieval,
     take,
 )
-from mgie.mini.training.pictures import CHUNK, Pictures, Source
-from mgie.mini.training.stage import Recipe, seeded
+from mgie.mini.training.pictures import CHUNK, Pictures, PictureSet
+from mgie.mini.training.recipe import StageRecipe
+from mgie.mini.training.stage import seeded
 
 STYLES = ("plain", "request", "crowd")  # the strengths of training and of the benchmarks
 
@@ -84,11 +85,11 @@ class JudgeNetwork(nn.Module):
 class MetricClip:
     """The stage."""
 
-    def __init__(self, recipe: Recipe, cache: Path | None, edits: int,
+    def __init__(self, recipe: StageRecipe, cache: Path | None, edits: int,
                  clip: MetricClipSettings = MetricClipSettings()) -> None:  # fmt: skip
         self.recipe, self.clip, self.edits = recipe, clip, edits
-        self.train = Pictures(Source("train", recipe.seed, clip.size, STYLES), cache)
-        self.test = Pictures(Source("test", recipe.seed, clip.size, STYLES), cache)
+        self.train = Pictures(PictureSet("train", recipe.seed, clip.size, STYLES), cache)
+        self.test = Pictures(PictureSet("test", recipe.seed, clip.size, STYLES), cache)
         texts = [text for row in self.train.rows(0, min(CHUNK, edits)).captions for text in row]
         self.tokenizer = captions.train_tokenizer(texts, clip.vocabulary)
 

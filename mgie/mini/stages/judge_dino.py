@@ -19,8 +19,9 @@ from mgie.io.files import write_json
 from mgie.mini.stages.judge_clip import STYLES
 from mgie.mini.stages.tower import label_sheet, to_device
 from mgie.mini.training.labels import Batch, Heads, both_sides, label_losses, label_scores, normal, take
-from mgie.mini.training.pictures import CHUNK, Chunk, Pictures, Source, object_names
-from mgie.mini.training.stage import Recipe, seeded
+from mgie.mini.training.pictures import CHUNK, Chunk, Pictures, PictureSet, object_names
+from mgie.mini.training.recipe import StageRecipe
+from mgie.mini.training.stage import seeded
 
 ARCHITECTURE = "vit_tiny_patch16_224"  # timm's name of the class; its sizes are given
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -73,11 +74,11 @@ class DinoNetwork(nn.Module):
 class MetricDino:
     """The stage."""
 
-    def __init__(self, recipe: Recipe, cache: Path | None, edits: int,
+    def __init__(self, recipe: StageRecipe, cache: Path | None, edits: int,
                  dino: MetricDinoSettings = MetricDinoSettings()) -> None:  # fmt: skip
         self.recipe, self.dino, self.edits = recipe, dino, edits
-        self.train = Pictures(Source("train", recipe.seed, dino.size, STYLES), cache)
-        self.test = Pictures(Source("test", recipe.seed, dino.size, STYLES), cache)
+        self.train = Pictures(PictureSet("train", recipe.seed, dino.size, STYLES), cache)
+        self.test = Pictures(PictureSet("test", recipe.seed, dino.size, STYLES), cache)
 
     def settings(self) -> dict:
         return {"dino": asdict(self.dino), "edits": self.edits}

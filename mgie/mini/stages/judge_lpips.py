@@ -18,8 +18,9 @@ from mgie.mini.stages.judge_dino import present
 from mgie.mini.stages.tower import to_device
 from mgie.mini.training.contact_sheet import save_sheet
 from mgie.mini.training.labels import Heads, both_sides, label_losses, label_scores, patch_grid, take
-from mgie.mini.training.pictures import CHUNK, Pictures, Source, object_names
-from mgie.mini.training.stage import Recipe, seeded
+from mgie.mini.training.pictures import CHUNK, Pictures, PictureSet, object_names
+from mgie.mini.training.recipe import StageRecipe
+from mgie.mini.training.stage import seeded
 
 NOISE = (0.02, 0.05, 0.1, 0.2)  # standard deviations, of a range of 1
 BLUR = (0.5, 1.0, 2.0, 4.0)  # standard deviations in px
@@ -62,11 +63,11 @@ def random_lpips() -> nn.Module:
 class MetricLpips:
     """The stage."""
 
-    def __init__(self, recipe: Recipe, cache: Path | None, edits: int,
+    def __init__(self, recipe: StageRecipe, cache: Path | None, edits: int,
                  lpips: MetricLpipsSettings = MetricLpipsSettings()) -> None:  # fmt: skip
         self.recipe, self.lpips, self.edits = recipe, lpips, edits
-        self.train = Pictures(Source("train", recipe.seed, lpips.size, STYLES), cache)
-        self.test = Pictures(Source("test", recipe.seed, lpips.size, STYLES), cache)
+        self.train = Pictures(PictureSet("train", recipe.seed, lpips.size, STYLES), cache)
+        self.test = Pictures(PictureSet("test", recipe.seed, lpips.size, STYLES), cache)
 
     def settings(self) -> dict:
         return {"lpips": asdict(self.lpips), "edits": self.edits}

@@ -19,7 +19,8 @@ from mgie.mini.stages.latents import LATENTS, encoded
 from mgie.mini.stages.vae import to_range
 from mgie.mini.training.pairs import WorldPairs
 from mgie.mini.training.parts import Parts
-from mgie.mini.training.stage import Recipe, seeded
+from mgie.mini.training.recipe import StageRecipe
+from mgie.mini.training.stage import seeded
 from mgie.presets import PRESETS, Preset
 from mgie.train import losses
 from mgie.train.batches import clip_ids
@@ -47,7 +48,7 @@ class Painter(nn.Module):
 class Diffusion:
     """The stage."""
 
-    def __init__(self, recipe: Recipe, train: WorldPairs, used: int, test: WorldPairs, parts: Parts,
+    def __init__(self, recipe: StageRecipe, train: WorldPairs, used: int, test: WorldPairs, parts: Parts,
                  preset: Preset = PRESETS["mini"],
                  diffusion: DiffusionSettings = DiffusionSettings()) -> None:  # fmt: skip
         """used: of the training pairs; their latents are encoded once."""

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from mgie import generate
 from mgie.mini.training.pairs import Words, WorldPairs
-from mgie.mini.training.stage import Recipe, seeded
+from mgie.mini.training.recipe import StageRecipe
+from mgie.mini.training.stage import seeded
 from mgie.mllm import MLLM, positions
 from mgie.preprocess import ClipProcessor
 from mgie.presets import PRESETS, Preset
@@ -48,7 +49,7 @@ class Reader(nn.Module):
 class Text:
     """The stage."""
 
-    def __init__(self, recipe: Recipe, train: WorldPairs, test: WorldPairs, work: Path,
+    def __init__(self, recipe: StageRecipe, train: WorldPairs, test: WorldPairs, work: Path,
                  preset: Preset = PRESETS["mini"], text: TextSettings = TextSettings()) -> None:  # fmt: skip
         """work: a folder for the vocabulary, which is learned once."""
         self.recipe, self.train, self.test, self.preset, self.text = recipe, train, test, preset, text

@@ -27,8 +27,9 @@ from mgie.mini.training.labels import (
     take,
 )
 from mgie.mini.training.parts import running_mean
-from mgie.mini.training.pictures import CHUNK, FAULTS, GRID, UNSURE, Pictures, Source, nouns, object_names
-from mgie.mini.training.stage import Recipe, recipe_hash, seeded
+from mgie.mini.training.pictures import CHUNK, FAULTS, GRID, UNSURE, Pictures, PictureSet, nouns, object_names
+from mgie.mini.training.recipe import StageRecipe
+from mgie.mini.training.stage import recipe_hash, seeded
 from mgie.presets import PRESETS, Preset
 
 
@@ -85,13 +86,13 @@ class TowerNetwork(nn.Module):
 class Tower:
     """The stage."""
 
-    def __init__(self, recipe: Recipe, cache: Path | None, edits: int, preset: Preset = PRESETS["mini"],
+    def __init__(self, recipe: StageRecipe, cache: Path | None, edits: int, preset: Preset = PRESETS["mini"],
                  tower: TowerSettings = TowerSettings()) -> None:  # fmt: skip
         self.recipe, self.preset, self.tower, self.edits = recipe, preset, tower, edits
         if preset.vision_size // preset.vision_patch != GRID:
             raise ValueError(f"patch labels are {GRID} x {GRID}; the tower has {preset.patches} patches")
-        self.train = Pictures(Source("train", recipe.seed, preset.vision_size), cache)
-        self.test = Pictures(Source("test", recipe.seed, preset.vision_size), cache)
+        self.train = Pictures(PictureSet("train", recipe.seed, preset.vision_size), cache)
+        self.test = Pictures(PictureSet("test", recipe.seed, preset.vision_size), cache)
         texts = [text for row in self.train.rows(0, min(CHUNK, edits)).captions for text in row]
         self.tokenizer = captions.train_tokenizer(texts, tower.vocabulary)
 
@@ -185,7 +186,7 @@ class PlacedNetwork(nn.Module):
 class PlacedTower:
     """The stage. clip: stage clip, trained; checkpoint: where it keeps its weights."""
 
-    def __init__(self, recipe: Recipe, clip: Tower, checkpoint: Path) -> None:
+    def __init__(self, recipe: StageRecipe, clip: Tower, checkpoint: Path) -> None:
         self.recipe, self.clip, self.checkpoint = recipe, clip, checkpoint
 
     def settings(self) -> dict:

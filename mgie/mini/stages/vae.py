@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mgie.mini.training.contact_sheet import save_sheet
-from mgie.mini.training.pictures import CHUNK, Pictures, Source
-from mgie.mini.training.stage import Recipe, seeded
+from mgie.mini.training.pictures import CHUNK, Pictures, PictureSet
+from mgie.mini.training.recipe import StageRecipe
+from mgie.mini.training.stage import seeded
 from mgie.presets import PRESETS, Preset
 
 CONSTANT = 3.0  # the constant channels before a last norm: large beside signals in [-1, 1]
@@ -35,14 +36,14 @@ class CodecSettings:
     logvar: float = -7.0  # latents start with this little noise
 
 
-class Codec:
+class CodecStage:
     """The stage."""
 
-    def __init__(self, recipe: Recipe, cache: Path | None, edits: int, preset: Preset = PRESETS["mini"],
+    def __init__(self, recipe: StageRecipe, cache: Path | None, edits: int, preset: Preset = PRESETS["mini"],
                  codec: CodecSettings = CodecSettings()) -> None:  # fmt: skip
         self.recipe, self.preset, self.codec, self.edits = recipe, preset, codec, edits
-        self.train = Pictures(Source("train", recipe.seed, preset.image_size), cache)
-        self.test = Pictures(Source("test", recipe.seed, preset.image_size), cache)
+        self.train = Pictures(PictureSet("train", recipe.seed, preset.image_size), cache)
+        self.test = Pictures(PictureSet("test", recipe.seed, preset.image_size), cache)
 
     def settings(self) -> dict:
         vae = {**self.preset.vae_config(), "scaling_factor": 1.0}  # measured on the result, so no part of its recipe

@@ -21,7 +21,7 @@ from mgie.mini.world import examples as world
 from mgie.mini.world import phrasing
 from mgie.mini.world.assets import ASSETS
 from mgie.mini.world.dice import Dice
-from mgie.train.data import Pair
+from mgie.train.data import TrainingPair
 
 STYLES = ("plain", "loose", "loose", "loose", "terse")
 TYPOS = 6  # one terse instruction in so many is mistyped
@@ -57,12 +57,12 @@ class WorldPairs:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> TrainingPair:
         from PIL import Image
 
         before, after = (Image.fromarray(side) for side in self.pixels[index])
         words = self.words[index]
-        return Pair(f"{self.split}/{self.seed}/{index}", before, after, words.instruction, words.expressive)
+        return TrainingPair(f"{self.split}/{self.seed}/{index}", before, after, words.instruction, words.expressive)
 
     def texts(self) -> list[tuple[str, str]]:
         return [(words.instruction, words.expressive) for words in self.words]

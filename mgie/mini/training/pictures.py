@@ -48,7 +48,7 @@ class Chunk(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class PictureSet:
     """Which pictures: split of the photographs, seed, side in px, and the styles whose strengths the edits have."""
 
     split: str
@@ -71,7 +71,7 @@ def nouns() -> tuple[str, ...]:
 class Pictures:
     """Rows of edits by number, endless; drawn, or read from the cache folder."""
 
-    def __init__(self, source: Source, cache: Path | None = None) -> None:
+    def __init__(self, source: PictureSet, cache: Path | None = None) -> None:
         self.source = source
         which = f"{source.split}-{source.seed}-{source.size}-{'-'.join(source.styles)}"
         self.folder = cache and cache / f"{code_hash()[:8]}-{which}"
@@ -131,12 +131,12 @@ def code_hash() -> str:
     return sha256(b"".join(sha256(file.read_bytes()).digest() for file in files)).hexdigest()
 
 
-def draw_chunk(source: Source, number: int) -> Chunk:
+def draw_chunk(source: PictureSet, number: int) -> Chunk:
     drawn = [draw_edit(source, number * CHUNK + i) for i in range(CHUNK)]
     return Chunk(*(np.stack(column) for column in list(zip(*drawn, strict=True))[:-1]), [row[-1] for row in drawn])
 
 
-def draw_edit(source: Source, number: int) -> tuple:
+def draw_edit(source: PictureSet, number: int) -> tuple:
     """One row of a Chunk. Families, photographs and causes are uniform."""
     style = source.styles[number % len(source.styles)]
     drawn = world.draw(f"pictures {source.seed} {number}", source.split, source.size, style=style, anything=True)

@@ -18,7 +18,7 @@ from mgie.folder import SAMPLED
 from mgie.io.files import whole_folder, write_json
 from mgie.io.weights import read_safetensors
 from mgie.presets import PRESETS, Preset
-from mgie.train.data import Pair
+from mgie.train.data import TrainingPair
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,8 +33,8 @@ def digest(data: dict) -> str:
     return sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
-def edit(name: str, folder: Path, pairs: list[Pair], seeds: list[int] | None = None, preset: Preset = PRESETS["mini"],
-         batch: int = 32) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+def edit(name: str, folder: Path, pairs: list[TrainingPair], seeds: list[int] | None = None,
+         preset: Preset = PRESETS["mini"], batch: int = 32) -> tuple[np.ndarray, list[str]]:  # fmt: skip
     """Output images (n, H, W, 3) uint8, and the expressive instructions, which InsPix2Pix has none of (empty)."""
     import torch
 

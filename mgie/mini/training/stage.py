@@ -10,7 +10,7 @@ import csv
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mgie.io.files import replacing
 from mgie.io.weights import read_safetensors
 from mgie.mini.training.precision import autocast, trained_on
+from mgie.mini.training.recipe import StageRecipe
 from mgie.train.log import draw_losses, rewrite, running_mean, whole_rows
 
 EVERY_STEP = 60  # so many first losses are logged one by one, for checks
@@ -35,30 +36,8 @@ TOLERANCE, LATER = 0.02, 0.05
 SPEED = "samples/s"  # the one column that no seed fixes
 
 
-@dataclass(frozen=True)
-class Recipe:
-    stage: str
-    steps: int
-    batch_size: int
-    lr: float
-    seed: int  # of the weights, the batches' draws and the drawn pictures
-    warmup: int = 100  # steps
-    decay_from: float = 0.5  # share of the steps after which the rate falls linearly to 0
-    weight_decay: float = 0.0
-    ema: float = 0.998  # what is scored and shipped is this running mean of the weights
-    clip: float = 1.0  # norm of the gradient
-    save_every: int = 250  # steps
-    sheets_at: tuple[float, ...] = (0.1, 0.4, 1.0)  # shares of the steps at which held-out results are drawn
-
-    def rate(self, step: int) -> float:
-        """Learning rate of step `step` (from 0)."""
-        up = min(1.0, (step + 1) / self.warmup)
-        first = self.decay_from * self.steps
-        return self.lr * up * (1.0 if step < first else (self.steps - step) / (self.steps - first))
-
-
 class Stage(Protocol):
-    recipe: Recipe
+    recipe: StageRecipe
 
     def settings(self) -> dict:
         """Sizes and weights of losses: with the recipe, all that decides the result but the pictures."""

@@ -9,7 +9,7 @@ from PIL import Image
 
 from bench.mini import ablate, ablate_report
 from bench.mini.ablate_report import FULL, VARIANTS, Variant, VariantRow
-from bench.mini.finetune import Recipe
+from bench.mini.finetune import Tuning
 from mgie import folder as pipelines
 from mgie.pipeline import MGIEPipeline
 from mgie.tokenizer import Tokenizer
@@ -86,7 +86,7 @@ def row(name: str, metric: str, mean: float | None, p: float | None = None) -> V
 def test_the_table_shows_missing_variants_with_their_reason_and_the_start(tmp_path):
     rows = [row("full", m, 0.1) for m in ("l1", "cvs", "right")] + [row("1 token", "l1", 0.12, 0.004)]
     rows += [row("no L_ins", "l1", None)]
-    paths = ablate_report.write(rows, tmp_path / "ablations", Recipe(), "test")
+    paths = ablate_report.write(rows, tmp_path / "ablations", Tuning(), "test")
     text = (tmp_path / "ablations.md").read_text()
     assert "not run: its process died" in text and "+0.0200, p (Holm) 0.0040" in text and "trained with L_ins" in text
     assert all(path.is_file() for path in paths) and Image.open(tmp_path / "ablations.png").width == 1200

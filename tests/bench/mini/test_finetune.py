@@ -14,7 +14,7 @@ from baselines.two_step import places
 from bench.grid.cells import Cell, Options, make_weights
 from bench.mini import finetune
 from bench.mini import finetune as finetune_loop
-from bench.mini.finetune import MADE, Recipe, found, main, place, train
+from bench.mini.finetune import MADE, Tuning, found, main, place, train
 from bench.settings import ModelSettings
 from mgie import folder as pipelines
 from mgie.mini.datasets import draw as layouts
@@ -22,7 +22,7 @@ from mgie.mini.datasets import writer
 from mgie.train.data import FilePairs
 
 SMALL = layouts.Parameters(size=48, train=25, val=10, test=50, ipr2pr=40)
-RECIPE = Recipe(steps=3, batch_size=2, pairs=6)
+RECIPE = Tuning(steps=3, batch_size=2, pairs=6)
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
@@ -114,7 +114,7 @@ def test_pairs_on_the_same_images_are_encoded_once_and_get_the_same_latents(data
     from mgie.train import starts
 
     trainee = starts.load(shipped / "inspix2pix", ("inspix2pix", "e2e"), None)
-    pairs, name = finetune_loop.pairs_of(spec(dataset="gier"), {}, tmp_path, data, Recipe(pairs=40))
+    pairs, name = finetune_loop.pairs_of(spec(dataset="gier"), {}, tmp_path, data, Tuning(pairs=40))
     stored = finetune_loop.training_set(pairs, trainee, tmp_path / "stored").stored
     assert name == "gier" and len(np.load(tmp_path / "stored" / "goal_mean.npy")) < len(pairs) == 40
     alone = finetune_loop.training_set(FilePairs(pairs.examples[-1:]), trainee, tmp_path / "alone").stored

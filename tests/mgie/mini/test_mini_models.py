@@ -10,7 +10,8 @@ import torch
 
 from mgie.mini.training.pairs import WorldPairs
 from mgie.mini.training.parts import Parts
-from mgie.mini.training.stage import Recipe, Training, on_cpu, run
+from mgie.mini.training.recipe import StageRecipe
+from mgie.mini.training.stage import Training, on_cpu, run
 from mgie.mini.world import examples as world
 from mgie.mini.world import grammar, phrasing
 from mgie.presets import PRESETS
@@ -111,8 +112,8 @@ def chain(request, tmp_path_factory):
     CLIPVisionModel(PRESET.vision_config()).half().save_pretrained(parts.weights / "tower")
     PRESET.vae().half().save_pretrained(parts.weights / "vae")
 
-    def recipe(name: str) -> Recipe:
-        return Recipe(name, steps=2, batch_size=4, lr=1e-3, seed=1, save_every=1, sheets_at=())
+    def recipe(name: str) -> StageRecipe:
+        return StageRecipe(name, steps=2, batch_size=4, lr=1e-3, seed=1, save_every=1, sheets_at=())
 
     stages = (
         lambda: Text(recipe("text"), train, test, parts.work), lambda: Eyes(recipe("llava"), train, unclear, parts),
@@ -131,11 +132,11 @@ def chain(request, tmp_path_factory):
 
 
 def editor_of(name, root, train, test, parts):
-    from mgie.mini.stages.editors import Editor
+    from mgie.mini.stages.editors import EditorStage
 
     loop = LoopSettings(steps=2, batch_size=4, lr_mllm=1e-3, lr_diffusion=1e-3, ema=0.9, precision="bf16",
                         checkpoint_every=1)  # fmt: skip
-    return Editor(name, loop, train, test, parts, sheets_at=())
+    return EditorStage(name, loop, train, test, parts, sheets_at=())
 
 
 def test_whether_a_stage_is_made_is_known_without_the_checkpoints_of_those_before(chain, tmp_path):

@@ -14,8 +14,8 @@ from bench.settings import MetricSettings
 from mgie.mini.stages import vae as codec
 from mgie.mini.training import captions, pictures
 from mgie.mini.training.labels import both_sides, name_at, retrieval
-from mgie.mini.training.pictures import Pictures, Source
-from mgie.mini.training.stage import Recipe
+from mgie.mini.training.pictures import Pictures, PictureSet
+from mgie.mini.training.recipe import StageRecipe
 from mgie.presets import PRESETS
 
 torch.set_num_threads(1)
@@ -35,7 +35,7 @@ def shipped(*parts: str) -> Path:
 def drawn():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "CHUNK", 60)
-        return Pictures(Source("test", 77)).rows(0, 60)
+        return Pictures(PictureSet("test", 77)).rows(0, 60)
 
 
 def images(drawn) -> list[Image.Image]:
@@ -71,7 +71,7 @@ def test_judge_and_player_have_other_seeds():
 def test_the_linear_start_alone_copies_pictures(monkeypatch):
     monkeypatch.setattr(pictures, "CHUNK", 10)
     monkeypatch.setattr(codec, "FITTED_ON", 12)
-    stage = codec.Codec(Recipe("vae", steps=10, batch_size=2, lr=1e-4, seed=5), None, 40)
+    stage = codec.CodecStage(StageRecipe("vae", steps=10, batch_size=2, lr=1e-4, seed=5), None, 40)
     images = codec.pixels(stage.test, 0, 5)
     _, outputs = codec.copy_through(stage.network(), images)
     assert (outputs - images).abs().mean() / 2 < 0.06

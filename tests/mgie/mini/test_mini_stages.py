@@ -16,8 +16,9 @@ from mgie.mini.stages import judge_dino as metric_dino
 from mgie.mini.training import pictures
 from mgie.mini.training import precision as arithmetic
 from mgie.mini.training import stage as stages
-from mgie.mini.training.pictures import GRID, Pictures, Source, draw_edit, object_names
-from mgie.mini.training.stage import Recipe, Training, check, run
+from mgie.mini.training.pictures import GRID, Pictures, PictureSet, draw_edit, object_names
+from mgie.mini.training.recipe import StageRecipe
+from mgie.mini.training.stage import Training, check, run
 from mgie.presets import PRESETS
 from mgie.train.log import whole_rows
 
@@ -39,7 +40,9 @@ def small_chunks(monkeypatch):
 
 def small_stage(cache, steps=STEPS, seed=3):
     """A real stage at small sizes, on few pictures."""
-    recipe = Recipe("dino", steps=steps, batch_size=8, lr=1e-3, seed=seed, warmup=2, save_every=2, sheets_at=(1.0,))
+    recipe = StageRecipe(
+        "dino", steps=steps, batch_size=8, lr=1e-3, seed=seed, warmup=2, save_every=2, sheets_at=(1.0,)
+    )
     sizes = metric_dino.MetricDinoSettings(width=24, layers=2, heads=2, prototypes=16)
     return metric_dino.MetricDino(recipe, cache, EDITS, sizes)
 
@@ -140,15 +143,15 @@ def test_a_loss_that_is_no_number_stops_the_stage(cache):
 
 
 def test_the_rate_warms_up_and_ends_at_zero():
-    recipe = Recipe("x", steps=1000, batch_size=1, lr=1.0, seed=0, warmup=10, decay_from=0.5)
+    recipe = StageRecipe("x", steps=1000, batch_size=1, lr=1.0, seed=0, warmup=10, decay_from=0.5)
     assert recipe.rate(0) == pytest.approx(0.1) and recipe.rate(100) == recipe.rate(499) == 1.0
     assert recipe.rate(750) == pytest.approx(0.5) and recipe.rate(999) == pytest.approx(0.002)
 
 
 def test_pictures_are_the_same_drawn_read_and_across_chunks(tmp_path):
-    drawn, kept = Pictures(Source("val", 9)), Pictures(Source("val", 9), tmp_path)
+    drawn, kept = Pictures(PictureSet("val", 9)), Pictures(PictureSet("val", 9), tmp_path)
     first = EDITS - 2  # over the border of two chunks
-    rows, again = kept.rows(first, 4), Pictures(Source("val", 9), tmp_path).rows(first, 4)
+    rows, again = kept.rows(first, 4), Pictures(PictureSet("val", 9), tmp_path).rows(first, 4)
     for one, two, three in zip(drawn.rows(first, 4)[:-1], rows[:-1], again[:-1], strict=True):
         assert (one == two).all() and (two == three).all()
     assert rows.captions == again.captions
@@ -157,7 +160,7 @@ def test_pictures_are_the_same_drawn_read_and_across_chunks(tmp_path):
 
 def test_labels_lie_where_the_objects_are():
     for i in range(12):
-        _, objects, _, faults, texts = draw_edit(Source("train", 5), i)
+        _, objects, _, faults, texts = draw_edit(PictureSet("train", 5), i)
         for side in (0, 1):
             for name in {object_names()[k] for k in objects[side][objects[side] > 0]}:
                 assert name in texts[side]
@@ -165,7 +168,7 @@ def test_labels_lie_where_the_objects_are():
 
 
 def test_a_stage_that_is_made_is_not_made_again(cache, tmp_path, monkeypatch, capsys):
-    entry = make.Entry("dino", "", lambda place: small_stage(cache))
+    entry = make.Planned("dino", "", lambda place: small_stage(cache))
     monkeypatch.setattr(make, "STAGES", [entry])
     flags = ["--out", str(tmp_path / "w"), "--results", str(tmp_path / "r"), "--work", str(tmp_path / "k")]
     assert make.main(flags) == 0 and make.main(flags) == 0
@@ -179,7 +182,7 @@ def test_a_stage_that_is_made_is_not_made_again(cache, tmp_path, monkeypatch, ca
 def test_a_stage_that_is_made_is_made_again_where_that_is_asked_and_a_finished_checkpoint_serves(
     cache, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(make, "STAGES", [make.Entry("dino", "", lambda place: small_stage(cache))])
+    monkeypatch.setattr(make, "STAGES", [make.Planned("dino", "", lambda place: small_stage(cache))])
     flags = ["--out", str(tmp_path / "w"), "--results", str(tmp_path / "r"), "--work", str(tmp_path / "k")]
     assert make.main(flags) == 0
     shipped = tmp_path / "w" / "mini-dino" / "model.safetensors"
@@ -209,7 +212,7 @@ def tiny_tower(cache):
     from mgie.mini.stages.tower import Tower, TowerSettings
 
     preset = replace(PRESETS["mini"], vision_hidden=32, vision_intermediate=64, vision_layers=2, vision_heads=2)
-    recipe = Recipe("clip", steps=2, batch_size=8, lr=1e-3, seed=3, sheets_at=(1.0,))
+    recipe = StageRecipe("clip", steps=2, batch_size=8, lr=1e-3, seed=3, sheets_at=(1.0,))
     return Tower(recipe, cache, EDITS, preset, TowerSettings(text_width=16, text_layers=1, vocabulary=300))
 
 
@@ -217,7 +220,7 @@ def test_the_tower_with_places_goes_on_from_stage_clip(cache, tmp_path):
     from mgie.mini.stages.tower import PlacedTower
 
     clip, checkpoint = tiny_tower(cache), tmp_path / "clip" / "checkpoint.safetensors"
-    recipe = Recipe("tower", steps=60, batch_size=8, lr=1e-2, seed=3, warmup=2, sheets_at=(1.0,))
+    recipe = StageRecipe("tower", steps=60, batch_size=8, lr=1e-2, seed=3, warmup=2, sheets_at=(1.0,))
     with pytest.raises(FileNotFoundError, match=r"first: python -m mgie.mini.make --stage clip"):
         PlacedTower(recipe, clip, checkpoint).network()
     first = run(clip, tmp_path / "clip", tmp_path / "r").mean.tower.state_dict()
