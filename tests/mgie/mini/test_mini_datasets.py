@@ -241,7 +241,7 @@ def tiny_draw(root: Path) -> subprocess.Popen:
 
 def test_a_killed_draw_leaves_no_half_folder_and_the_next_one_finishes(tmp_path):
     process = tiny_draw(tmp_path)
-    part = tmp_path / f".mini-{SMALL.hash8}.part"
+    part = tmp_path / f".mini-{SMALL.hash8}.partial"
     deadline = time.monotonic() + 60
     while not (part / "gier").is_dir() and time.monotonic() < deadline:
         time.sleep(0.01)
