@@ -15,7 +15,7 @@ from mgie.io.files import replacing, unfinished
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from mgie.pipeline import MGIEPipeline
+    from mgie.pipeline import MGIEOutput, MGIEPipeline
 
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -91,7 +91,7 @@ def pipeline(options: Namespace) -> "MGIEPipeline":
     return MGIEPipeline.from_pretrained(options.weights, dtype=dtype, device=device)
 
 
-def run(options: Namespace, image: "Image", pipe: "MGIEPipeline") -> object:
+def run(options: Namespace, image: "Image", pipe: "MGIEPipeline") -> "MGIEOutput":
     import torch
 
     if options.weights == "mini":

@@ -5,7 +5,7 @@ tower/, projector/ and image_processor/ are missing where the LLM has no eyes (L
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mgie.io.devices import vae_dtype
 from mgie.io.files import naming, read_json, write_json
@@ -21,7 +21,7 @@ SAMPLED = ("guidance_scale", "image_guidance_scale", "num_inference_steps")  # w
 MINI = Path(__file__).parent / "mini" / "weights"  # <model>[-<form>]/ each
 
 
-def save(pipe: object, path: Path) -> None:
+def save(pipe: Any, path: Path) -> None:
     """pipe: an MGIEPipeline, or what has its parts by the same names."""
     from safetensors.torch import save_file
 
@@ -110,7 +110,7 @@ def scheduler_class(name: object, path: Path) -> type:
     return found
 
 
-def load_scheduler(cls: type, folder: Path) -> object:
+def load_scheduler(cls: Any, folder: Path) -> Any:
     with naming(folder):
         return cls.from_pretrained(folder)
 

@@ -24,7 +24,7 @@ class Answer(NamedTuple):
     all_states: Tensor  # (len(sequence) - 1, D), last layer; the last token is never run
     start: int  # index of the first of the eight states
     written: bool  # whether [IMG0] was written
-    count: int = NUM_VISUAL_TOKENS
+    count: int = NUM_VISUAL_TOKENS  # type: ignore[assignment]  # tuple.count, which nobody calls here
 
     @property
     def states(self) -> Tensor:
@@ -79,6 +79,7 @@ def decode(
     return [
         _answer(row.sequence, len(prompt), row.slice, one[ids.shape[1] - len(prompt) :], count)
         for row, prompt, one in zip(rows, prompts, states, strict=True)
+        if row.slice is not None  # all are settled
     ]
 
 
@@ -118,7 +119,7 @@ class _Row:
         self.visual = visual
         self.sequence, self.limit, self.no_repeat = list(prompt), len(prompt) + max_new_tokens, no_repeat
         self.slice: StateSlice | None = None  # None: not settled
-        self._followers = defaultdict(list)
+        self._followers: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
         for end in range(no_repeat, len(prompt) + 1) if no_repeat else ():
             self._note(end)
 

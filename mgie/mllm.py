@@ -52,6 +52,7 @@ class MLLM(nn.Module):
 
     def patch_features(self, pixel_values: Tensor) -> Tensor:
         """(B, 3, s, s) -> (B, P, D): hidden layer -2 without CLS and without the post-layernorm, projected."""
+        assert self.tower is not None and self.projector is not None  # asked of an MLLM with eyes alone
         with torch.no_grad():  # the tower is frozen in the official code
             hidden = self.tower(pixel_values.to(self.tower.dtype), output_hidden_states=True).hidden_states[-2][:, 1:]
         return self.projector(hidden.to(self.projector.weight.dtype))

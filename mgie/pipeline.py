@@ -28,6 +28,7 @@ from mgie.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+    from tqdm import tqdm
 
     from mgie.edit_head import EditHead
     from mgie.mllm import MLLM
@@ -191,10 +192,9 @@ class MGIEPipeline:
         with self._stage("edit_head", seconds):
             embeds, null = self._condition(written)
         images = self._edit(given, embeds, null, guidance, steps, seconds, on_step)
-        texts, tokens = zip(*(self._text(answer) for answer in written), strict=True)
-        if told is not None:
-            texts, tokens = told, [0] * len(texts)
-        return MGIEOutput(images, list(texts), list(tokens), [a.written for a in written], seconds)
+        said = [self._text(answer) for answer in written] if told is None else [(text, 0) for text in told]
+        texts, tokens = [text for text, _ in said], [count for _, count in said]
+        return MGIEOutput(images, texts, tokens, [a.written for a in written], seconds)
 
     @torch.no_grad()
     def answer(
@@ -202,7 +202,8 @@ class MGIEPipeline:
     ) -> Answers:
         """What the MLLM writes for these, with its states: a call that is given it draws the very same pixels as one
         that writes them itself, with any seed and guidance. Raises ValueError."""
-        given, seconds = Inputs.check(self.preset, self.notice, image, instruction, None, None), {}
+        given = Inputs.check(self.preset, self.notice, image, instruction, None, None)
+        seconds: dict[str, float] = {}
         with self._stage("mllm", seconds):
             written, _ = self._answer(given, self._count("max_new_tokens", max_new_tokens))
         return Answers([one.kept() for one in written], seconds["mllm"])
@@ -220,7 +221,7 @@ class MGIEPipeline:
         count = getattr(self.preset, name) if given is None else given
         if not isinstance(count, Integral) or count < 1:
             raise ValueError(f"{name} is {count}; it must be a whole number, at least 1")
-        return count
+        return int(count)
 
     def _answer(self, given: Inputs, max_new_tokens: int) -> tuple[list[generate.Answer], list[str] | None]:
         """What the MLLM writes, or is made to write, with its states; then the texts it was made to write."""
@@ -229,7 +230,8 @@ class MGIEPipeline:
         fitted = [fit_prompt(self.tokenizer, text, patches, room, rule) for text in given.instructions]
         self._notice_cut(fitted, "an instruction")
         prompts = [prompt.ids for prompt in fitted]
-        pixels = self.image_processor(given.images).to(self.device) if patches else None
+        eyes = self.image_processor if patches else None
+        pixels = eyes(given.images).to(self.device) if eyes else None
         if given.expressive is None:
             settings = (max_new_tokens, self.preset.no_repeat_ngram_size)
             return generate.decode(self.mllm, self.tokenizer, prompts, pixels, self.device, *settings), None
@@ -263,7 +265,7 @@ class MGIEPipeline:
         on_step: OnStep | None,
     ) -> list[Image.Image]:
         """Images of one size go through UNet and VAE together."""
-        outputs: list[Image.Image | None] = [None] * len(given.images)
+        outputs: dict[int, Image.Image] = {}
         groups: dict[tuple[int, int], list[int]] = {}
         drawn = [0]  # steps done, of all groups
         for i, size in enumerate(given.sizes):
@@ -298,7 +300,7 @@ class MGIEPipeline:
                     refuse_nan(decoded, places)
                     for i, output in zip(places, to_images(decoded), strict=True):
                         outputs[i] = output
-        return outputs
+        return [outputs[i] for i in range(len(given.images))]
 
     def _guidance(self, guidance_scale: float | None, image_guidance_scale: float | None) -> tuple[float, float]:
         text = self.preset.guidance_scale if guidance_scale is None else guidance_scale
@@ -315,7 +317,7 @@ class MGIEPipeline:
         ids = answer.ids[: stops[0]] if stops else answer.ids
         return tidy(f"ASSISTANT: {self.tokenizer.decode(ids)}"), len(ids)
 
-    def _bar(self, total: int) -> object:
+    def _bar(self, total: int) -> "tqdm":
         from tqdm import tqdm
 
         return tqdm(total=total, desc="denoising", leave=False, disable=None if self.progress else True)

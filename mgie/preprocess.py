@@ -108,13 +108,13 @@ def training_pixels(image: Image.Image, size: int = 256, crop: int = 512) -> "Te
 def edit_size(image: Image.Image, factor: int, max_side: int) -> tuple[int, int]:
     """(width, height) at which an image is edited: within max_side, then down to multiples of the VAE's factor."""
     scale = min(1.0, max_side / max(image.size))
-    size = tuple(int(side * scale) // factor * factor for side in image.size)
-    if min(size) == 0:
+    width, height = (int(side * scale) // factor * factor for side in image.size)
+    if min(width, height) == 0:
         raise ValueError(
             f"the image is {image.width}x{image.height} px; each side must be at least {factor} px "
             f"(once the longer one is at most {max_side})"
         )
-    return size
+    return width, height
 
 
 def edit_pixels(image: Image.Image, size: tuple[int, int]) -> "Tensor":

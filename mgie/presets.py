@@ -5,7 +5,7 @@ timbrooks/instruct-pix2pix; mini is the built-in miniature. `python -m mgie.pres
 """
 
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -191,11 +191,13 @@ class Preset:
 
         return AutoencoderKL(**self.vae_config()).eval()
 
-    def sampler(self, name: str | None = None) -> object:
+    def sampler(self, name: str | None = None) -> Any:
         """The scheduler of inference, or by name another of diffusers on the same noise (DDPMScheduler: training)."""
         import diffusers
 
-        extra = {"clip_sample": False} if (name or self.scheduler) in ("DDIMScheduler", "DDPMScheduler") else {}
+        extra: dict[str, bool | int] = {}
+        if (name or self.scheduler) in ("DDIMScheduler", "DDPMScheduler"):
+            extra["clip_sample"] = False
         if self.zero_snr:
             extra["rescale_betas_zero_snr"] = True
         if self.timestep_spacing == "linspace":
@@ -218,7 +220,8 @@ class Preset:
         known = {f.name for f in fields(cls)}
         if data.keys() != known:
             raise ValueError(f"preset.json: entries missing or unknown: {', '.join(sorted(data.keys() ^ known))}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**values)
 
 
 # fmt: off

@@ -64,7 +64,8 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Text in which special tokens are written out."""
         names = {i: token for token, i in self.special.items()}
-        parts, piece = [], []
+        parts: list[str] = []
+        piece: list[int] = []
         for i in [*ids, None]:
             if i is not None and i not in names:
                 piece.append(i)
@@ -72,7 +73,7 @@ class Tokenizer:
             if piece:
                 parts.append(self._decode_piece(piece).strip())
             piece = []
-            parts.append(names.get(i, ""))
+            parts.append("" if i is None else names[i])
         return " ".join(part for part in parts if part)
 
     @classmethod
@@ -114,7 +115,7 @@ class Tokenizer:
         folder = Path(folder)
         special = read_json(folder / SPECIAL) if (folder / SPECIAL).exists() else None
         odd = [token for token, i in (special or {}).items() if type(i) is not int or i < 0]
-        if odd:
+        if special and odd:
             found = f"the id of {odd[0]!r:.40} is {special[odd[0]]!r:.40}"
             raise ValueError(f"{folder / SPECIAL}: {found}; expected a whole number of at least 0")
         with naming(folder):

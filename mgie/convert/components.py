@@ -62,7 +62,8 @@ class ShardWriter:
     """Tensors -> model-00001-of-0000N.safetensors and their index, as transformers names them."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.pending, self.bytes = folder, {}, 0
+        self.folder, self.bytes = folder, 0
+        self.pending: dict[str, Tensor] = {}
         self.shards: list[list[str]] = []
         self.total = 0
 
@@ -83,7 +84,8 @@ class ShardWriter:
 
     def close(self) -> None:
         self.flush()
-        count, places = len(self.shards), {}
+        count = len(self.shards)
+        places: dict[str, str] = {}
         for number, names in enumerate(self.shards, start=1):
             final = "model.safetensors" if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
             (self.folder / f"part-{number}").rename(self.folder / final)
@@ -108,8 +110,8 @@ def write_eyes(files: "Official", preset: "Preset", folder: Path) -> None:
     load_exactly(tower, {name: half(n, files.clip.get(n), files.clip.where) for name, n in names.items()})
     tower.save_pretrained(folder / "tower")
     (folder / "projector").mkdir()
-    names = ("weight", "bias")
-    projector = {n: half(n, files.llava.get(f"model.mm_projector.{n}"), files.llava.where) for n in names}
+    both = ("weight", "bias")
+    projector = {n: half(n, files.llava.get(f"model.mm_projector.{n}"), files.llava.where) for n in both}
     save_file(projector, folder / "projector" / "model.safetensors")
     ClipProcessor(preset.vision_size).save_pretrained(folder / "image_processor")
 

@@ -1,7 +1,7 @@
 """LLaVA v1 as published, or a LLaMA folder, as our MLLM: the same tensors under our names."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mgie.io.files import read_json
 from mgie.prompts import IMAGE_TOKENS
@@ -54,7 +54,7 @@ def open_llava(folder: Path, base: Path | None, dtype: "torch.dtype") -> "tuple[
     return mllm, tokenizer, ClipProcessor(vision.image_size)
 
 
-def from_state(cls: type, config: object, state: "dict[str, Tensor]", dtype: "torch.dtype", where: Path) -> object:
+def from_state(cls: Any, config: object, state: "dict[str, Tensor]", dtype: "torch.dtype", where: Path) -> Any:
     """A transformers model with exactly these weights; they are taken over, not copied."""
     model, info = cls.from_pretrained(None, config=config, state_dict=state, dtype=dtype, output_loading_info=True)
     faults = {kind: sorted(map(str, names))[:3] for kind, names in info.items() if names}

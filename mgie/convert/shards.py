@@ -88,7 +88,9 @@ class Shards:
                     raise ValueError(f"{where}: {name} is in both {self.place[name].name} and {path.name}")
                 self.place[name], self.shapes[name] = path, tuple(tensor.shape)
         self._check_index()
-        self._path, self._open, self._read = None, {}, 0
+        self._path: Path | None = None
+        self._open: dict[str, Tensor] = {}
+        self._read = 0
 
     def _check_index(self) -> None:
         """Every tensor that the index promises is in the files."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +72,7 @@ class Lines:
 
 
 def derive(
-    examples: list[Example], lines: Lines, writer: "Writer", summarizer: "Summarizer", batch_size: int
+    examples: Sequence[Example], lines: Lines, writer: "Writer", summarizer: "Summarizer", batch_size: int
 ) -> list[str]:
     """Appends what is missing to lines. Returns the failures, one text each; they are tried again by the next run."""
     from tqdm import tqdm
@@ -93,7 +94,7 @@ def derive(
     return failed
 
 
-def derive_batch(batch: list[Example], images: list, writer: "Writer", summarizer: "Summarizer") -> list[Derived]:
+def derive_batch(batch: Sequence[Example], images: list, writer: "Writer", summarizer: "Summarizer") -> list[Derived]:
     from mgie.expressive.writer import Request
     from mgie.prompts import tidy
 

@@ -8,7 +8,7 @@ Assumption: without eyes the same question is asked without image tokens.
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mgie.convert.llava import open_llava
 from mgie.io.files import read_json
@@ -130,7 +130,7 @@ class MLLMWriter:
         prompts = [encode(shortened(text, encode, room)) for text in instructions]
         ids, mask = pad_left(prompts, self.tokenizer.pad, torch.device(self.device))
         with torch.no_grad():
-            pixels = self.processor(images).to(self.device) if patches else None
+            pixels = self.processor(images).to(self.device) if images is not None and self.processor else None
             generated = generate(
                 self.mllm.llama, request, self.stops, self.tokenizer.pad, input_ids=ids, attention_mask=mask,
                 inputs_embeds=self.mllm.embed(ids, pixels),
@@ -158,7 +158,9 @@ class LibraryWriter:
             raise ValueError(f"{folder}: {len(missing)} weights are missing (first: {missing[0]}); get it again")
         self.model, self.device = model.eval().to(device), device
         self.has_eyes, self.usual = has_eyes, USUAL
-        self.processor = AutoProcessor.from_pretrained(folder) if has_eyes else None
+        self.processor: Any = None
+        if has_eyes:
+            self.processor = AutoProcessor.from_pretrained(folder)
         self.tokenizer = self.processor.tokenizer if has_eyes else AutoTokenizer.from_pretrained(folder)
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
@@ -210,7 +212,7 @@ def shortened(text: str, encode: Callable[[str], list[int]], room: int) -> str:
     return fitting
 
 
-def generate(model: object, request: Request, stops: list[int], pad: int, **inputs: "Tensor") -> "Tensor":
+def generate(model: Any, request: Request, stops: list[int], pad: int, **inputs: "Tensor") -> "Tensor":
     """Greedy, whatever the checkpoint's own generation config says. (B, prompt and answer)."""
     from transformers import GenerationConfig
 

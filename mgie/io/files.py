@@ -15,21 +15,22 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, fields
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
-NAMES = {dict: "object with names and values", list: "list"}
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
-def read_json(path: Path, kind: type = dict) -> dict | list:
-    """The JSON object (or list) in path. Raises FileNotFoundError, ValueError."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in path. Raises FileNotFoundError, ValueError."""
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing; the folder is incomplete, get it again") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, nested or numbers too long to be meant
         raise ValueError(f"{path} is not JSON: {error}; get it again") from error
-    if not isinstance(data, kind):
-        raise ValueError(f"{path} holds a {type(data).__name__}; expected a JSON {NAMES[kind]}")
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} holds a {type(data).__name__}; expected a JSON object with names and values")
     return data
 
 
@@ -146,7 +147,7 @@ def write_json(path: Path, data: dict | list) -> None:
     write_atomic(path, json.dumps(data, indent=1) + "\n")
 
 
-def write_csv(path: Path, kind: type, rows: Iterable[object]) -> None:
+def write_csv(path: Path, kind: "type[DataclassInstance]", rows: "Iterable[DataclassInstance]") -> None:
     """rows: instances of the dataclass `kind`. Atomic; None is an empty field, a float reads back equal."""
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")

@@ -7,7 +7,7 @@ import pickle
 import re
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mgie.io.files import Bounded
 
@@ -53,7 +53,7 @@ def read_safetensors(path: Path, advice: str = "copy or make it again") -> "dict
         raise ValueError(f"{path} is cut short or damaged ({error}); {advice}") from error
 
 
-def load_library_model(cls: type, folder: Path, dtype: "dtype | None" = None, device: str | None = None) -> "nn.Module":
+def load_library_model(cls: Any, folder: Path, dtype: "dtype | None" = None, device: str | None = None) -> "nn.Module":
     """A transformers or diffusers model from its folder of safetensors, whole or not at all, in eval mode.
 
     dtype: None keeps the weights' own. device: where they go as they are read, with no copy of all in main memory.

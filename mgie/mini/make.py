@@ -43,7 +43,7 @@ def make_all(chosen: list[Planned], options: argparse.Namespace) -> int:
     if options.check:
         return check(chosen, place, options)
     for entry in chosen:
-        if entry.name == "data":
+        if entry.make is None:
             draw_pictures(place.data)
         elif entry.name in EDITORS:
             make_editor(sized(entry.make(place), options.size), options)

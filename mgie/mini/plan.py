@@ -6,13 +6,14 @@ STAGES is the order in which mgie.mini.make runs them. Not covered: how a stage 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mgie.folder import MINI
 from mgie.mini.training.recipe import StageRecipe
 
 if TYPE_CHECKING:
     from mgie.mini.stages.editors import EditorStage
+    from mgie.mini.stages.tower import Tower
     from mgie.mini.training.pairs import WorldPairs
     from mgie.mini.training.parts import Parts
     from mgie.mini.training.stage import Stage
@@ -43,7 +44,7 @@ class Place(NamedTuple):
 class Planned(NamedTuple):
     name: str
     what: str
-    make: Callable[[Place], "Stage | EditorStage"] | None  # None: nothing is trained
+    make: Callable[[Place], Any] | None  # to a Stage or an EditorStage; None: nothing is trained
 
 
 def vae(at: Place) -> "Stage":
@@ -52,7 +53,7 @@ def vae(at: Place) -> "Stage":
     return CodecStage(StageRecipe("vae", steps=3200, batch_size=8, lr=5e-4, seed=PLAYER), at.data, EDITS)
 
 
-def clip(at: Place) -> "Stage":
+def clip(at: Place) -> "Tower":
     from mgie.mini.stages.tower import Tower
 
     recipe = StageRecipe("clip", steps=2000, batch_size=32, lr=1.2e-3, seed=PLAYER, weight_decay=0.05, decay_from=0.4)
@@ -118,7 +119,7 @@ def slips(at: Place) -> "Stage":
     return eyes(at, recipe, "places", blind=10, ambiguous=0.5, places=2.0, slips=True)
 
 
-def eyes(at: Place, recipe: "StageRecipe", start: str, **settings: object) -> "Stage":
+def eyes(at: Place, recipe: "StageRecipe", start: str, **settings: Any) -> "Stage":
     """A stage of the Llama with eyes. settings: of EyesSettings."""
     from mgie.mini.stages.answers import Eyes, EyesSettings
     from mgie.mini.world import grammar
@@ -147,7 +148,7 @@ def pairs(at: Place, split: str, count: int | None = None, families: tuple[str, 
     """What the Llama learns from: 32,000 drawn edits, no family more often; and 500 held-out ones to look at."""
     from mgie.mini.training.pairs import WorldPairs
 
-    only = {"families": families} if families else {}
+    only: dict[str, Any] = {"families": families} if families else {}
     count = count or {"train": PAIRS, "test": 500}[split]
     return WorldPairs(at.work / "pairs", split, count, PLAYER, **only)
 
@@ -205,8 +206,11 @@ STAGES = [
 ]
 
 
-def sized(stage: "Stage | EditorStage", size: str) -> "Stage | EditorStage":
-    """The stage with that size's steps, which are part of its recipe's hash. A step costs the same in every size."""
+def sized(stage: Any, size: str) -> Any:
+    """The stage, or the EditorStage, with that size's steps, which are part of its recipe's hash.
+
+    A step costs the same in every size.
+    """
     times = SIZES[size]
     if times == 1:
         return stage

@@ -52,6 +52,7 @@ def row(drawn: Drawn, title: str) -> Image.Image:
     for text, size, colour in ((title, 13, PALE), (drawn.instruction, 17, INK), (drawn.expressive_instruction, 15, INK),
                                (drawn.goal_caption, 13, PALE)):  # fmt: skip
         font = ImageFont.load_default(size=size)
+        assert isinstance(font, ImageFont.FreeTypeFont)  # with a size it is
         for line in wrap(text, font, TEXT - 20):
             pen.text((3 * (SIDE + 4) + 8, y), line, fill=colour, font=font)
             y += size + 4

@@ -9,7 +9,7 @@ import shutil
 import sys
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ class MLLMRows:
 class TextRows:
     """Rows of CLIP's text encoder: the expressive instruction, or the instruction where a model trains without."""
 
-    def __init__(self, tokenizer: object) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
 
     def row(self, instruction: str, expressive: str) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +83,7 @@ class TextRows:
         return {"input_ids": torch.from_numpy(np.stack([ids for ids, _ in rows]))}
 
 
-def clip_ids(tokenizer: object, text: str) -> Tensor:
+def clip_ids(tokenizer: Any, text: str) -> Tensor:
     """(1, q): as the diffusers pipeline asks its tokenizer, padded and cut to its length."""
     return tokenizer(
         text, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
@@ -103,14 +103,16 @@ class TrainingSet(Dataset):
     ) -> None:
         """image_processor: the tower's, or None without eyes. stored: precomputed arrays, see precompute()."""
         self.pairs, self.rows, self.sizes, self.image_processor = pairs, rows, sizes, image_processor
-        self.stored, self.kept, self.unreadable = stored, {}, set()
-        self.texts = pairs.texts() if stored is not None else None
+        self.stored = stored or {}
+        self.kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.unreadable: set[int] = set()
+        self.texts = pairs.texts() if stored else []
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, indices: list[int]) -> Batch:
-        if self.stored is not None:
+        if self.stored:
             return self._from_stored(indices)
         pairs = [self.readable(i) for i in indices]
         rows = self.rows.collate([self.rows.row(pair.instruction, pair.expressive) for pair in pairs])
@@ -120,7 +122,7 @@ class TrainingSet(Dataset):
         def rows(name: str) -> Tensor:
             return torch.from_numpy(self.stored[name][indices])
 
-        fields = {"latents": (rows("input_mode"), rows("goal_mean"), rows("goal_std"))}
+        fields: dict[str, Any] = {"latents": (rows("input_mode"), rows("goal_mean"), rows("goal_std"))}
         if "features" in self.stored:
             fields["features"] = rows("features")
         if "text_states" in self.stored:
@@ -167,7 +169,7 @@ class TrainingSet(Dataset):
 def stored_bytes(data: TrainingSet, model: JointModel | TextModel) -> int:
     """What precompute() would write, about."""
     values = 3 * int(np.prod(data.sizes.latents))
-    if isinstance(model, JointModel) and model.mllm.tower is not None:
+    if isinstance(model, JointModel) and isinstance(data.rows, MLLMRows) and model.mllm.tower is not None:
         values += data.rows.patches * model.mllm.llama.config.hidden_size
     return 4 * values * len(data)
 

@@ -10,10 +10,11 @@ import base64
 import json
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
 from PIL import Image
 
@@ -36,10 +37,17 @@ READERS = "mgie.examples"  # group of entry points: (dataset, its own folder, sp
 class Example(Protocol):
     """What training and mgie.expressive ask of an example of any dataset."""
 
-    id: str
-    input_image: Path  # may not exist
-    goal_image: Path | None  # None: the dataset has no ground truth here
-    instruction: str
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def input_image(self) -> Path: ...  # may not exist
+
+    @property
+    def goal_image(self) -> Path | None: ...  # None: the dataset has no ground truth here
+
+    @property
+    def instruction(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class Pairs(Protocol):
 class FilePairs:
     """Pairs whose images are files."""
 
-    examples: list[Example]
+    examples: Sequence[Example]
     expressive: dict[str, str] | None = None  # by example id; None: the instruction
 
     def __len__(self) -> int:
@@ -88,8 +96,9 @@ class FilePairs:
         from mgie.io import images
 
         example = self.examples[index]
-        pictures = images.load(example.input_image), images.load(example.goal_image)
-        return TrainingPair(example.id, *pictures, *self._text(example))
+        assert example.goal_image is not None  # read_pairs leaves the others out
+        before, after = images.load(example.input_image), images.load(example.goal_image)
+        return TrainingPair(example.id, before, after, *self._text(example))
 
     def texts(self) -> list[tuple[str, str]]:
         return [self._text(example) for example in self.examples]
@@ -127,11 +136,12 @@ def dataset_folder(root: Path, dataset: str | None) -> tuple[Path, str]:
 def read_pairs(root: Path, dataset: str, expressive: str | None, needs_expressive: bool) -> Pairs:
     """The pairs of root's train split. expressive: a file, INSTRUCTION, or None to look next to the data."""
     if dataset == "ipr2pr" and (root / "ipr2pr.tsv").exists():
-        pairs: Pairs = RepackPairs.read(root)
+        pairs = RepackPairs.read(root)
         if needs_expressive and expressive not in (None, INSTRUCTION):
             raise ValueError(f"--expressive {expressive}: the repack in {root} holds its own in ipr2pr_expressive.json")
         return pairs if needs_expressive and expressive != INSTRUCTION else pairs.plain()
-    examples = plain_folders(root) if is_plain_ipr2pr(root, dataset) else split_of(dataset, root, "train")
+    plain = is_plain_ipr2pr(root, dataset)
+    examples: Sequence[Example] = plain_folders(root) if plain else split_of(dataset, root, "train")
     usable = [e for e in examples if e.goal_image and e.input_image.exists() and e.goal_image.exists()]
     if not usable:
         missing = f", none with both images on disk (first: {examples[0].input_image})" if examples else ""
@@ -169,7 +179,7 @@ def plain_folders(root: Path) -> list[PlainExample]:
     return examples
 
 
-def is_text(value: object) -> bool:
+def is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and not HALVES.search(value)
 
 
@@ -288,7 +298,8 @@ class RepackPairs:
             columns = file.readline().split(b"\t")
         if len(columns) != 2:
             raise ImageError(f"{self.tsv}, byte {self.offsets[index]}: {len(columns)} columns, expected 2")
-        return TrainingPair(self.names[index], *(self._decode(column, index) for column in columns), *self.text[index])
+        before, after = (self._decode(column, index) for column in columns)
+        return TrainingPair(self.names[index], before, after, *self.text[index])
 
     def texts(self) -> list[tuple[str, str]]:
         return list(self.text)
@@ -322,13 +333,11 @@ def positions(split: str, folders: int) -> range:
     return range(math.floor(low * folders), math.floor(high * folders))
 
 
-def examples_of(root: Path, dataset: str, split: str) -> list[Example]:
+def examples_of(root: Path, dataset: str, split: str) -> Sequence[Example]:
     """root: the dataset's own folder, or the parent that holds it under the dataset's name."""
     root = root / dataset if (root / dataset).is_dir() else root
-    if split == "train" and is_plain_ipr2pr(root, dataset):
-        examples = plain_folders(root)
-    else:
-        examples = split_of(dataset, root, split)
+    plain = split == "train" and is_plain_ipr2pr(root, dataset)
+    examples: Sequence[Example] = plain_folders(root) if plain else split_of(dataset, root, split)
     if not examples:
         raise FileNotFoundError(f"{root} holds no example of {dataset}, split {split}")
     return examples

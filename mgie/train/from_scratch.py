@@ -5,6 +5,7 @@ this shows that training works and no more; the miniature's own stages train eac
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,6 +15,9 @@ from mgie.preprocess import ClipProcessor
 from mgie.presets import Preset
 from mgie.prompts import ADDED_TOKENS, IMAGE_TOKENS, SENTENCE_TOKENS, build_prompt
 from mgie.tokenizer import TOKENIZERS, Tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 ENDS = "<|startoftext|>", "<|endoftext|>"
 CLIP_LENGTH = 77
@@ -87,7 +91,7 @@ def inspix2pix(preset: Preset, texts: list[tuple[str, str]], seed: int, folder: 
     save_inspix2pix(unet, vae, encoder, tokenizer, preset, folder)
 
 
-def text_tokenizer(texts: list[str], size: int) -> object:
+def text_tokenizer(texts: list[str], size: int) -> "PreTrainedTokenizerFast":
     """A byte-level BPE behind the interface of CLIP's tokenizer.
 
     Not CLIP's own kind: with its </w> the `tokenizers` trainer breaks ties at random, and a run could not be repeated.

@@ -5,7 +5,7 @@ Convention: forward of apple/ml-mgie mgie_llava.py at 835af37; L_edit as in its 
 Shapes: B batch, L tokens, D hidden size, n visual tokens, q d the conditioning, C latent channels, h w latent size.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
     latents: tuple[Tensor, Tensor, Tensor] | None = None  # instead: input's mode, goal's mean, goal's std
 
     def to(self, device: torch.device) -> "Batch":
-        def moved(field: object) -> object:
+        def moved(field: Any) -> Any:
             if isinstance(field, tuple):
                 return tuple(map(moved, field))
             return None if field is None else field.to(device, non_blocking=True)
@@ -63,7 +63,7 @@ class Conditioning(NamedTuple):
 class Denoiser(nn.Module):
     """VAE (frozen) and UNet: L_edit, given the conditioning."""
 
-    def __init__(self, unet: nn.Module, vae: nn.Module, scheduler: object, min_snr_gamma: float | None = None) -> None:
+    def __init__(self, unet: nn.Module, vae: nn.Module, scheduler: Any, min_snr_gamma: float | None = None) -> None:
         """scheduler: the pipeline's; only its noise and prediction type matter here."""
         super().__init__()
         from diffusers import DDPMScheduler

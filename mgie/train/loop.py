@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from mgie.train.checkpoint import clean
 from mgie.train.joint import Batch, Sums, is_diffusion
 from mgie.train.log import Step, TrainLog, memory_mb, plot
 from mgie.train.recipes import factor_at
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class Order:
     """Which pair is at which place: one permutation after the other, each from (seed, epoch)."""
 
     def __init__(self, pairs: int, seed: int) -> None:
-        self.pairs, self.seed, self.epoch, self.shuffled = pairs, seed, -1, np.empty(0, dtype=np.int64)
+        self.pairs, self.seed, self.epoch = pairs, seed, -1
+        self.shuffled: np.ndarray = np.empty(0, dtype=np.int64)
 
     def at(self, start: int, stop: int) -> list[int]:
         """The pairs at places start..stop - 1 of the endless sequence."""
@@ -88,7 +93,7 @@ class Loop:
         save: Callable[[nn.Module, Path], None],
         settings: LoopSettings,
         out: Path,
-        accelerator: object,
+        accelerator: "Accelerator",
     ) -> None:
         """model: JointModel or TextModel, trained parameters chosen. save: writes a model's pipeline into a folder."""
         self.settings, self.out, self.accelerator, self.save = settings, out, accelerator, save
@@ -115,7 +120,7 @@ class Loop:
         )
         self.model, self.optimizer = accelerator.prepare(model, self.optimizer)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.ema = None
+        self.ema: Any = None  # diffusers' EMAModel, from the first step on where EMA is on
         self.step = 0  # steps done
 
     def resume(self) -> None:
@@ -208,7 +213,7 @@ class Loop:
         """Of the whole batch, at least 1; 0 where the model has no L_ins."""
         if micro[0].labels is None:
             return 0
-        counts = [(batch.labels[:, 1:] != losses.IGNORED).sum() for batch in micro]
+        counts = [(batch.labels[:, 1:] != losses.IGNORED).sum() for batch in micro if batch.labels is not None]
         return max(1, int(self.accelerator.reduce(torch.stack(counts).sum(), "sum")))
 
     def joint(self, sums: Sums, tokens: int) -> torch.Tensor:
@@ -286,7 +291,7 @@ class Loop:
                 parameters[name].data = tensor
 
 
-def copy_to_save(model: nn.Module, accelerator: object) -> nn.Module:
+def copy_to_save(model: nn.Module, accelerator: "Accelerator") -> nn.Module:
     """The model that is written out: the one that trains, but under FSDP, which cuts it up, a copy on the CPU."""
     import copy
 

@@ -7,6 +7,7 @@ Not covered: what neither states is filled from the script and listed in `Recipe
 import math
 from argparse import Namespace
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def factor_at(step: int, steps: int, schedule: str, warmup: float) -> float:
     raise ValueError(f"unknown schedule '{schedule}'; known: {', '.join(SCHEDULES)}")
 
 
-def overridden(args: Namespace, recipe: Recipe) -> dict[str, object]:
+def overridden(args: Namespace, recipe: Recipe) -> dict[str, Any]:
     """The recipe's numbers, with the flags that were given in their place."""
     names = ("batch_size", "lr_mllm", "lr_diffusion", "schedule", "warmup", "weight_decay")
     given = {name: getattr(args, name) for name in names}

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -30,6 +31,9 @@ from mgie.train.batches import TrainingSet, load_stored, precompute, stored_byte
 from mgie.train.data import INSTRUCTION, Pairs, dataset_folder, read_pairs
 from mgie.train.loop import Loop, LoopSettings
 from mgie.train.recipes import Recipe, overridden
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 SETTINGS, LOCK = "training.json", ".lock"
 FREE = {"micro_batch", "checkpoint_every", "keep", "workers", "log_every"}  # a continued run may change these
@@ -83,7 +87,12 @@ def train(args: Namespace, recipe: Recipe) -> None:
 
 
 def train_from(
-    trainee: starts.Trainee, data: TrainingSet, settings: LoopSettings, out: Path, accelerator: object, title: str
+    trainee: starts.Trainee,
+    data: TrainingSet,
+    settings: LoopSettings,
+    out: Path,
+    accelerator: "Accelerator",
+    title: str,
 ) -> None:
     """The loop from its newest checkpoint on; then OUT becomes the model's folder."""
     if accelerator.is_main_process:
@@ -99,7 +108,7 @@ def train_from(
     say(accelerator, f"done: {settings.steps} steps; the model is in {out}, the curve in {out / 'train.png'}")
 
 
-def keeps_half(settings: LoopSettings, accelerator: object) -> bool:
+def keeps_half(settings: LoopSettings, accelerator: "Accelerator") -> bool:
     """FSDP wants one dtype; a CPU computes in float32 faster than it casts."""
     from accelerate import DistributedType
 
@@ -200,7 +209,7 @@ def start(args: Namespace, kind: tuple[str, str], pairs: Pairs, recipe: Recipe, 
 
 
 def training_set(
-    args: Namespace, pairs: Pairs, trainee: starts.Trainee, settings: LoopSettings, accelerator: object
+    args: Namespace, pairs: Pairs, trainee: starts.Trainee, settings: LoopSettings, accelerator: "Accelerator"
 ) -> TrainingSet:
     """With what is frozen precomputed, if asked for or if it is small and read more than once."""
     data = TrainingSet(pairs, trainee.rows, trainee.sizes, trainee.image_processor)
@@ -223,7 +232,7 @@ def checkpoint_gradients(model: torch.nn.Module) -> None:
         model.mllm.llama.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def begin(out: Path, run: dict, accelerator: object) -> None:
+def begin(out: Path, run: dict, accelerator: "Accelerator") -> None:
     """Refuses to continue another run; clears what a start that was refused has left."""
     path = out / SETTINGS
     if not path.exists():
@@ -251,7 +260,7 @@ def differences(before: dict, now: dict) -> Iterator[tuple[str, object, object]]
 
 
 @contextmanager
-def locked(out: Path, accelerator: object) -> Iterator[None]:
+def locked(out: Path, accelerator: "Accelerator") -> Iterator[None]:
     """One run a folder: a second one would write the same checkpoints."""
     if not accelerator.is_main_process:
         yield
@@ -267,7 +276,7 @@ def locked(out: Path, accelerator: object) -> Iterator[None]:
         yield
 
 
-def say(accelerator: object, text: str) -> None:
+def say(accelerator: "Accelerator", text: str) -> None:
     if accelerator.is_main_process:
         print(text, file=sys.stdout, flush=True)
 

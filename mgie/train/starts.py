@@ -19,13 +19,13 @@ from mgie.convert.components import write_eyes, write_head, write_llama, write_t
 from mgie.convert.manifest import TRAINED, preset_of
 from mgie.convert.official import Official, open_clip
 from mgie.convert.shards import Shards
-from mgie.folder import INDEX, PRESET, SAMPLING
+from mgie.folder import INDEX, PRESET
 from mgie.io.components import load_models, quiet
 from mgie.io.files import read_json, whole_folder, write_json
 from mgie.io.weights import load_library_model
 from mgie.pipeline import MGIEPipeline
 from mgie.preprocess import ClipProcessor
-from mgie.presets import PRESETS, Preset
+from mgie.presets import PRESETS, SAMPLING, Preset
 from mgie.prompts import ADDED_TOKENS
 from mgie.train import starts
 from mgie.train.batches import MLLMRows, Sizes, TextRows, clip_ids
@@ -155,7 +155,11 @@ def class_of(folder: Path) -> str:
 def sizes_of(preset: Preset | None, vae: nn.Module, resolution: int | None, unet: nn.Module | None = None) -> Sizes:
     """512 px, then 256 px for the VAE as in the official code; the mini preset and its like have one size."""
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    square = preset.image_size if preset is not None else unet.config.sample_size * factor
+    if preset is None:
+        assert unet is not None  # one of the two says the size
+        square = unet.config.sample_size * factor
+    else:
+        square = preset.image_size
     diffusion = resolution or (square // 2 if square == PRESETS["7b"].image_size else square)
     if diffusion % factor or diffusion < factor:
         raise ValueError(

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ class EditorStage:
     def facts(self) -> dict[str, str]:
         """What made the weights."""
         preset = {name: value for name, value in self.preset.to_json().items() if name not in SAMPLING}
-        recipe = {"loop": asdict(self.loop), "preset": preset}
+        recipe: dict[str, Any] = {"loop": asdict(self.loop), "preset": preset}
         if self.model != "inspix2pix":
             recipe["language"] = LANGUAGE
         return {"recipe": ship.digest(recipe), "data": self.train.content_hash(), "vae": self.parts.hash_of("vae")}
@@ -180,7 +181,7 @@ class EditorStage:
                      self.preset.sampler(), self.preset).save_pretrained(folder)  # fmt: skip
 
     @cached_property
-    def words(self) -> object:
+    def words(self) -> Any:
         return vocabulary(self.train, self.preset)
 
     @property
@@ -242,6 +243,7 @@ def write_features(pairs: WorldPairs, trainee: starts.Trainee, folder: Path, dev
     """Projected patch features of the input images."""
     from PIL import Image
 
+    assert trainee.image_processor is not None  # MGIE's, which has eyes
     mllm, parts = trainee.model.mllm.to(device), []
     for start in range(0, len(pairs), AT_ONCE):
         pictures = [Image.fromarray(row) for row in pairs.pixels[start : start + AT_ONCE, 0]]

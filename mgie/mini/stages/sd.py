@@ -9,6 +9,7 @@ here with the text encoder frozen. v-prediction with zero terminal SNR on the co
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,8 @@ class Diffusion:
         self.recipe, self.train, self.used, self.test = recipe, train, used, test
         self.preset, self.diffusion, self.vae, self.vae_hash = preset, diffusion, parts.load_vae(), parts.hash_of("vae")
         self.scheduler = preset.sampler("DDPMScheduler")
-        self.work, self.stored = parts.work, None
+        self.work = parts.work
+        self.stored: dict[str, np.ndarray] = {}  # encoded at the first step
         self.tokenizer = vocabulary(train, preset)
         self.texts = [(w.goal_caption, w.expressive, w.instruction) for w in train.words]
         self.ids: dict[str, Tensor] = {}
@@ -167,7 +169,7 @@ def mean_of(values: Tensor, where: Tensor) -> Tensor:
     return (values * where).sum() / where.sum().clamp(min=1)
 
 
-def vocabulary(train: WorldPairs, preset: Preset) -> object:
+def vocabulary(train: WorldPairs, preset: Preset) -> Any:
     """Learned from the training texts."""
     texts = sorted({text for w in train.words for text in (w.instruction, w.expressive, w.goal_caption)})
     tokenizer = text_tokenizer(texts, preset.vocab)
@@ -175,7 +177,7 @@ def vocabulary(train: WorldPairs, preset: Preset) -> object:
     return tokenizer
 
 
-def text_encoder(tokenizer: object, preset: Preset, settings: DiffusionSettings) -> nn.Module:
+def text_encoder(tokenizer: Any, preset: Preset, settings: DiffusionSettings) -> nn.Module:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     encoder = CLIPTextModel(

@@ -141,6 +141,7 @@ def answer_losses(network: nn.Module, batch: Batch, tokenizer: Tokenizer, llama:
     starts = losses.visual_token_starts(batch.labels, tokenizer.visual[0], count)
     told = network.summary(losses.visual_token_states(states, starts, count).mean(dim=1)).float()  # (B, V)
     held = torch.zeros_like(told)
+    assert batch.labels is not None  # collate makes them
     spoken = batch.labels.clamp(min=0)  # IGNORED becomes <unk>, a special token as well
     held.scatter_(1, spoken, 1.0)
     held[:, list(tokenizer.special.values())] = 0

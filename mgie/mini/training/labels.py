@@ -29,7 +29,8 @@ def take(chunk: Chunk, draw: torch.Generator | None, local: float = 0.0) -> Batc
     """One side of each edit: drawn, or the goal where draw is None. local: share of goals with their local caption."""
     n = len(chunk.nouns)
     if draw is None:
-        side, short = np.full(n, GOAL), np.zeros(n, bool)
+        side: np.ndarray = np.full(n, GOAL)
+        short: np.ndarray = np.zeros(n, bool)
     else:
         throws = torch.rand(2, n, generator=draw).numpy()
         side, short = (throws[0] < 0.5).astype(int), throws[1] < local

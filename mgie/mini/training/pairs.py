@@ -75,7 +75,7 @@ class WorldPairs:
     @cached_property
     def words(self) -> list[Words]:
         rows = json.loads((self.drawn / "words.json").read_text(encoding="utf-8"))
-        return [Words(*row[:6], tuple(row[6]), row[7]) for row in rows]
+        return [Words._make([*row[:6], tuple(row[6]), row[7]]) for row in rows]
 
     @cached_property
     def drawn(self) -> Path:

@@ -86,8 +86,8 @@ class Pictures:
         path = self.folder and self.folder / f"{number:04d}.npz"
         if path and path.exists():
             with np.load(path, allow_pickle=False) as file:
-                arrays = [file[name] for name in Chunk._fields[:-1]]
-                return Chunk(*arrays, json.loads(file["captions"].tobytes()))
+                arrays = {name: file[name] for name in Chunk._fields[:-1]}
+                return Chunk(**arrays, captions=json.loads(file["captions"].tobytes()))
         chunk = draw_chunk(self.source, number)
         if path:
             write(path, chunk)
@@ -104,7 +104,7 @@ class Pictures:
         if len(parts) == 1:
             return Chunk(*parts[0])
         *arrays, texts = zip(*parts, strict=True)
-        return Chunk(*(np.concatenate(a) for a in arrays), [row for part in texts for row in part])
+        return Chunk._make([*(np.concatenate(a) for a in arrays), [row for part in texts for row in part]])
 
     def content_hash(self) -> str:
         """SHA-256 of the first chunk, pixels and labels: what these pictures are, however they are drawn."""
@@ -133,7 +133,8 @@ def code_hash() -> str:
 
 def draw_chunk(source: PictureSet, number: int) -> Chunk:
     drawn = [draw_edit(source, number * CHUNK + i) for i in range(CHUNK)]
-    return Chunk(*(np.stack(column) for column in list(zip(*drawn, strict=True))[:-1]), [row[-1] for row in drawn])
+    *columns, texts = zip(*drawn, strict=True)
+    return Chunk._make([*map(np.stack, columns), list(texts)])
 
 
 def draw_edit(source: PictureSet, number: int) -> tuple:
@@ -174,7 +175,7 @@ def input_caption(change: Change, fault: int) -> str:
 def object_map(scene: Scene) -> NDArray[np.int16]:
     """(GRID, GRID): the object that covers 40 % of the patch or more; unsure from 10 %."""
     size = scene.size
-    owner = np.zeros((size, size), np.int16)
+    owner: np.ndarray = np.zeros((size, size), np.int16)
     for sprite in scene.sprites:
         _, alpha, _ = cut_out(sprite.name, sprite.width, sprite.height, sprite.flip, sprite.colour)
         x, y = max(0, sprite.x), max(0, sprite.y)

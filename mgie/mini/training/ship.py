@@ -81,10 +81,10 @@ def fill(trained: Path, folder: Path, weights: Path, facts: dict[str, str]) -> N
             write_half(read_safetensors(path), folder / part, facts)
         elif path.suffix not in (".csv", ".png") and path.name != "training.json":
             (folder / part).write_text(in_half(path.read_text()))
-    for part in SHARED:
-        if (trained / part).is_dir():
-            check_same(trained / part, weights / part)
-            (folder / part).symlink_to(Path("..", part), target_is_directory=True)
+    for name in SHARED:
+        if (trained / name).is_dir():
+            check_same(trained / name, weights / name)
+            (folder / name).symlink_to(Path("..", name), target_is_directory=True)
     if (folder / "llama").is_dir():
         split_llama(folder / "llama", weights / "llama-body", facts)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image as PILImage
@@ -38,7 +39,7 @@ class Thing:
     height: int
 
 
-def _json(name: str) -> list | dict:
+def _json(name: str) -> Any:
     return json.loads((ASSETS / name).read_text(encoding="utf-8"))
 
 

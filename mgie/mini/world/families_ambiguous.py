@@ -86,7 +86,7 @@ def fix_colours(dice: Dice, scene: Scene, cause: str, course: Course) -> Change:
 def ink(words: str, stretch: int, bottom: int, size: int, right: bool = False) -> Image:
     """(size, size) alpha of a line of text, its lower edge `bottom` of 64 from the top."""
     text = letters(words, stretch)
-    page = np.zeros((64, 64), np.uint8)
+    page: np.ndarray = np.zeros((64, 64), np.uint8)
     h, w = min(text.shape[0], 64), min(text.shape[1], 62)
     x = 64 - w - 2 if right else (64 - w) // 2
     page[bottom - h : bottom, x : x + w] = text[:h, :w]
@@ -96,7 +96,7 @@ def ink(words: str, stretch: int, bottom: int, size: int, right: bool = False) -
 def write_on(dice: Dice, image: Image, cause: str) -> tuple[Image, np.ndarray]:
     """The picture with text on it, and where."""
     size, canvas = image.shape[0], image.copy()
-    touched = np.zeros((64, 64), bool)
+    touched: np.ndarray = np.zeros((64, 64), bool)
     if cause.startswith("bar"):
         top = 0 if cause.endswith("top") else 50
         touched[top : top + 14] = True

@@ -4,6 +4,7 @@ Strengths come in two sets, training and benchmark, so that a benchmark asks for
 """
 
 from functools import partial
+from typing import Any
 
 from mgie.mini.world import pixels as draw
 from mgie.mini.world.assets import Photograph
@@ -13,7 +14,7 @@ from mgie.mini.world.pixels import Image
 from mgie.mini.world.scene import Scene, empty_or_one, render
 
 # (little, plain, much) of training and benchmarks; gamma exponents as fractions, the rest in 256ths.
-STRENGTHS = {
+STRENGTHS: dict[str, dict[str, Any]] = {
     "training": {
         "brightness:up": ((3, 4), (3, 5), (2, 5)), "brightness:down": ((4, 3), (5, 3), (5, 2)),
         "contrast:up": (336, 400, 528), "contrast:down": (184, 144, 88),

@@ -160,7 +160,7 @@ def recolour(dice: Dice, scene: Scene, cause: str, course: Course) -> Change:
 
 def backdrop(size: int, colour: tuple[int, int, int]) -> Image:
     """A studio wall: one colour, a little darker towards the floor."""
-    light = 256 - 70 * np.arange(size, dtype=np.int32)[:, None, None] // size
+    light: np.ndarray = 256 - 70 * np.arange(size, dtype=np.int32)[:, None, None] // size
     return draw.clip((np.array(colour, np.int32) * light + 128) >> 8).repeat(size, axis=1)
 
 

@@ -6,7 +6,7 @@ case of `chance`. Not covered: whether the rest of the sentence is true.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from mgie.mini.world.examples import FAMILIES
 
@@ -86,7 +86,7 @@ def junk_food(text: str) -> str:
     return only(name for name in FAMILIES["healthy"].causes if re.search(rf"\b{name}s?\b", old))
 
 
-def only(found: object) -> str:
+def only(found: Iterable[str]) -> str:
     """The one that was found; empty where none was, or several."""
     different = list(dict.fromkeys(found))
     return different[0] if len(different) == 1 else ""

@@ -5,11 +5,12 @@ are (H, W, 3) uint8, alpha (H, W) uint8. Not covered: speed for large images (th
 """
 
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+Image: TypeAlias = NDArray[np.uint8]
 STEP = 64  # resampling positions are fractions of a pixel in units of 1/64
 
 
@@ -21,7 +22,7 @@ def resample(image: Image, width: int, height: int) -> Image:
 def _resample_rows(image: Image, n: int) -> Image:
     """(h, w, C) to (n, w, C), from differences of the running sum at fractional places."""
     h = image.shape[0]
-    sums = np.zeros((h + 1, *image.shape[1:]), np.int32)
+    sums: np.ndarray = np.zeros((h + 1, *image.shape[1:]), np.int32)
     np.cumsum(image, axis=0, dtype=np.int32, out=sums[1:])
     edges = np.arange(n + 1) * h * STEP // n
     whole, part = np.minimum(edges // STEP, h - 1), None
@@ -127,7 +128,8 @@ def recolour(image: Image, hue: tuple[int, int, int]) -> Image:
 
 def ramp(size: int, dark_left: bool, low: int, reach: int) -> NDArray[np.int32]:
     """(1, W, 1) factors in 256ths: `low` at one side, 256 from `reach` per cent of the width on."""
-    x = np.arange(size, dtype=np.int32) if dark_left else np.arange(size - 1, -1, -1, dtype=np.int32)
+    steps = range(size) if dark_left else range(size - 1, -1, -1)
+    x: np.ndarray = np.array(steps, np.int32)
     return np.minimum(256, low + (256 - low) * 100 * x // (reach * size))[None, :, None]
 
 

@@ -95,7 +95,7 @@ def render(scene: Scene) -> Image:
 def silhouette(sprite: Sprite, size: int, shadow: bool = True) -> NDArray[np.bool_]:
     """(size, size): every pixel the object, or its shadow, touches."""
     _, alpha, dark = cut_out(sprite.name, sprite.width, sprite.height, sprite.flip, sprite.colour)
-    touched = np.zeros((size, size, 1), np.uint8)
+    touched: np.ndarray = np.zeros((size, size, 1), np.uint8)
     draw.over(touched, np.full((*alpha.shape, 1), 255, np.uint8), (alpha > 0) * np.uint8(255), sprite.x, sprite.y)
     if shadow and sprite.name not in NO_SHADOW:
         m = shadow_margin(sprite.width, sprite.height)
@@ -106,7 +106,7 @@ def silhouette(sprite: Sprite, size: int, shadow: bool = True) -> NDArray[np.boo
 
 def uncovered(scene: Scene) -> NDArray[np.bool_]:
     """(size, size): every pixel where the background shows, if only through an object's edge."""
-    shows = np.full((scene.size, scene.size, 1), 255, np.uint8)
+    shows: np.ndarray = np.full((scene.size, scene.size, 1), 255, np.uint8)
     for s in scene.sprites:
         _, alpha, _ = cut_out(s.name, s.width, s.height, s.flip, s.colour)
         draw.over(shows, np.zeros((*alpha.shape, 1), np.uint8), (alpha == 255) * np.uint8(255), s.x, s.y)
