@@ -11,7 +11,8 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, fields
 from pathlib import Path
@@ -155,28 +156,24 @@ def write_csv(path: Path, kind: "type[DataclassInstance]", rows: "Iterable[Datac
         table.writerows(["" if v is None else v for v in astuple(row)] for row in rows)
 
 
-@contextmanager
-def lock(path: Path, busy: Callable[[], None]) -> Iterator[IO[str]]:
-    """The file `path`, made if need be, locked for this process; the system drops the lock of a killed one.
+def hold(file: IO[str], busy: str | Exception) -> None:
+    """Lock an open file for this process until it is closed; the system drops the lock of a killed process.
 
-    busy is called when another process holds it: it raises, or returns and the lock is waited for.
+    Where another process holds it: an exception is raised, a text is said and the lock waited for.
     """
-    with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            busy()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if isinstance(busy, Exception):
+            raise busy from None
+        print(busy, file=sys.stderr, flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """One process at a time writes a file of lines. ValueError for the second one."""
-
-    def busy() -> None:
-        raise ValueError(f"{path} is written by another process at present; wait, or name another --out")
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    with lock(path.with_name(f".{path.name}.lock"), busy):
+    with open(path.with_name(f".{path.name}.lock"), "w") as file:
+        hold(file, ValueError(f"{path} is written by another process at present; wait, or name another --out"))
         yield

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mgie.io.files import lock, write_json
+from mgie.io.files import hold, write_json
 from mgie.io.hashes import weights_hash
 from mgie.presets import PRESETS
 from mgie.train import checkpoint, starts
@@ -265,12 +265,8 @@ def locked(out: Path, accelerator: "Accelerator") -> Iterator[None]:
     if not accelerator.is_main_process:
         yield
         return
-
-    def busy() -> None:
-        raise ValueError(f"{out} is being trained by another process; wait for it, or give another --out")
-
-    with lock(out / LOCK, busy) as file:
-        file.truncate(0)
+    with open(out / LOCK, "w") as file:
+        hold(file, ValueError(f"{out} is being trained by another process; wait for it, or give another --out"))
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield

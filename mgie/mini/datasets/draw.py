@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from mgie.io.files import lock, whole_folder, write_json
+from mgie.io.files import hold, whole_folder, write_json
 from mgie.mini.datasets.evr import write_evr
 from mgie.mini.datasets.gier import write_gier
 from mgie.mini.datasets.ipr2pr import write_ipr2pr
@@ -52,14 +52,14 @@ def draw(root: Path, parameters: Parameters | None = None) -> Path:
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """One process at a time draws a folder; the system drops the lock of a killed one."""
-    path = folder.with_name(f".{folder.name}.lock")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(folder.with_name(f".{folder.name}.lock"), "w")  # noqa: SIM115
     except OSError as error:
         raise OSError(f"the miniature's datasets cannot be drawn into {folder.parent}: {error}; "
                       "name a folder that can be written with --data-root") from error  # fmt: skip
-    with lock(path, lambda: print(f"waiting: another process is drawing {folder}", file=sys.stderr, flush=True)):
+    with lock:
+        hold(lock, f"waiting: another process is drawing {folder}")
         yield
 
 
