@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.grid.reference import compared, rows_of
 from bench.registry import SUITES
-from mgie.io.files import write_atomic
+from mgie.io.files import replacing, write_atomic
 
 TABLE = re.compile(r"table([123])(?:-(?!only-)([a-z0-9]+))?(-only-.+)?")
 OTHERS = {"figure3": "bench.tradeoff", "figure4": "bench.clip_score", "claims": "bench.mini.claims",
@@ -116,13 +116,11 @@ def take(fresh: Path, accepted: Path, origin: dict[str, str], names: Sequence[st
     paths = [p for p in sorted(fresh.rglob("*")) if p.is_file() and _kept(p, accepted / p.relative_to(fresh))]
     for path in paths:
         target = accepted / path.relative_to(fresh)
-        target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
             write_atomic(target, without_pictures(path.read_text("utf-8"), target.parent))
         else:
-            temporary = target.with_name(f".{target.name}.{os.getpid()}")
-            shutil.copyfile(path, temporary)
-            os.replace(temporary, target)
+            with replacing(target) as temporary:
+                shutil.copyfile(path, temporary)
     known = accepted / "origin.json"
     said = json.loads(known.read_text("utf-8")) if known.exists() else {}
     said |= dict.fromkeys(names, origin)

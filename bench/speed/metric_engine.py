@@ -28,11 +28,10 @@ from bench.records import Example
 from bench.settings import MetricSettings
 from bench.speed.stopwatch import synchronise
 from mgie.io.devices import device_name
-from mgie.mini.world.assets import ASSETS
+from mgie.mini.world.assets import PHOTOS
 
 SPEED = Path(__file__).parents[2] / "results" / "mini" / "speed"  # the accepted ones: results/speed
 
-PHOTOS = ASSETS / "photos"
 SIDE, CHUNK = 512, 16
 
 

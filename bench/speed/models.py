@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from PIL import Image
 
 from mgie.folder import MINI
-from mgie.mini.world.assets import ASSETS
+from mgie.mini.world.assets import PHOTOS
 from mgie.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from mgie.tokenizer import Tokenizer
 
-PHOTOS = ASSETS / "photos"
 INSTRUCTIONS = ("make it look more professional", "fix the lighting", "what if it were winter", "remove the clutter")
 
 

@@ -22,11 +22,10 @@ from bench.runs.folder import RunFolder
 from bench.runs.runner import Run, edit_all
 from bench.settings import DataSettings, EditSettings
 from mgie.io.devices import device_name
-from mgie.mini.world.assets import ASSETS
+from mgie.mini.world.assets import PHOTOS
 
 SPEED = Path(__file__).parents[2] / "results" / "mini" / "speed"  # the accepted ones: results/speed
 
-PHOTOS = ASSETS / "photos"
 SIDE = 512
 BATCH = 8
 MODELS = {"MGIE at batch 8 on the paper's A100": 36.9 / 8, "MGIE-mini, one CPU core": 0.11}  # seconds an edit

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgie.io.files import write_atomic, write_json
+from mgie.io.files import read_json, write_atomic, write_json
 from mgie.io.images import ImageError, load
 from mgie.train.data import Example
 
@@ -61,7 +61,7 @@ class Lines:
         """ValueError when the lines were made by other models: a file must have one origin."""
         path = self.path.with_name(self.path.name + ".settings.json")
         if path.exists() and self.done:
-            before = json.loads(path.read_text())
+            before = read_json(path)
             odd = [name for name in settings if before.get(name) != settings[name]]
             if odd:
                 raise ValueError(

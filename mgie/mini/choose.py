@@ -8,11 +8,10 @@ wins: L1 to identity's on global edits, and inside what changes on local ones.
 
 import argparse
 import csv
-import json
 from dataclasses import replace
 from pathlib import Path
 
-from mgie.io.files import write_json
+from mgie.io.files import read_json, write_json
 from mgie.presets import PRESETS, Preset
 
 GRID = [  # guidance_scale, image_guidance_scale, steps
@@ -92,7 +91,7 @@ def write_defaults(folder: Path, preset: Preset) -> None:
     if not path.exists():
         write_sampling(preset, folder)
         return
-    stored = json.loads(path.read_text())
+    stored = read_json(path)
     write_json(path, stored | {name: getattr(preset, name) for name in SAMPLED})
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mgie.folder import MINI
 from mgie.io.command import command
-from mgie.io.files import write_json
+from mgie.io.files import read_json, write_json
 from mgie.mini.plan import EDITORS, EDITS, JUDGE, PLAYER, SIZES, STAGES, Place, Planned, sized
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def is_made(options: argparse.Namespace, stage: str, facts: dict[str, str]) -> b
     """Whether weights of these facts were shipped, by a training here or by the one that is accepted."""
     for root in (options.results,) if options.results else (RESULTS, ACCEPTED):
         scores = root / stage / "scores.json"
-        stored = json.loads(scores.read_text()) if scores.exists() else {}
+        stored = read_json(scores) if scores.exists() else {}
         if stored and all(stored.get(key) == value for key, value in facts.items()):
             return True
     return False

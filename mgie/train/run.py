@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mgie.io.files import hold, write_json
+from mgie.io.files import hold, read_json, write_json
 from mgie.io.hashes import weights_hash
 from mgie.presets import PRESETS
 from mgie.train import checkpoint, starts
@@ -241,7 +241,7 @@ def begin(out: Path, run: dict, accelerator: "Accelerator") -> None:
                 shutil.rmtree(left, ignore_errors=True)
         accelerator.wait_for_everyone()
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = read_json(path)
     differs = [f"{name}: {a!r}, now {b!r}" for name, a, b in differences(before, json.loads(json.dumps(run)))]
     if differs:
         raise ValueError(

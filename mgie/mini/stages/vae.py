@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mgie.io.files import read_json
 from mgie.mini.training.contact_sheet import save_sheet
 from mgie.mini.training.pictures import CHUNK, Pictures, PictureSet
 from mgie.mini.training.recipe import StageRecipe
@@ -109,7 +110,7 @@ class CodecStage:
         state = {k: v.half().contiguous() for k, v in network.state_dict().items()}
         save_file(state, out / "diffusion_pytorch_model.safetensors", {"format": "pt", **made_by})
         network.save_config(out)
-        config = json.loads((out / "config.json").read_text())
+        config = read_json(out / "config.json")
         config["scaling_factor"] = self.preset.latent_scale
         (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 

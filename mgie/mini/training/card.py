@@ -3,12 +3,11 @@
 One section a stage that has scores.json. A figure that is not there was not measured.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from mgie.io.files import write_atomic
+from mgie.io.files import read_json, write_atomic
 
 HEAD = """# The miniature's weights
 
@@ -115,7 +114,7 @@ def write(weights: Path, results: Callable[[str], Path]) -> Path:
     for stage, section in SECTIONS.items():
         scores = results(stage) / "scores.json"
         if scores.exists():
-            parts.append(describe(stage, section, json.loads(scores.read_text()), weights))
+            parts.append(describe(stage, section, read_json(scores), weights))
     total = sum(f.stat().st_size for f in weights.rglob("*.safetensors") if not f.is_symlink())
     parts.append(f"All weights here together: {total / 2**20:.1f} MiB.\n")
     path = weights / "README.md"

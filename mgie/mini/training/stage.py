@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mgie.io.files import replacing
+from mgie.io.files import read_json, replacing
 from mgie.io.weights import read_safetensors
 from mgie.mini.training.precision import autocast, trained_on
 from mgie.mini.training.recipe import StageRecipe
@@ -240,7 +240,7 @@ def is_of_here(log: Path, device: str) -> bool:
     scores = log.with_name("scores.json")
     if not scores.exists():
         return True
-    made = json.loads(scores.read_text())
+    made = read_json(scores)
     return all(made.get(key) == value for key, value in trained_on(device).items())
 
 

@@ -17,6 +17,7 @@ from PIL import Image as PILImage
 from mgie.mini.world.pixels import Image
 
 ASSETS = Path(__file__).parents[1] / "assets"
+PHOTOS = ASSETS / "photos"
 SPLITS = ("train", "val", "test")
 TEST, VAL = 40, 16  # photographs; the other 150 are for training
 LEFT_OUT = ("tennis ball",)  # its picture is a racket
@@ -90,7 +91,7 @@ def by_category() -> dict[str, tuple[str, ...]]:
 @cache
 def photo_pixels(photo: str) -> Image:
     """(H, W, 3), the shorter side 201 to 256 px."""
-    with PILImage.open(ASSETS / "photos" / f"{photo}.webp") as file:
+    with PILImage.open(PHOTOS / f"{photo}.webp") as file:
         return np.asarray(file.convert("RGB"))
 
 
