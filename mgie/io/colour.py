@@ -65,7 +65,7 @@ def to_srgb(profile: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCmsTr
 def is_srgb(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     """Whether all greys, and of RGB a lattice of colours, come out as they went in."""
     greys = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-    steps = np.arange(0, 256, 15, dtype=np.uint8)  # 0 and 255 among them
+    steps: np.ndarray = np.arange(0, 256, 15, dtype=np.uint8)  # 0 and 255 among them
     lattice = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)
     probe = greys if mode == "L" else np.concatenate([greys, lattice])
     sent = Image.fromarray(probe[None, :, 0] if mode == "L" else probe[None])
@@ -97,7 +97,9 @@ def apply(image: Image.Image, conversion: Conversion) -> Image.Image:
     colours = image.convert("L" if image.mode == "LA" else "RGB") if alpha else image
     if colours.mode != conversion.mode:  # greys with a profile for RGB
         colours = colours.convert(conversion.mode)
+    assert conversion.transform is not None  # only what is converted comes here
     found = ImageCms.applyTransform(colours, conversion.transform)
+    assert found is not None  # as it is not done in place
     if alpha:
         found.putalpha(alpha)
     return found

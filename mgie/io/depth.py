@@ -11,7 +11,7 @@ Not covered, and refused: TIFF of half floats, of more than one float channel, o
 import logging
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -85,6 +85,7 @@ def high_byte(values: np.ndarray) -> np.ndarray:
 def low_bytes(raw: Raw) -> np.ndarray:
     if raw.again is None or raw.mode not in LOW:
         raise Unclear("its 16-bit values are needed, and only 8 bits of them are at hand; give the file itself")
+    file: Any  # a kind of ImageFile, which has tiles
     with raw.again() as file:
         tile = file.tile[0]
         args = LOW[raw.mode] if isinstance(tile.args, str) else (LOW[raw.mode], *tile.args[1:])
@@ -112,7 +113,8 @@ def of_memory(image: Image.Image) -> Image.Image:
     return Image.fromarray(values.astype(np.uint8))
 
 
-def of_tiff(image: Image.Image, raw: Raw) -> Image.Image:
+def of_tiff(image: Any, raw: Raw) -> Image.Image:
+    """image: with its tags, as Pillow's TiffImageFile has them."""
     tags = image.tag_v2
     bits, kind = number(tags.get(BITS, 1)), number(tags.get(SAMPLE_FORMAT, UNSIGNED))
     inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
@@ -137,7 +139,7 @@ def of_tiff(image: Image.Image, raw: Raw) -> Image.Image:
     return Image.fromarray(255 - grey if inverted else grey)
 
 
-def of_deep_colours(image: Image.Image, raw: Raw, bits: int) -> Image.Image:
+def of_deep_colours(image: Any, raw: Raw, bits: int) -> Image.Image:
     """16 bits a channel, of which Pillow has kept the high byte."""
     if raw.mode in ("R", "C"):  # planes one after the other, uncompressed: Pillow takes each byte for a sample
         raise Unclear("TIFF of 16 bits with its channels in planes, uncompressed, which Pillow misreads; save it anew")
@@ -152,7 +154,7 @@ def of_deep_colours(image: Image.Image, raw: Raw, bits: int) -> Image.Image:
     return Image.fromarray(scaled(values, stated), image.mode)
 
 
-def number(tag: object) -> float:
+def number(tag: object) -> Any:
     """A TIFF tag's value, of which each channel may have one; Unclear where they differ."""
     values = set(tag) if isinstance(tag, tuple) else {tag}
     if len(values) != 1:
