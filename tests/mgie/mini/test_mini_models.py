@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mgie.folder import MINI
 from mgie.mini.training.pairs import WorldPairs
 from mgie.mini.training.parts import Parts
 from mgie.mini.training.recipe import StageRecipe
@@ -17,7 +18,6 @@ from mgie.mini.world import grammar, phrasing
 from mgie.presets import PRESETS
 from mgie.train.loop import LoopSettings
 
-WEIGHTS = Path(__file__).parents[3] / "mgie" / "mini" / "weights"
 PRESET = PRESETS["mini"]
 
 
@@ -237,7 +237,7 @@ def test_a_part_that_is_missing_says_which_stage_makes_it(tmp_path):
 
 
 def test_the_shipped_models_edit_and_name_what_they_see():
-    if not (WEIGHTS / "mgie-e2e" / "model_index.json").exists():
+    if not (MINI / "mgie-e2e" / "model_index.json").exists():
         pytest.skip("the weights of stage mgie are not in this version")
     from mgie.pipeline import MGIEPipeline
 
@@ -254,7 +254,7 @@ def test_the_shipped_models_edit_and_name_what_they_see():
 
 
 def test_all_shipped_weights_are_within_the_budget():
-    files = [path for path in WEIGHTS.rglob("*.safetensors") if not path.is_symlink()]
+    files = [path for path in MINI.rglob("*.safetensors") if not path.is_symlink()]
     if not files:
         pytest.skip("no weights in this version")
     sizes = {path: path.stat().st_size for path in files}

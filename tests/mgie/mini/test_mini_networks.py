@@ -11,6 +11,7 @@ from PIL import Image
 from bench.records import Example
 from bench.registry import metric_settings
 from bench.settings import MetricSettings
+from mgie.folder import MINI
 from mgie.mini.stages import vae as codec
 from mgie.mini.training import captions, pictures
 from mgie.mini.training.labels import both_sides, name_at, retrieval
@@ -19,13 +20,12 @@ from mgie.mini.training.recipe import StageRecipe
 from mgie.presets import PRESETS
 
 torch.set_num_threads(1)
-WEIGHTS = Path(__file__).parents[3] / "mgie" / "mini" / "weights"
 LIMIT = 15 * 2**20
 TEXTS = ["a duck on the left in front of a castle", "a photo of a bridge"]
 
 
 def shipped(*parts: str) -> Path:
-    path = WEIGHTS.joinpath(*parts)
+    path = MINI.joinpath(*parts)
     if not path.exists():
         pytest.skip(f"{path.name} is not trained in this version")
     return path
@@ -50,14 +50,14 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def test_every_file_says_what_made_it_and_is_small():
-    files = sorted(file for file in WEIGHTS.rglob("*.safetensors") if not file.is_symlink())
+    files = sorted(file for file in MINI.rglob("*.safetensors") if not file.is_symlink())
     if not files:
         pytest.skip("no trained weights in this version")
     for file in files:
         assert file.stat().st_size < LIMIT, file
     assert sum(file.stat().st_size for file in files) < 34 * 2**20
     own = ("vae", "tower", "mini-clip", "mini-dino", "mini-lpips", "eye")
-    for file in (f for f in files if f.relative_to(WEIGHTS).parts[0] in own):
+    for file in (f for f in files if f.relative_to(MINI).parts[0] in own):
         facts = metadata(file)
         assert {"recipe", "data", "steps", "seconds", "device", "seed", "world"} <= facts.keys(), file
         assert len(facts["recipe"]) == len(facts["data"]) == 64
@@ -119,7 +119,7 @@ def test_mini_clip_finds_captions_through_the_harness_loader(drawn):
 
 def test_mini_clip_pools_the_end_of_the_text():
     clip = judge_clip()
-    config = json.loads((WEIGHTS / "mini-clip" / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
+    config = json.loads((MINI / "mini-clip" / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
     ids, lengths = clip.tokens(TEXTS)
     assert config["pool_type"] == "eos" and clip.end_token == config["eos_id"] == captions.END
     ends = (ids == captions.END).int().argmax(dim=1)
@@ -207,11 +207,11 @@ def given(**fields) -> MetricSettings:
 
 def test_suite_mini_has_networks_of_its_own_and_flags_win():
     mini = metric_settings("mini", given())
-    assert Path(mini.clip) == WEIGHTS / "mini-clip" and Path(mini.dino) == WEIGHTS / "mini-dino"
+    assert Path(mini.clip) == MINI / "mini-clip" and Path(mini.dino) == MINI / "mini-dino"
     assert (mini.lpips, mini.lpips_heads) == ("squeeze", "none")
     assert metric_settings("paper", given()) == metric_settings("published", given()) == MetricSettings()
     other = metric_settings("mini", given(clip="ViT-L-14-quickgelu/openai", lpips="vgg"))
-    assert other.clip == "ViT-L-14-quickgelu/openai" and Path(other.dino) == WEIGHTS / "mini-dino"
+    assert other.clip == "ViT-L-14-quickgelu/openai" and Path(other.dino) == MINI / "mini-dino"
     assert (other.lpips, other.lpips_weights, other.lpips_heads) == ("vgg", None, "linear")
 
 
