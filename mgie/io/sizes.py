@@ -62,7 +62,8 @@ def cut_of(size: tuple[int, int], rule: str | None, max_side: int | None = None)
         return generation_cut(width, height)
     limit = max_side or (NATIVE_LIMIT if kind == "native" else None)
     if limit and max(size) > limit:
-        return Cut(whole, tuple(max(1, round(s * limit / max(size))) for s in size))
+        width, height = (max(1, round(s * limit / max(size))) for s in size)
+        return Cut(whole, (width, height))
     return Cut(whole, size)
 
 
@@ -72,7 +73,8 @@ def generation_cut(width: int, height: int) -> Cut:
     """
     factor = 512 / max(width, height)
     factor = math.ceil(min(width, height) * factor / 64) * 64 / min(width, height)
-    to = tuple(max(64, int((side * factor) // 64) * 64) for side in (width, height))
+    across, down = (max(64, int((side * factor) // 64) * 64) for side in (width, height))
+    to = across, down
     if width / height == to[0] / to[1]:
         return Cut((0.0, 0.0, float(width), float(height)), to, True)
     wide = width / height >= to[0] / to[1]
@@ -89,7 +91,8 @@ def sized(image: "Image", rule: str | None, max_side: int | None = None, nearest
     if box == (0, 0, *image.size) and size == image.size:
         return image
     if not lanczos:  # the script of that rule lets the filter look beyond what it cuts off; crop_resize cuts first
-        image = image.crop(tuple(map(int, box)))
+        left, upper, right, lower = map(int, box)
+        image = image.crop((left, upper, right, lower))
         box = (0, 0, *image.size)
         if size == image.size:
             return image
@@ -109,7 +112,7 @@ def for_given_output(rule: str | None) -> str | None:
 
 def one_shape(rule: str | None) -> bool:
     """Whether every picture comes out at one size."""
-    return bool(rule) and parse(rule).kind in ("authors", "square")
+    return bool(rule and parse(rule).kind in ("authors", "square"))
 
 
 def described(rule: str | None) -> str:
