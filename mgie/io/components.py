@@ -79,7 +79,7 @@ def check_whole(path: Path) -> None:
             return
         length = int.from_bytes(start, "little")
         try:
-            header = json.loads(file.read(length)) if 2 <= length <= size - 8 else []
+            header: Any = json.loads(file.read(length)) if 2 <= length <= size - 8 else []
             ends = [value["data_offsets"][1] for name, value in header.items() if name != "__metadata__"]
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
             raise ValueError(f"{path} is cut or no safetensors file ({size} bytes); {AGAIN}") from None
