@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from baselines.places import weights_folder
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
+from mgie.convert.released import summary
 from mgie.io.hashes import digests
-from mgie.io.released import summary
 
 if TYPE_CHECKING:
     from baselines.editors.family import Source

@@ -11,11 +11,11 @@ from baselines.places import weights_folder
 from baselines.texts import Texts
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
+from mgie.convert.released import summary
 from mgie.io.devices import placement
 from mgie.io.files import read_json
 from mgie.io.hashes import weights_hash
 from mgie.io.images import load
-from mgie.io.released import summary
 
 if TYPE_CHECKING:
     import torch

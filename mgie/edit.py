@@ -10,15 +10,13 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgie.io.devices import DTYPES
 from mgie.io.files import replacing, unfinished
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from mgie.pipeline import MGIEOutput, MGIEPipeline
-
-
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def parser() -> ArgumentParser:
@@ -33,7 +31,7 @@ def parser() -> ArgumentParser:
     p.add_argument("--image-guidance-scale", type=float, help="weight of the input image (default: the preset's)")
     p.add_argument("--expressive-instruction", help="edit with this text instead of letting MGIE write one")
     p.add_argument("--device", default="auto", help="auto (cuda where there is one), cpu, cuda, cuda:1, ...")
-    p.add_argument("--dtype", default="auto", choices=DTYPES, help="auto: bfloat16 on a GPU, float32 on a CPU")
+    p.add_argument("--dtype", default="auto", choices=DTYPES, help="auto: float16 on a GPU, float32 on a CPU")
     p.add_argument("--offload", action="store_true", help="keep the weights in main memory: for a GPU under 20 GB")
     return p
 

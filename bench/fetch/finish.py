@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.fetch.fetching import Options, Outcome
 from bench.fetch.places import Folder
 from bench.fetch.sources import Source
-from mgie.io.released import is_known, verdict
+from mgie.convert.released import is_known, verdict
 
 CONVERTED = "mgie-e2e"
 

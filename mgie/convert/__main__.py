@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from mgie import folder as layout
 from mgie.convert.manifest import EMBEDDINGS, NUM_VISUAL_TOKENS, TRAINED
 from mgie.convert.official import Official, check_names, open_official
+from mgie.convert.released import verdict
 from mgie.io.files import whole_folder, write_json
 from mgie.io.hashes import file_digest
-from mgie.io.released import verdict
 
 if TYPE_CHECKING:
     from mgie.presets import Preset

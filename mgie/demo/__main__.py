@@ -11,7 +11,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mgie.edit import DTYPES
+from mgie.io.devices import DTYPES
 from mgie.io.web import add_server_flags, check_server, gradio_of_ours, serve
 
 # numbers of held-out drawn examples, all of which need a look at the photo: those on which the miniature's edit comes
@@ -23,7 +23,7 @@ def parser() -> ArgumentParser:
     p = ArgumentParser("python -m mgie.demo", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     p.add_argument("--weights", default="mini", help="MGIE's folder, or the one that holds mgie-e2e/ (default: mini)")
     p.add_argument("--device", default="auto", help="auto (cuda where there is one), cpu, cuda, cuda:1, ...")
-    p.add_argument("--dtype", default="auto", choices=DTYPES, help="auto: bfloat16 on a GPU, float32 on a CPU")
+    p.add_argument("--dtype", default="auto", choices=DTYPES, help="auto: float16 on a GPU, float32 on a CPU")
     p.add_argument("--offload", action="store_true", help="keep the weights in main memory: for a GPU under 20 GB")
     p.add_argument("--share", action="store_true", help="a public address through gradio.live; never without this flag")
     add_server_flags(p)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import torch
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")  # what --dtype takes
+
 
 def device_of(name: str, flag: str = "--metric-device") -> str:
     """auto: cuda where there is one, else cpu. ValueError that names the flag for a device that is not there."""

@@ -24,7 +24,7 @@ from bench.fetch import sources, told
 from bench.fetch.__main__ import main
 from bench.fetch.fetching import Options
 from bench.settings import DataSettings
-from mgie.io import released
+from mgie.convert import released
 
 SOURCES = Path(__file__).parents[4] / "shared" / "docs" / "SOURCES.md"
 LAYOUT = {".fetched.json", "TERMS.md"}
