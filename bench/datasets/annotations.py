@@ -52,8 +52,8 @@ def read_json(path: Path, kind: type, source: Origin, root: Path) -> Any:
     if not root.is_dir():
         raise source.missing(f"no folder {root}", root)
     try:
-        pairs = {"object_pairs_hook": each_once} if kind is dict else {}  # only there are names ids
-        data = json.loads(path.read_text(encoding="utf-8"), **pairs)
+        hook = each_once if kind is dict else None  # only there are names ids
+        data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=hook)
     except FileNotFoundError:
         raise source.missing(f"no file {path}", root) from None
     except Repeated as error:

@@ -2,12 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from bench.datasets.annotations import field, read_json
+from bench.datasets.annotations import Origin, field, read_json
 
 Record = dict
 
@@ -26,9 +26,19 @@ def suffix(name: str) -> str:
     return name.rsplit(".", 1)[1] if "." in name else ""
 
 
-def read_splits(module: object, root: Path, fields: dict[str, type]) -> dict[str, list[Record]]:
+class Loader(Protocol):
+    """What counting needs of a dataset's module."""
+
+    @property
+    def SPLITS(self) -> tuple[str, ...]: ...
+    @property
+    def SOURCE(self) -> Origin: ...
+    def annotation_file(self, root: Path, split: str, /) -> Path: ...
+
+
+def read_splits(module: Loader, root: Path, fields: Mapping[str, type]) -> dict[str, list[Record]]:
     """The records of every split whose file is there, each with these fields. At least one split must be."""
-    found = {}
+    found: dict[str, list[Record]] = {}
     for split in module.SPLITS:
         path = module.annotation_file(root, split)
         if not path.is_file() and (found or split != module.SPLITS[-1]):

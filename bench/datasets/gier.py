@@ -108,7 +108,7 @@ class GIER(Annotated):
             self._add(collected, records[i], f"{path}, record {i}")
         return collected.items, [note for note in (*notes, *collected.note()) if note]
 
-    def _add(self, collected: Examples, record: object, where: str) -> None:
+    def _add(self, collected: Examples, record: dict, where: str) -> None:
         input_image = inside(self.root / "images", field(record, "input", str, where), where)
         goal_image = inside(self.root / "images", field(record, "output", str, where), where)
         raw = field(record, "expert_summary", list, where) + field(record, "amateur_summary", list, where)

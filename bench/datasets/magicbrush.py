@@ -73,7 +73,7 @@ def split_folder(root: Path, split: str) -> Path:
     )
 
 
-def read_turn(record: object, images: Path, where: str) -> Turn:
+def read_turn(record: dict, images: Path, where: str) -> Turn:
     names = {key: field(record, key, str, where) for key in ("input", "output")}
     mask = field(record, "mask", str, where) if record.get("mask") is not None else None
     match = re.fullmatch(r"([^-/\\]+)-output(\d+)\.\w+", names["output"])
@@ -208,7 +208,7 @@ class MagicBrush(Annotated):
             instruction=turn.instruction,
             goal_image=turn.goal_image,
             goal_caption=named.get(turn.goal_name),
-            mask=turn.mask and Mask(turn.mask),
+            mask=Mask(turn.mask) if turn.mask is not None else None,
             turn=turn.number,
             previous=previous,
             scored=scored,

@@ -42,7 +42,9 @@ def lay_out(files: list[Path], folder: Path) -> Path:
     stamp = folder / "source.json"
     if is_of(stamp, made_from):
         return folder
-    turns, sessions, goals = [], {}, {}
+    turns: list[dict] = []
+    sessions: dict[str, list[tuple[int, dict]]] = {}
+    goals: dict[str, Goal] = {}
     for row in rows(files, folder / ".datasets"):
         turn = write_turn(row, folder / "images", goals)
         turns.append(turn)
@@ -139,6 +141,7 @@ def stored(row: dict, column: str) -> Stored:
     try:
         with Image.open(io.BytesIO(data)) as image:
             refuse_bomb(image, f"{where}, {column}")
+            assert image.format is not None  # PIL names the format of each file it opens
             return Stored(data, ENDINGS.get(image.format, f".{image.format.lower()}"))
     except ImageError:
         raise

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -43,7 +43,7 @@ def decode_masks(path: Path, ids: tuple[int, ...]) -> "np.ndarray":
     return np.logical_or.reduce(decoded)
 
 
-def decode_rle(rle: object, where: str) -> "np.ndarray":
+def decode_rle(rle: Any, where: str) -> "np.ndarray":
     """One COCO RLE, compressed or not. Runs that do not fill the mask exactly are refused before any is drawn."""
     from pycocotools import mask as coco
 

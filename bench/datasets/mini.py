@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.records import Example
 from bench.registry import DATASETS, SUITES, load
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from mgie.mini.datasets.writer import Parameters
 
 SPLITS = SUITES["mini"].splits
-FRESH = {"draw": "fresh 3", "train": 5, "val": 5, "ipr2pr": 20}  # of its other splits as few as there can be
+# of its other splits as few as there can be
+FRESH: dict[str, Any] = {"draw": "fresh 3", "train": 5, "val": 5, "ipr2pr": 20}
 QUICK = 32
 
 
@@ -111,7 +112,8 @@ def on_distinct_photographs(examples: list[Example], many: int) -> set[str]:
 def with_earlier_turns(examples: list[Example], ids: set[str]) -> list[Example]:
     """These, and the turns whose output images they need, in the order they came in."""
     by_id, needed = {e.id: e for e in examples}, set()
-    for example_id in ids:
+    for start in ids:
+        example_id: str | None = start
         while example_id is not None and example_id not in needed:
             needed.add(example_id)
             example_id = by_id[example_id].previous

@@ -7,17 +7,19 @@ table's CSV and of nothing else. Colours: Okabe and Ito, apart also for the colo
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bench.figures.drawing import PAPER_INK, colours_of, drawing, save
+from bench.grid.between import column_name, dataset_name, model_name
 from bench.grid.paper import as_printed
 from bench.grid.rows import TableRow
-from bench.grid.show import Grid, column_name, dataset_name, model_name, title
+from bench.grid.show import Grid, title
 from bench.registry import metric_entry, model_entry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 MARKERS = {"fz": "^", "ft": "s", "e2e": "o", "none": "o"}  # by form
 
@@ -26,7 +28,7 @@ def plot_table(g: Grid, stem: Path) -> list[Path]:
     """Write stem.png (1200 px wide) and stem.svg; returns their paths."""
     with drawing():
         figure = draw(g)
-        figure.get_layout_engine().set(h_pad=0.08, hspace=0.04)
+        cast("ConstrainedLayoutEngine", figure.get_layout_engine()).set(h_pad=0.08, hspace=0.04)  # draw asks for it
         return save(figure, stem)
 
 
@@ -80,7 +82,9 @@ def panel(axes: "Axes", rows: Sequence[TableRow], models: Sequence[tuple[str, st
             axes.text(place, 0.03, said, rotation=90, ha="center", va="bottom", color="#777777", fontsize=8,
                       transform=axes.get_xaxis_transform())  # fmt: skip
         else:
-            ends = None if row.low is None else [[(row.mean - row.low) * scale], [(row.high - row.mean) * scale]]
+            ends = None
+            if row.low is not None and row.high is not None:
+                ends = [[(row.mean - row.low) * scale], [(row.high - row.mean) * scale]]
             axes.errorbar(place, row.mean * scale, yerr=ends, fmt=MARKERS.get(key[1], "o"), markersize=7,
                           color=colours[key[0]], capsize=3, linewidth=1.5)  # fmt: skip
             if row.model == "identity":

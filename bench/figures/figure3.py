@@ -57,10 +57,11 @@ class Point:
     def __init__(self, dataset: str, model: str, scale: float, axis: str) -> None:
         key = ("figure3", f"image_guidance_scale {scale:.1f}", dataset, model, f"{AXES[axis]} x100")
         cell = reported_cells().get(key)
-        exact = cell is not None and abs(scale - round(scale, 1)) < 1e-9 and cell.value is not None
-        self.value = cell.value / 100 if exact else None
+        self.value: float | None = None
+        self.confirmed = ""
         self.half_unit = READ_OFF[axis]  # within it a point agrees
-        self.confirmed = cell.confirmed if exact else ""
+        if cell is not None and abs(scale - round(scale, 1)) < 1e-9 and cell.value is not None:
+            self.value, self.confirmed = cell.value / 100, cell.confirmed
 
 
 def shown(row: SweepRow) -> str:
@@ -142,24 +143,30 @@ def _points(rows: Sequence[SweepRow], value: str) -> list[tuple[float, SweepRow,
     """(image_guidance_scale, its row of either axis), where both have that value, in order of the scale."""
     found = {(r.image_guidance_scale, r.axis): r for r in rows if getattr(r, value) is not None}
     scales = sorted({scale for scale, _ in found})
-    return [
-        (s, *(found[s, a] for a in AXES)) for s in scales if all((s, a) in found for a in AXES)
-    ]  # fmt: skip
+    one, other = AXES
+    return [(s, found[s, one], found[s, other]) for s in scales if (s, one) in found and (s, other) in found]
+
+
+def _known(value: float | None) -> float:
+    """Of a row that is drawn because it has this value."""
+    assert value is not None
+    return value
 
 
 def _ours(axes: "Axes", rows: Sequence[SweepRow], model: str, colour: str) -> None:
     points = _points(rows, "mean")
-    x, y = [100 * p[1].mean for p in points], [100 * p[2].mean for p in points]
+    x, y = [100 * _known(p[1].mean) for p in points], [100 * _known(p[2].mean) for p in points]
     if not points:
         return
-    for place, at in ((1, x), (2, y)):
+    for of_axis, at in (([p[1] for p in points], x), ([p[2] for p in points], y)):
         # at both ends alone: crosses on all points would cover the curves
         ends = sorted({0, len(points) - 1})
-        pairs = [(i, points[i][place]) for i in ends if points[i][place].low is not None]
-        ends = [[max(0, 100 * (r.mean - r.low)) for _, r in pairs], [max(0, 100 * (r.high - r.mean)) for _, r in pairs]]
-        centre = ([x[i] for i, _ in pairs], [y[i] for i, _ in pairs])
-        error = {"xerr": ends} if at is x else {"yerr": ends}
-        axes.errorbar(*centre, **error, fmt="none", ecolor=colour, alpha=0.35, linewidth=1)
+        pairs = [(i, of_axis[i]) for i in ends if of_axis[i].low is not None]
+        below = [max(0, 100 * (_known(r.mean) - _known(r.low))) for _, r in pairs]
+        above = [max(0, 100 * (_known(r.high) - _known(r.mean))) for _, r in pairs]
+        centre, across = ([x[i] for i, _ in pairs], [y[i] for i, _ in pairs]), at is x
+        axes.errorbar(*centre, xerr=[below, above] if across else None, yerr=None if across else [below, above],
+                      fmt="none", ecolor=colour, alpha=0.35, linewidth=1)  # fmt: skip
     axes.plot(x, y, marker=MARKERS.get(model, "D"), color=colour, markersize=6, label=model_entry(model).printed)
     _ends(axes, [p[0] for p in points], x, y, colour, LABELS.get(model, (6, 5)))
 
@@ -167,7 +174,7 @@ def _ours(axes: "Axes", rows: Sequence[SweepRow], model: str, colour: str) -> No
 def _paper(axes: "Axes", rows: Sequence[SweepRow], model: str, colour: str) -> None:
     points = _points(rows, "paper")
     if points:
-        x, y = [100 * p[1].paper for p in points], [100 * p[2].paper for p in points]
+        x, y = [100 * _known(p[1].paper) for p in points], [100 * _known(p[2].paper) for p in points]
         axes.plot(x, y, marker=MARKERS.get(model, "D"), color=colour, markersize=6, markerfacecolor="white",
                   linestyle="--", label=model_entry(model).printed)  # fmt: skip
         _ends(axes, [p[0] for p in points], x, y, colour, LABELS.get(model, (6, 5)))

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.figures.drawing import drawing, save
+from bench.grid.between import dataset_name
 from bench.grid.latex import escaped
 from bench.grid.paper import Reported, reported_cells
-from bench.grid.show import cell, dataset_name, listed, markdown_table, paper_block
+from bench.grid.show import cell, listed, markdown_table, paper_block
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 IMAGES = ("input image", "goal image")
 TEXTS = ("instruction", "lgie", "mgie")
@@ -148,9 +151,9 @@ def _latex_cell(found: dict[tuple[str, str, str], TextRow], dataset: str, image:
     row = found[dataset, image, text]
     if row.mean is None:
         return "---"
-    best = number(max(r.mean for t in TEXTS if (r := found[dataset, image, t]).mean is not None))
+    best = number(max(mean for t in TEXTS if (mean := found[dataset, image, t].mean) is not None))
     value = rf"\textbf{{{number(row.mean)}}}" if number(row.mean) == best else number(row.mean)
-    return value + ("" if row.low is None else rf"$_{{[{number(row.low)}, {number(row.high)}]}}$")
+    return value + ("" if row.low is None or row.high is None else rf"$_{{[{number(row.low)}, {number(row.high)}]}}$")
 
 
 def plot(rows: Sequence[TextRow], stem: Path, warning: str) -> list[Path]:
@@ -179,7 +182,7 @@ def _panel(axes: "Axes", rows: Sequence[TextRow], image: str) -> None:
                           transform=axes.get_xaxis_transform())  # fmt: skip
                 continue
             axes.bar(x, row.mean, width=0.25, color=COLOURS[text])
-            if row.low is not None:
+            if row.low is not None and row.high is not None:
                 ends = [[max(0, row.mean - row.low)], [max(0, row.high - row.mean)]]
                 axes.errorbar(x, row.mean, yerr=ends, color="#222222", capsize=2, linewidth=1)
     shown_too = rows[0].suite != "mini"  # other data's numbers beside ours would be compared
@@ -199,11 +202,11 @@ def _panel(axes: "Axes", rows: Sequence[TextRow], image: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: object, suite: str) -> None:
+def _legend(figure: "Figure", suite: str) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    marks = [Patch(facecolor=COLOURS[text], label=SPELLED[text]) for text in TEXTS]
+    marks: list[Artist] = [Patch(facecolor=COLOURS[text], label=SPELLED[text]) for text in TEXTS]
     if suite != "mini":
         marks.append(Patch(facecolor="none", edgecolor="#555555", hatch="///", label="the paper's printed bars"))
     marks.append(Line2D([], [], color="#222222", marker="_", markersize=7, linewidth=1, label="95 % interval"))

@@ -19,6 +19,7 @@ from mgie.io.images import ImageError
 
 if TYPE_CHECKING:
     from bench.metrics.clip_s import CLIPS
+    from bench.metrics.pairs import Picture
 
 PAIRS = tuple(combinations(reversed(TEXTS), 2))  # mgie - lgie, mgie - instruction, lgie - instruction
 
@@ -77,7 +78,7 @@ def score(
                     yield Score(e.id, e.group, 0, f"clip_s({image}, {kind})", value, reason, protocol)
 
 
-def _unreadable(picture: object) -> str:
+def _unreadable(picture: "Picture") -> str:
     try:
         _ = picture.image
     except ImageError as error:
@@ -110,8 +111,10 @@ def measure(asked: Selection, networks: MetricSettings) -> tuple[list[TextRow], 
     cells = [Cell(asked.suite, d, m, "zero-shot", "e2e") for m in WITH_FORMS for d in asked.datasets] if metric else []
     # the least that a run can be asked for: one that is finished, with whatever metrics, is taken as it is
     results = run_cells(cells, replace(asked.options, seeds=1, metrics=("l1",)))
-    folders = {(r.cell.dataset, r.cell.model): r.reason or r.folder for r in results}
-    rows, scores, cut, parts = [], {}, {}, []
+    folders = {(r.cell.dataset, r.cell.model): r.folder or r.reason for r in results}
+    rows, parts = [], []
+    scores: dict[str, list[Score]] = {}
+    cut: dict[str, dict[tuple[str, str], int]] = {}
     for dataset in asked.datasets:
         if metric is None:
             rows += [_row(asked, dataset, image, text, [], absent) for image in IMAGES for text in TEXTS]

@@ -297,13 +297,20 @@ def signed(difference: float, metric: str) -> str:
 class Printed(Protocol):
     """What a cell of a figure's table needs of its row."""
 
-    suite: str
-    mean: float | None
-    low: float | None
-    high: float | None
-    n: int
-    of: int | None
-    verdict: str
+    @property
+    def suite(self) -> str: ...
+    @property
+    def mean(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def of(self) -> int | None: ...
+    @property
+    def verdict(self) -> str: ...
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:

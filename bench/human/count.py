@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from bench.human.votes import Vote
 from bench.records import Score
 from bench.stats import summarise, summarise_seconds
 
-LEVELS = {5: "nominal", 6: "ordinal"}  # of measurement, for Krippendorff's alpha
+Level = Literal["nominal", "ordinal"]
+LEVELS: dict[int, Level] = {5: "nominal", 6: "ordinal"}  # of measurement, for Krippendorff's alpha
 RESAMPLES = 500  # of groups, for alpha's interval
 METRICS = {5: "percent preferred", 6: "mean rank score 1-3"}  # as reported.csv names them
 PROTOCOL = {
@@ -130,7 +132,7 @@ def reliability(votes: Sequence[Vote], figure: int, criterion: str) -> tuple[np.
     values, groups = [], []
     code = {m: float(i) for i, m in enumerate((*MODELS[5], TIE))}
     for v in votes:
-        given = points(v, criterion) if figure == 6 else {"": code[v.answers[criterion]]}
+        given = points(v, criterion) if figure == 6 else {"": code[str(v.answers[criterion])]}
         for model, value in given.items():
             unit = f"{v.item.id} {model}"
             if unit not in places:
@@ -155,7 +157,7 @@ def alpha_of(votes: Sequence[Vote], figure: int, criterion: str) -> Agreement:
     return Agreement(figure, criterion, "all", measure, value, low, high, shared, reason)
 
 
-def alpha(table: np.ndarray, level: str) -> float | None:
+def alpha(table: np.ndarray, level: Level) -> float | None:
     """None where it is not defined: no unit with two values, or one value only."""
     import krippendorff
 
@@ -165,7 +167,7 @@ def alpha(table: np.ndarray, level: str) -> float | None:
     return float(krippendorff.alpha(reliability_data=pairable, level_of_measurement=level))
 
 
-def alpha_interval(table: np.ndarray, groups: Sequence[str], level: str) -> tuple[float | None, float | None, str]:
+def alpha_interval(table: np.ndarray, groups: Sequence[str], level: Level) -> tuple[float | None, float | None, str]:
     """95 %, percentiles of resamples of whole groups; fixed generator."""
     columns = defaultdict(list)
     for place, group in enumerate(groups):
@@ -180,8 +182,8 @@ def alpha_interval(table: np.ndarray, groups: Sequence[str], level: str) -> tupl
         found += [] if value is None else [value]
     if len(found) < RESAMPLES / 2:
         return None, None, "no interval: most resamples have one answer only"
-    low, high = np.percentile(found, [2.5, 97.5])
-    return float(low), float(high), ""
+    ends: np.ndarray = np.percentile(found, [2.5, 97.5])
+    return float(ends[0]), float(ends[1]), ""
 
 
 def pairwise(votes: Sequence[Vote], figure: int, criterion: str, who: dict[str, int]) -> Iterator[Agreement]:

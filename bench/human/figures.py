@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.figures.drawing import COLOURS, PAPER_INK, drawing, save
-from bench.grid.show import dataset_name, markdown_table
+from bench.grid.between import dataset_name
+from bench.grid.show import markdown_table
 from bench.human.count import PROTOCOL, Agreement, ChoiceRow, agreement_of, numbered, rows_of
 from bench.human.study import ANNOTATORS, FIGURES, QUESTIONS, TIE
 from bench.human.votes import Vote, Votes
@@ -152,8 +153,9 @@ def panel(axes: "Axes", rows: Sequence[ChoiceRow]) -> None:
     scale, first = (100 if rows[0].figure == 5 else 1), rows[0]
     for place, r in enumerate(rows):
         colour = TIE_COLOUR if r.choice == TIE else COLOURS[r.choice]
+        assert r.mean is not None  # a row is made of votes
         axes.bar(place, r.mean * scale, width=0.7, color=colour)
-        if r.low is not None:
+        if r.low is not None and r.high is not None:
             ends = [[(r.mean - r.low) * scale], [(r.high - r.mean) * scale]]
             axes.errorbar(place, r.mean * scale, yerr=ends, color="#222222", capsize=3, linewidth=1)
         if r.paper is not None:

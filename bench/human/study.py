@@ -98,15 +98,16 @@ def study_of(
 
 
 def complete(entry: "Entry") -> bool:
-    edits = {m: entry.views[m].edits.get(entry.example.id) for m in MODELS[6] if m in entry.views}
-    return all(edits.get(m) for m in MODELS[6]) and all(edits[m].expressive_instruction for m in MODELS[5])
+    found = {m: entry.views[m].edits.get(entry.example.id) for m in MODELS[6] if m in entry.views}
+    edits = {m: edit for m, edit in found.items() if edit is not None}
+    return all(m in edits for m in MODELS[6]) and all(edits[m].expressive_instruction for m in MODELS[5])
 
 
 def item_of(entry: "Entry", figure: int) -> Item:
     e, views = entry.example, entry.views
     edits = {m: views[m].edits[e.id] for m in MODELS[figure]}
     if figure == 5:
-        shown = content = {m: edit.expressive_instruction for m, edit in edits.items()}
+        shown = content = {m: edit.expressive_instruction or "" for m, edit in edits.items()}
     else:
         shown = {m: str((views[m].folder / edit.output_image).resolve()) for m, edit in edits.items()}
         content = {m: edit.image_sha256 for m, edit in edits.items()}
@@ -127,7 +128,8 @@ def answers_of(item: Item, annotator: str, given: Mapping[str, str | None]) -> d
 
     Raises ValueError for a question without an answer, or with one that is none.
     """
-    letters, answers = slots(item, annotator), {}
+    letters = slots(item, annotator)
+    answers: dict[str, str | list[str]] = {}
     allowed = CHOICES5 if item.figure == 5 else ORDERS6
     for name in item.questions:
         answer = given.get(name)

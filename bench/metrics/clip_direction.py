@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.metrics.networks.clip import CLIP, clip_of, with_clip
 from bench.metrics.networks.features import FeatureCache, cosine, who
-from bench.metrics.pairs import Pair, Picture, Value, values
+from bench.metrics.pairs import Pair, Picture, Value, given, values
 from bench.records import Example
 from bench.settings import MetricSettings
 from mgie.io.images import to_tensor
@@ -64,13 +64,13 @@ class CLIPDirection:
         """Both of Figure 3's axes, one value a pair each."""
         if not pairs:
             return Axes([], [])
-        source = self.images([pair.input for pair in pairs], on_disk=True)
+        source = self.images([given(pair.input) for pair in pairs], on_disk=True)
         output = self.images([pair.output for pair in pairs], on_disk=False)
         # the same image encoded in two slices differs in the last bits, which must not count as a direction
-        same = np.array([pair.input.sha256 == pair.output.sha256 for pair in pairs])
+        same = np.array([given(pair.input).sha256 == pair.output.sha256 for pair in pairs])
         output = np.where(same[:, None], source, output)
-        before = self.clip.texts([pair.example.input_caption for pair in pairs])
-        after = self.clip.texts([pair.example.goal_caption for pair in pairs])
+        before = self.clip.texts([given(pair.example.input_caption) for pair in pairs])
+        after = self.clip.texts([given(pair.example.goal_caption) for pair in pairs])
         self.truncated += before.truncated + after.truncated
         direction = direction_similarity(source, output, before.features, after.features)
         return Axes(values(direction), values(cosine(source, output)))

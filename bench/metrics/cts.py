@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from bench.metrics.networks.clip import clip_of, with_clip
 from bench.metrics.networks.features import FeatureCache, cosine
-from bench.metrics.pairs import Pair, Value, values
+from bench.metrics.pairs import Pair, Value, given, values
 from bench.records import Example
 from bench.settings import MetricSettings
 
@@ -34,6 +34,6 @@ class CTS:
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
         images = self.clip.images([pair.output for pair in pairs], self.features, on_disk=False)
-        captions = self.clip.texts([self.texts(pair.example)["goal caption"] for pair in pairs], self.features)
+        captions = self.clip.texts([given(self.texts(pair.example)["goal caption"]) for pair in pairs], self.features)
         self.truncated += captions.truncated
         return values(cosine(images, captions.features))

@@ -6,7 +6,7 @@ transform, raw cosine. InstructPix2Pix and others use ViT-L/14, another scale: `
 
 from bench.metrics.networks.clip import clip_of, with_clip
 from bench.metrics.networks.features import FeatureCache, cosine
-from bench.metrics.pairs import Pair, Value, values
+from bench.metrics.pairs import Pair, Value, given, values
 from bench.settings import MetricSettings
 
 
@@ -21,5 +21,5 @@ class CVS:
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
         output = self.clip.images([pair.output for pair in pairs], self.features, on_disk=False)
-        goal = self.clip.images([pair.goal for pair in pairs], self.features)
+        goal = self.clip.images([given(pair.goal) for pair in pairs], self.features)
         return values(cosine(output, goal))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bench.metrics.networks.features import FeatureCache, cosine
 from bench.metrics.networks.vit import dino_of
-from bench.metrics.pairs import Pair, Value, values
+from bench.metrics.pairs import Pair, Value, given, values
 from bench.settings import MetricSettings
 
 
@@ -26,5 +26,5 @@ class DINO:
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
         output = self.dino.images([pair.output for pair in pairs], self.features, on_disk=False)
-        goal = self.dino.images([pair.goal for pair in pairs], self.features)
+        goal = self.dino.images([given(pair.goal) for pair in pairs], self.features)
         return values(cosine(output, goal))

@@ -7,7 +7,7 @@ copy has 1, so it is read beside the direction similarity and never alone. --dir
 from bench.metrics.clip_direction import CLIPDirection
 from bench.metrics.networks.clip import with_clip
 from bench.metrics.networks.features import FeatureCache, cosine
-from bench.metrics.pairs import Pair, Value, values
+from bench.metrics.pairs import Pair, Value, given, values
 from bench.settings import MetricSettings
 
 
@@ -23,6 +23,6 @@ class ImageSimilarity:
     def __call__(self, pairs: list[Pair]) -> list[Value]:
         if not pairs:
             return []
-        source = self.direction.images([pair.input for pair in pairs], on_disk=True)
+        source = self.direction.images([given(pair.input) for pair in pairs], on_disk=True)
         output = self.direction.images([pair.output for pair in pairs], on_disk=False)
         return values(cosine(source, output))

@@ -7,7 +7,7 @@ pixel by pixel, the output image is brought to the goal image's size (MagicBrush
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -54,6 +54,15 @@ class Pair:
     input: Picture | None = None
 
 
+Given = TypeVar("Given")
+
+
+def given(what: Given | None) -> Given:
+    """What a metric asked for by `needs` or `texts`: pairs without it never come to the metric."""
+    assert what is not None
+    return what
+
+
 class Value(NamedTuple):
     value: float | None
     reason: str = ""  # why None; else empty
@@ -61,7 +70,7 @@ class Value(NamedTuple):
 
 def at_goal_size(pair: Pair) -> tuple["Tensor", "Tensor"]:
     """Output and goal image, (1, 3, H, W) float32 in [0, 1], both at the goal image's size."""
-    goal = pair.goal.image
+    goal = given(pair.goal).image
     return to_tensor(resize(pair.output.image, goal.size))[None], to_tensor(goal)[None]
 
 
@@ -85,7 +94,7 @@ def in_unit_range(name: str, *images: "Tensor") -> None:
 
 def too_small(pair: Pair, limit: int, name: str) -> Value | None:
     """The answer for a goal image with a side under `limit` px."""
-    width, height = pair.goal.image.size
+    width, height = given(pair.goal).image.size
     if min(width, height) >= limit:
         return None
     return Value(None, f"{name} needs {limit} px on each side, the goal image has {width}x{height}")

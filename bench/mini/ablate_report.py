@@ -122,9 +122,11 @@ def cell(r: VariantRow | None) -> str:
         return f"not run: {r.reason}"
     scale, digits = (100, 2) if r.metric == "cvs" else (1, 4 if r.metric == "l1" else 3)
     text = f"{scale * r.mean:.{digits}f}"
-    text += "" if r.low is None else f" [{scale * r.low:.{digits}f}, {scale * r.high:.{digits}f}]"
+    text += "" if r.low is None or r.high is None else f" [{scale * r.low:.{digits}f}, {scale * r.high:.{digits}f}]"
     text += f"<br>n {r.n} in {r.groups} groups"
-    return text if r.p is None else f"{text}<br>{scale * r.difference:+.{digits}f}, p (Holm) {r.p_holm:.4f}"
+    if r.difference is None or r.p is None:
+        return text
+    return f"{text}<br>{scale * r.difference:+.{digits}f}, p (Holm) {r.p_holm:.4f}"
 
 
 def plot(rows: Sequence[VariantRow], path: Path, split: str) -> None:
@@ -152,7 +154,7 @@ def panel(axes: "Axes", rows: Sequence[VariantRow]) -> None:
             axes.text(place, 0.03, "not run", rotation=90, fontsize=8, transform=axes.get_xaxis_transform())
             continue
         axes.bar(place, scale * r.mean, color=COLOURS.get(r.variant, "#9BD8C4"), width=0.8)
-        if r.low is not None:
+        if r.low is not None and r.high is not None:
             ends = [[max(0, scale * (r.mean - r.low))], [max(0, scale * (r.high - r.mean))]]
             axes.errorbar(place, scale * r.mean, yerr=ends, color="#222222", capsize=2.5, linewidth=1)
     names = [f"{r.variant}\n{scale * r.mean:.3g}" if r.mean is not None else r.variant for r in rows]

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.grid.cells import Options
 from bench.grid.reference import made_here
@@ -46,9 +46,9 @@ def sight(runs: "Runs") -> "list[ClaimTest]":
         parts += [("l1", [d]) for d in runs.datasets]
         for metric, where in parts:
             for a, b in combinations(("mgie", "lgie", "inspix2pix"), 2):
-                sides = [runs.scores(metric, m, datasets=where, wanted=wanted) for m in (a, b)]
+                one, other = (runs.scores(metric, m, datasets=where, wanted=wanted) for m in (a, b))
                 names = short_name(a), short_name(b)
-                found.append(test(SIGHT, subset, f"{metric} ({', '.join(where)})", names, *sides,
+                found.append(test(SIGHT, subset, f"{metric} ({', '.join(where)})", names, one, other,
                                   why=runs.why(a) or runs.why(b)))  # fmt: skip
     return found
 
@@ -61,9 +61,9 @@ def form(runs: "Runs") -> "list[ClaimTest]":
         for metric, where in (("l1", runs.datasets), ("cvs", [d for d in WITH_CVS if d in runs.datasets])):
             for model in ("mgie", "lgie"):
                 for a, b in combinations(("e2e", "ft", "fz"), 2):
-                    sides = [runs.scores(metric, model, f, where, wanted) for f in (a, b)]
-                    names = tuple(f"{short_name(model)} {f.upper()}" for f in (a, b))
-                    found.append(test(FORM, subset, f"{metric} ({', '.join(where)})", names, *sides,
+                    one, other = (runs.scores(metric, model, f, where, wanted) for f in (a, b))
+                    names = f"{short_name(model)} {a.upper()}", f"{short_name(model)} {b.upper()}"
+                    found.append(test(FORM, subset, f"{metric} ({', '.join(where)})", names, one, other,
                                       why=runs.why(model, a) or runs.why(model, b)))  # fmt: skip
     return found
 
@@ -77,9 +77,9 @@ def text(runs: "Runs") -> "list[ClaimTest]":
     for subset, wanted in (("all", lambda name: True), ("ambiguous", ambiguous_ids(runs).__contains__)):
         for image in ("goal image", "input image"):
             for a, b in combinations(TEXTS, 2):
-                sides = [[s for s in scores if s.metric == f"clip_s({image}, {kind})" and wanted(s.example_id)]
-                         for kind in (a, b)]  # fmt: skip
-                found.append(test(TEXT, subset, f"clip_s ({image})", (TEXTS[a], TEXTS[b]), *sides,
+                one, other = ([s for s in scores if s.metric == f"clip_s({image}, {kind})" and wanted(s.example_id)]
+                              for kind in (a, b))  # fmt: skip
+                found.append(test(TEXT, subset, f"clip_s ({image})", (TEXTS[a], TEXTS[b]), one, other,
                                   why=runs.why("mgie") or runs.why("lgie")))  # fmt: skip
     return found
 
@@ -94,7 +94,8 @@ def clip_s(runs: "Runs") -> "list[Score]":
     from bench.registry import metric_settings
 
     asked = Selection("mini", (), runs.datasets, runs.options, Path("results"), False)
-    networks = metric_settings("mini", MetricSettings(None, None, None, None, None))
+    nothing: Any = None  # given: the suite's own networks are taken
+    networks = metric_settings("mini", MetricSettings(nothing, nothing, nothing, None, nothing))
     return clip_score.measure(asked, networks)[2]
 
 
@@ -107,9 +108,9 @@ def brushed(runs: "Runs") -> "list[ClaimTest]":
         return []
     parts, found = {m: in_and_out(runs, "magicbrush", m) for m in ("identity", "codec", *EDITORS)}, []
     for model in EDITORS:
-        sides = [runs.scores("cts", m, datasets=["magicbrush"]) for m in (model, "identity")]
+        one, other = (runs.scores("cts", m, datasets=["magicbrush"]) for m in (model, "identity"))
         names = short_name(model), short_name("identity")
-        found.append(test("MagicBrush", "all", "cts", names, *sides, why=runs.why(model)))
+        found.append(test("MagicBrush", "all", "cts", names, one, other, why=runs.why(model)))
         for k, metric, against in ((0, "l1 inside", "identity"), (0, "l1 inside", "codec"), (1, "l1 outside", "codec")):
             names = short_name(model), short_name(against)
             found.append(test("MagicBrush", "all", metric, names, parts[model][k], parts[against][k],
@@ -179,9 +180,8 @@ def right(runs: "Runs") -> "list[Figure]":
     for model in ("mgie", "lgie"):
         families = answers(runs, model)
         if not families:
-            nothing = [None] * 3
             figures.append(
-                Figure("right expressive instructions", short_name(model), *nothing, 0, 0, "", "", "not run")
+                Figure("right expressive instructions", short_name(model), None, None, None, 0, 0, "", "", "not run")
             )
             continue
         chance, low, high = chance_interval(families)

@@ -49,16 +49,17 @@ class Runs:
         return self
 
     def take(self, results: Iterable[Result]) -> None:
-        for cell, folder, reason, _ in results:
+        for result in results:
+            cell = result.cell
             key = cell.dataset, cell.model, cell.form if cell.setting == "zero-shot" else "tuned"
-            if reason:
-                self.reasons[key] = reason
+            if result.folder is None:
+                self.reasons[key] = result.reason
             else:
-                self.folders[key] = RunFolder(folder)
+                self.folders[key] = RunFolder(result.folder)
 
     @cached_property
     def worlds(self) -> dict[str, Mini]:
-        root = self.options.data_root or Path("data")
+        root = Path(self.options.data_root or "data")
         return {d: Mini(d, root, DataSettings(split=self.options.split)) for d in self.datasets}
 
     @cached_property
@@ -91,7 +92,7 @@ class Runs:
     def image(self, dataset: str, model: str, example: Example, form: str = "") -> Image.Image | None:
         """The output image of seed 0."""
         edit = self.edits(dataset, model, form).get(example.id)
-        return edit and load(self.folders[self.key(dataset, model, form)].path / edit.output_image)
+        return load(self.folders[self.key(dataset, model, form)].path / edit.output_image) if edit else None
 
     def scores(self, metric: str, model: str, form: str = "", datasets: Iterable[str] = (),
                wanted: Callable[[str, str], bool] = lambda dataset, example_id: True) -> list[Score]:  # fmt: skip
@@ -105,11 +106,14 @@ class Runs:
 
 def in_and_out(runs: Runs, dataset: str, model: str) -> tuple[list[Score], list[Score]]:
     """L1 to the goal inside the mask and outside it; an example whose mask is everything has no outside."""
-    inside, outside, edits = [], [], runs.edits(dataset, model)
+    inside: list[Score] = []
+    outside: list[Score] = []
+    edits = runs.edits(dataset, model)
     folder = runs.folders.get(runs.key(dataset, model))
     for e in runs.examples[dataset]:
         if folder is None or e.id not in edits or e.mask is None:
             continue
+        assert e.goal_image is not None  # whatever has a mask in the miniature has a goal image
         goal = load(e.goal_image)
         output = resize(load(folder.path / edits[e.id].output_image), goal.size)
         error = np.abs(np.asarray(output, float) - np.asarray(goal, float)).mean(axis=-1) / 255  # (H, W)
@@ -191,5 +195,5 @@ def chance_interval(families: Sequence[Answers], draws: int = 20_000) -> tuple[f
     """Macro share of one who guesses a cause: expected, and the 95 % interval of so many examples a family."""
     rng = np.random.default_rng(0)
     shares = np.mean([rng.binomial(f.n, f.chance, draws) / f.n for f in families], axis=0)
-    low, high = np.quantile(shares, (0.025, 0.975))
-    return float(np.mean([f.chance for f in families])), float(low), float(high)
+    ends: np.ndarray = np.quantile(shares, (0.025, 0.975))
+    return float(np.mean([f.chance for f in families])), float(ends[0]), float(ends[1])

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from mgie.train.data import FilePairs
 
 if TYPE_CHECKING:
     from mgie.train.batches import TrainingSet
+    from mgie.train.loop import LoopSettings
     from mgie.train.starts import Trainee
 
 CACHE = Path(__file__).parents[2] / "runs" / "mini-training" / "finetune"
@@ -101,7 +102,7 @@ def how(spec: ModelSettings) -> str:
 
 def make(specs: Sequence[ModelSettings], data_root: Path) -> None:
     """Train what is missing, one process a core; a line each to stderr. What fails says why, and the others go on."""
-    todo = {}  # form ft serves every dataset
+    todo: dict[Path, ModelSettings] = {}  # form ft serves every dataset
     for spec in specs:
         folder = place(spec)
         if folder and not (folder / MADE).is_file():
@@ -156,7 +157,7 @@ def make_asked(args: argparse.Namespace) -> int:
         raise ValueError("give --dataset (Table 2) or --form ft (Table 3), one of them")
     if args.form and args.model == "inspix2pix":
         raise ValueError("--form ft is for lgie and mgie: it is InsPix2Pix, tuned on what they write")
-    setting = "zero-shot" if args.form else "fine-tuned"
+    setting: Literal["zero-shot", "fine-tuned"] = "zero-shot" if args.form else "fine-tuned"
     spec = ModelSettings(args.model, "mini", args.dataset or "ipr2pr", setting, args.form or "e2e")
     folder = place(spec)
     if folder is None:
@@ -215,7 +216,7 @@ def tune(spec: ModelSettings, start: dict[str, Path], folder: Path, data_root: P
     return facts
 
 
-def settings_of(recipe: Tuning) -> object:
+def settings_of(recipe: Tuning) -> "LoopSettings":
     from mgie.mini.training.precision import precision
     from mgie.train.loop import LoopSettings
 
@@ -256,7 +257,9 @@ def written(examples: Sequence[Example], folder: Path, kept: Path) -> dict[str, 
 
     texts: dict[str, str] = json.loads(kept.read_text()) if kept.is_file() else {}
     missing = [e for e in examples if e.id not in texts]
-    writer = open_writer(folder, "cpu", torch.float32) if missing else None
+    if not missing:
+        return {e.id: texts[e.id] for e in examples}
+    writer = open_writer(folder, "cpu", torch.float32)
     for at in range(0, len(missing), AT_ONCE):
         some = missing[at : at + AT_ONCE]
         told, images = [e.instruction.strip() for e in some], [load(e.input_image) for e in some]

@@ -46,7 +46,8 @@ def heads() -> list[str]:
 
 def chosen(runs: Runs, dataset: str) -> list[Example]:
     """One a family: ambiguous families first, then the others, as long as there is room; photographs differ."""
-    found, used = [], set()
+    found: list[Example] = []
+    used: set[str] = set()
     families: dict[str, list[tuple[float, Example]]] = {}
     for e, gain in gains(runs, dataset):
         families.setdefault(runs.worlds[dataset].facts(e.id).family, []).append((gain, e))
@@ -82,6 +83,7 @@ def strip(runs: Runs, dataset: str, example: Example, note: str = "") -> Strip:
         if edit:
             lines.append((f"{short_name(model)} writes", edit.expressive_instruction or "(nothing)"))
     lines += [("", note)] if note else []
+    assert example.goal_image is not None  # each example of the miniature has one
     return Strip([load(example.input_image), *outputs, load(example.goal_image)], lines)
 
 
@@ -95,7 +97,8 @@ def extremes(runs: Runs, path: Path) -> list[tuple[str, str, str, float]]:
                 for m in EDITORS:
                     others = [l1[o][e.id] for o in EDITORS if o != m]
                     margins[m].append((l1[m][e.id] - sum(others) / len(others), dataset, e))
-    strips, shown, used = [], [], set()
+    strips, shown = [], []
+    used: set[str] = set()
     for model, rows in margins.items():
         rows.sort(key=lambda row: (row[0], row[2].id))
         for kind, ranked in (("gains", rows), ("loses", rows[::-1])):
@@ -110,7 +113,7 @@ def extremes(runs: Runs, path: Path) -> list[tuple[str, str, str, float]]:
 
 def distinct(rows: Sequence[tuple[float, str, Example]], used: set[str]) -> list[tuple[float, str, Example]]:
     """The first MOST on photographs not used yet, which are then added to used."""
-    found = []
+    found: list[tuple[float, str, Example]] = []
     for row in rows:
         if len(found) < MOST and row[2].group not in used:
             found.append(row)
@@ -147,7 +150,7 @@ def save(strips: Sequence[Strip], names: Sequence[str], title: str, path: Path, 
         page.save(temporary, optimize=True)
 
 
-def fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:

@@ -63,12 +63,12 @@ def test(claim: str, subset: str, metric: str, names: tuple[str, str], first: Se
     """names: as printed. why: given where a side was not run."""
     found = paired_test(first, second)
     if found.difference is None:
-        nothing = [None] * 7
-        return ClaimTest(claim, subset, metric, *names, *nothing, 0, 0, "not run", "", why or found.reason)
+        return ClaimTest(claim, subset, metric, *names, None, None, None, None, None, None, None, 0, 0, "not run", "",
+                         why or found.reason)  # fmt: skip
     a, b = by_example(first), by_example(second)
     both = a.keys() & b.keys()
-    means = (fsum(side[i][1] for i in both) / len(both) for side in (a, b))
-    return ClaimTest(claim, subset, metric, *names, *means, found.difference, found.low, found.high, found.p, None,
+    one, other = (fsum(side[i][1] for i in both) / len(both) for side in (a, b))
+    return ClaimTest(claim, subset, metric, *names, one, other, found.difference, found.low, found.high, found.p, None,
                 found.n, found.groups, "", found.method, "")  # fmt: skip
 
 
@@ -86,8 +86,8 @@ def judged(tests: Sequence[ClaimTest]) -> list[ClaimTest]:
     """With Holm's p and the verdict, within each claim, subset and metric."""
     found = list(tests)
     for key in dict.fromkeys((t.claim, t.subset, t.metric) for t in found):
-        places = [i for i, t in enumerate(found) if (t.claim, t.subset, t.metric) == key and t.p is not None]
-        for i, p in zip(places, holm([found[i].p for i in places]), strict=True):
+        raw = {i: t.p for i, t in enumerate(found) if (t.claim, t.subset, t.metric) == key and t.p is not None}
+        for i, p in zip(raw, holm(list(raw.values())), strict=True):
             found[i] = replace(found[i], p_holm=p, verdict=verdict(found[i], p))
     return found
 
@@ -96,6 +96,7 @@ def verdict(t: ClaimTest, p: float) -> str:
     better, worse, neither = CHECK if t.claim in CHECKS else CLAIM
     if p >= LEVEL:
         return neither
+    assert t.difference is not None  # it has a p
     lower = metric_entry(t.metric.split()[0]).lower
     return better if (t.difference < 0) == lower else worse
 
@@ -121,7 +122,7 @@ def mean(what: str, who: str, scores: Sequence[Score], limit: float | None = Non
     if not scores:
         return Figure(what, who, None, None, None, 0, 0, target, "", note or "not run")
     s = summarise(scores)
-    met = reached(s.mean, limit) if least is None else yes(s.mean >= least)
+    met = "" if s.mean is None else reached(s.mean, limit) if least is None else yes(s.mean >= least)
     return Figure(what, who, s.mean, s.low, s.high, s.n, s.groups, target, met, note)
 
 

@@ -5,9 +5,9 @@ Made of Table 1's own files; a run folder that is here adds when, where and at w
 
 import csv
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
 
 from bench.grid.between import LEVEL, better, column_name, dataset_name, in_words, model_name, test_name
 from bench.grid.rows import COPY, MODELS, Comparison, TableRow
@@ -15,13 +15,16 @@ from bench.grid.show import Grid, grid, markdown_table, sizes
 from bench.registry import model_entry
 from bench.runs.folder import RunFolder
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 ALONE = "★"
 HALF = "±\u00a0"  # never parted from its number
 MARKS = (
     f"Bold: the best mean, with every model that no test tells from it; {ALONE}: beats every other model (p < {LEVEL} "
     "after Holm). The input copy is no model."
 )
-Row = TypeVar("Row")
+Row = TypeVar("Row", bound="DataclassInstance")
 
 
 class Answer(NamedTuple):
@@ -39,7 +42,7 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
                 for row in csv.DictReader(file)]  # fmt: skip
 
 
-def _default(field: object) -> str:
+def _default(field: Field) -> str:
     return "" if field.default is MISSING or field.default is None else str(field.default)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.grid.between import dataset_name
 from bench.grid.cells import Cell, run_cells
 from bench.grid.options import Selection
-from bench.grid.show import dataset_name
 from bench.records import Edit, Example, Score
 from bench.registry import METRICS, form_of, in_order, model_entry, open_dataset, plain
 from bench.runs.folder import Busy, RunFolder
@@ -126,8 +126,8 @@ def entries_of(views: Sequence[View], data_root: Path, limit: int | None) -> lis
         settings = replace(DataSettings(), **{k: v for k, v in here[0].run["data"].items() if k != "image_root"})
         opened = open_dataset(here[0].run["suite"], dataset, data_root, settings)
         examples = [e for e in opened.examples() if e.scored][:limit]
-        drawn = hasattr(opened, "facts")  # by the miniature world, which knows what it drew
-        entries += [Entry(e, dataset, {v.column: v for v in here}, opened.facts(e.id).family if drawn else "")
+        facts = getattr(opened, "facts", None)  # the miniature world knows what it drew
+        entries += [Entry(e, dataset, {v.column: v for v in here}, facts(e.id).family if facts else "")
                     for e in examples]  # fmt: skip
     return entries
 
@@ -141,7 +141,8 @@ class Pictures:
     """The copies of images below the gallery: named by content, made once, the same image once."""
 
     def __init__(self, folder: Path, max_side: int) -> None:
-        self.folder, self.max_side, self.used = folder, max_side, set()
+        self.folder, self.max_side = folder, max_side
+        self.used: set[str] = set()
         (folder / "images").mkdir(parents=True, exist_ok=True)
 
     def show(self, path: Path | None, why: str = "", reading: Reading = AS_IT_IS) -> Shown:
@@ -156,8 +157,7 @@ class Pictures:
     def _copy(self, path: Path, reading: Reading) -> Shown:
         from PIL import Image
 
-        with open(path, "rb") as file:
-            data = file.read()
+        data = path.read_bytes()
         stem = hashlib.sha256(data + f"{self.max_side}{reading if reading != AS_IT_IS else ''}".encode()).hexdigest()[
             :16
         ]
@@ -214,7 +214,7 @@ def from_cells(asked: Selection, limit: int | None) -> Gallery:
     results = run_cells(cells, asked.options)
     notices = [f"{model_entry(r.cell.model).printed} on {dataset_name(r.cell.dataset, asked.suite)}: "
                f"not run: {r.reason}" for r in results if r.reason]  # fmt: skip
-    views = [view_of(r.folder) for r in results if not r.reason]
+    views = [view_of(r.folder) for r in results if r.folder is not None]
     views.sort(key=lambda v: asked.datasets.index(v.run["dataset"]))
     entries = entries_of(views, asked.data_root, limit)
     return Gallery(asked.suite, asked.datasets, entries, notices + [v.missing for v in views if v.missing])

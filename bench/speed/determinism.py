@@ -107,7 +107,8 @@ def compare(name: str, variant: Setting, reference: Path, other: Path) -> Differ
         raise SystemExit(f"{name}: {len(a.keys() ^ b.keys())} edits are in one run only")
     greys = [np.abs(pixels(ours, a[key]) - pixels(theirs, b[key])) for key in a]
     s, t = ours.scores(), theirs.scores()
-    moved = [abs(s[key].value - t[key].value) for key in s if s[key].value is not None and t[key].value is not None]
+    both = [(s[key].value, t[key].value) for key in s]
+    moved = [abs(one - two) for one, two in both if one is not None and two is not None]
     return Difference(
         name, run["model"], run["dataset"], len(a), sum(a[key].image_sha256 == b[key].image_sha256 for key in a),
         int(max(g.max() for g in greys)), round(float(np.mean([g.mean() for g in greys])), 4),

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 def both(ours: Callable[[], list], theirs: Callable[[], list], device: str, runs: int) -> dict:
     """Medians of either side, taking turns; and what each returned."""
-    wall, cpu, images = ([], []), ([], []), [None, None]
+    wall: tuple[list[float], list[float]] = ([], [])
+    cpu: tuple[list[float], list[float]] = ([], [])
+    images: list[list] = [[], []]
     for run in range(runs + 1):
         for side, call in enumerate((ours, theirs)):
             synchronise(device)
@@ -152,7 +154,8 @@ class Reference:
         patches = preset.patches if pipe.mllm.tower is not None else 0
         prompt = fit_prompt(pipe.tokenizer, text, patches, preset.context - preset.max_new_tokens, preset.token_rule)
         ids = torch.tensor([prompt.ids], device=pipe.device)
-        pixels = pipe.image_processor([image]).to(pipe.device) if patches else None
+        eyes = pipe.image_processor if patches else None
+        pixels = None if eyes is None else eyes([image]).to(pipe.device)
         written = pipe.mllm.llama.generate(
             input_ids=ids, inputs_embeds=pipe.mllm.embed(ids, pixels), attention_mask=torch.ones_like(ids),
             max_new_tokens=preset.max_new_tokens, do_sample=False, num_beams=1,

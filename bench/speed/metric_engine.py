@@ -17,8 +17,9 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +30,11 @@ from bench.settings import MetricSettings
 from bench.speed.stopwatch import synchronise
 from mgie.io.devices import device_name
 from mgie.mini.world.assets import PHOTOS
+
+if TYPE_CHECKING:
+    from bench.metrics.networks.clip import CLIP
+    from bench.metrics.networks.perceptual import Perceptual
+    from bench.metrics.networks.vit import DINONetwork
 
 SPEED = Path(__file__).parents[2] / "results" / "mini" / "speed"  # the accepted ones: results/speed
 
@@ -76,22 +82,22 @@ def random_networks(folder: Path, device: str) -> MetricSettings:
 def ours(files: list, settings: MetricSettings, cache: Path | None) -> dict[str, list[float]]:
     """As bench.runs.scoring calls the metrics: chunk by chunk, each image opened once."""
 
-    from bench.metrics.pairs import Pair, Picture
+    from bench.metrics.pairs import Pair, Picture, given
     from bench.runs.scoring import load_metrics
 
     metrics = load_metrics(METRICS, settings, cache).ready
-    values = {name: [] for name in METRICS}
+    values: dict[str, list[float]] = {name: [] for name in METRICS}
     for start in range(0, len(files), CHUNK):
         pairs = [
             Pair(Example(str(f.output), "", f.goal, "", f.goal, f.caption), Picture(f.output), Picture(f.goal))
             for f in files[start : start + CHUNK]
         ]
         for name in METRICS:
-            values[name] += [value.value for value in metrics[name](pairs)]
+            values[name] += [given(value.value) for value in metrics[name](pairs)]
     return values
 
 
-def bare(files: list, networks: object) -> object:
+def bare(files: list, networks: "Networks") -> Callable[[], None]:
     """Nothing but the forward passes a cold run needs, on tensors that lie ready, in our batches."""
     from bench.metrics.networks.vit import class_token
     from bench.metrics.pairs import Picture, to_tensor
@@ -148,16 +154,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, exactly(args.device):
         folder = Path(scratch)
         settings, files = random_networks(folder, args.device), draw(folder, args.pairs)
+        assert settings.lpips_weights is not None  # they were just made
         networks = Networks(
             clip_of(settings), dino_of(settings), perceptual("alex", settings.lpips_weights, "linear", args.device)
         )
         cached = folder / "features"
         apart = check_equal(ours(files, settings, cached), score(files, networks))  # also the warm-up, and the cache
-        sides = {
+        sides: dict[str, Callable[[], object]] = {
             "reference": lambda: score(files, networks), "cold": lambda: ours(files, settings, None),
             "cached": lambda: ours(files, settings, cached), "bare": bare(files, networks),
         }  # fmt: skip
-        wall, cpu = ({name: [] for name in sides} for _ in range(2))
+        wall: dict[str, list[float]] = {name: [] for name in sides}
+        cpu: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(args.runs):
             for name, call in sides.items():
                 start, used = time.perf_counter(), time.process_time()
@@ -196,9 +204,9 @@ METRICS = ("l1", "ssim", "lpips", "dino", "cvs", "cts")
 class Networks(NamedTuple):
     """As bench.backbones load them: the same modules on both sides."""
 
-    clip: object  # bench.metrics.networks.clip.CLIP
-    dino: object  # bench.metrics.networks.vit.DINONetwork
-    perceptual: object  # bench.metrics.networks.perceptual.Perceptual
+    clip: "CLIP"
+    dino: "DINONetwork"
+    perceptual: "Perceptual"
 
 
 class Files(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
@@ -20,8 +20,10 @@ from mgie.presets import PRESETS
 
 if TYPE_CHECKING:
     import torch
+    from diffusers import StableDiffusionInstructPix2PixPipeline
     from torch import nn
 
+    from mgie.pipeline import MGIEPipeline
     from mgie.tokenizer import Tokenizer
 
 INSTRUCTIONS = ("make it look more professional", "fix the lighting", "what if it were winter", "remove the clutter")
@@ -64,6 +66,13 @@ class Timed:
         for part in self.modules.values():
             part.requires_grad_(False)  # as in use; torch's counter of operations trips over weights that might learn
 
+    def pipeline(self) -> Any:  # MGIE's or diffusers': they have no parent in common
+        raise NotImplementedError
+
+    @property
+    def modules(self) -> "dict[str, nn.Module]":
+        raise NotImplementedError
+
     def generators(self) -> "list[torch.Generator]":
         import torch
 
@@ -73,7 +82,7 @@ class Timed:
 class TimedMGIE(Timed):
     """MGIE, and LGIE, which is the same without eyes."""
 
-    def pipeline(self) -> object:
+    def pipeline(self) -> "MGIEPipeline":
         from mgie.pipeline import MGIEPipeline
 
         if self.asked.random:
@@ -85,7 +94,7 @@ class TimedMGIE(Timed):
         pipe.progress = False
         return pipe
 
-    def random(self) -> object:
+    def random(self) -> "MGIEPipeline":
         from mgie.pipeline import MGIEPipeline
         from mgie.preprocess import ClipProcessor
         from mgie.prompts import build_prompt
@@ -130,7 +139,7 @@ class TimedMGIE(Timed):
 class TimedInsPix2Pix(Timed):
     """diffusers' own pipeline."""
 
-    def pipeline(self) -> object:
+    def pipeline(self) -> "StableDiffusionInstructPix2PixPipeline":
         from diffusers import StableDiffusionInstructPix2PixPipeline
 
         if self.asked.random:
@@ -142,7 +151,7 @@ class TimedInsPix2Pix(Timed):
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
-    def random(self) -> object:
+    def random(self) -> "StableDiffusionInstructPix2PixPipeline":
         from diffusers import StableDiffusionInstructPix2PixPipeline
         from transformers import CLIPTextConfig, CLIPTextModel
 

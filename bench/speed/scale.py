@@ -18,8 +18,9 @@ from pathlib import Path
 from PIL import Image
 
 from bench.records import Example, Output
+from bench.runs.description import Run
 from bench.runs.folder import RunFolder
-from bench.runs.runner import Run, edit_all
+from bench.runs.runner import edit_all
 from bench.settings import DataSettings, EditSettings
 from mgie.io.devices import device_name
 from mgie.mini.world.assets import PHOTOS
@@ -39,6 +40,9 @@ class Stub:
 
     def fingerprint(self) -> dict[str, str]:
         return {}
+
+    def load(self) -> None:
+        pass
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         time.sleep(self.seconds * len(examples))

@@ -179,6 +179,6 @@ def show(rows: Sequence[TimingRow], files: Sequence[Path]) -> None:
             table.add_row(*line)
         console.print(table)
         console.print()
-    for line in notes(rows):
-        console.print(f"- {line}", markup=False)
+    for note in notes(rows):
+        console.print(f"- {note}", markup=False)
     console.print("written: " + ", ".join(map(str, files)), markup=False, soft_wrap=True)

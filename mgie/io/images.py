@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
@@ -45,7 +45,7 @@ class ImageError(ValueError):
 
 
 class Reading(NamedTuple):
-    """How a file becomes pixels. A run's EditSettings serve too: they have these."""
+    """How a file becomes pixels."""
 
     max_side: int | None = None  # px; a larger image is shrunk to it, PIL bicubic; None: its own size
     exif: str = "apply"  # EXIF orientation: apply or ignore
@@ -54,10 +54,25 @@ class Reading(NamedTuple):
     size: str | None = None  # a rule of mgie.io.sizes; None: its own size
 
 
+class HowRead(Protocol):
+    """What reading asks of its settings. A run's EditSettings serve as well as a Reading: they have these."""
+
+    @property
+    def max_side(self) -> int | None: ...
+    @property
+    def exif(self) -> str: ...
+    @property
+    def alpha(self) -> str: ...
+    @property
+    def icc(self) -> str: ...
+    @property
+    def size(self) -> str | None: ...
+
+
 AS_IT_IS = Reading()
 
 
-def load(path: Path, settings: Reading = AS_IT_IS) -> Image.Image:
+def load(path: Path, settings: HowRead = AS_IT_IS) -> Image.Image:
     """The image at path as RGB, 8 bit, sRGB.
 
     First frame of an animation; deeper values keep their highest eight bits; CMYK without a profile and palettes are
@@ -67,12 +82,12 @@ def load(path: Path, settings: Reading = AS_IT_IS) -> Image.Image:
     return read(lambda: Bounded(path), str(path), settings)
 
 
-def from_bytes(data: bytes, where: str, settings: Reading = AS_IT_IS) -> Image.Image:
+def from_bytes(data: bytes, where: str, settings: HowRead = AS_IT_IS) -> Image.Image:
     """load for a file in memory; where: what errors call it."""
     return read(lambda: io.BytesIO(data), where, settings)
 
 
-def read(opened: Callable[[], BinaryIO], where: str, settings: Reading) -> Image.Image:
+def read(opened: Callable[[], BinaryIO], where: str, settings: HowRead) -> Image.Image:
     """opened: opens the file; more than once where a file has to be looked at again."""
     try:
         with opened() as held, Image.open(held) as file:
@@ -95,7 +110,7 @@ def read(opened: Callable[[], BinaryIO], where: str, settings: Reading) -> Image
     return sized(image, settings.size, settings.max_side)
 
 
-def size_of(path: Path, settings: Reading = AS_IT_IS) -> tuple[int, int] | None:
+def size_of(path: Path, settings: HowRead = AS_IT_IS) -> tuple[int, int] | None:
     """(width, height) by the header, turned as load turns it; None where it cannot be read."""
     try:
         with Bounded(path) as held, Image.open(held) as file:
@@ -110,7 +125,7 @@ def again(opened: Callable[[], BinaryIO]) -> Image.Image:
         return Image.open(io.BytesIO(held.read()))
 
 
-def of_memory(image: Image.Image, settings: Reading = AS_IT_IS) -> Image.Image:
+def of_memory(image: Image.Image, settings: HowRead = AS_IT_IS) -> Image.Image:
     """An image that PIL has opened, or made: turned, converted and flattened as load does with a file.
 
     A JPEG cut short is noticed by load alone. Raises ImageError.
@@ -129,7 +144,7 @@ def of_memory(image: Image.Image, settings: Reading = AS_IT_IS) -> Image.Image:
         raise ImageError(f"the image cannot be decoded: {error}") from error
 
 
-def decoded(file: Image.Image, settings: Reading, raw: Raw) -> Image.Image:
+def decoded(file: Image.Image, settings: HowRead, raw: Raw) -> Image.Image:
     """file: loaded. Returns RGB of its own size with nothing in .info, so that a copy of it is saved without a profile.
 
     Raises ImageError.
@@ -170,7 +185,7 @@ def with_alpha(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def in_srgb(image: Image.Image, file: Image.Image, settings: Reading, where: str) -> Image.Image:
+def in_srgb(image: Image.Image, file: Image.Image, settings: HowRead, where: str) -> Image.Image:
     """image: in a mode of with_alpha. file: whose profile counts."""
     if image.mode == "LAB":
         return colour.apply(image, colour.Conversion("converted", "LAB", colour.lab()))

@@ -7,6 +7,7 @@ activation and is refused. Texts are cut to the context length with their end to
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -111,17 +112,17 @@ class CLIP:
         return network.float().eval().requires_grad_(False).to(self.device)
 
     @cached_property
-    def transform(self) -> object:
+    def transform(self) -> "Callable[[Image], Tensor]":
         from open_clip.transform import image_transform_v2
 
         return image_transform_v2(self.preprocess, is_train=False)
 
-    def images(self, pictures: list[Seen], cache: FeatureCache, on_disk: bool = True) -> np.ndarray:
+    def images(self, pictures: Sequence[Seen], cache: FeatureCache, on_disk: bool = True) -> np.ndarray:
         """(n, D), not normalised."""
         key = who(self.protocol, self.sha256, self.device, self.batch_size)
         return cache.features(key, pictures, self.encode_images, on_disk)
 
-    def encode_images(self, pictures: list[Seen]) -> np.ndarray:
+    def encode_images(self, pictures: Sequence[Seen]) -> np.ndarray:
         return self.encode_tensors([self.transform(self.middle(picture.image)) for picture in pictures])
 
     def middle(self, image: "Image") -> "Image":

@@ -9,10 +9,10 @@ same files.
 import hashlib
 import io
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from PIL.Image import Image
@@ -26,14 +26,21 @@ MEMORY = 64 * 2**20  # bytes of features held in memory; the oldest go first
 DIGEST = hashlib.sha256().digest_size
 
 
-class Seen(Protocol):
+class Known(Protocol):
+    """What is told apart by its content's hash."""
+
+    @property
+    def sha256(self) -> str: ...
+
+
+class Seen(Known, Protocol):
     """An image as the networks are given it."""
 
     @property
     def image(self) -> Image: ...
 
-    @property
-    def sha256(self) -> str: ...
+
+One = TypeVar("One", bound=Known)  # an image, or a text
 
 
 class FeatureCache:
@@ -46,8 +53,8 @@ class FeatureCache:
     def features(
         self,
         protocol: str,
-        pictures: list[Seen],
-        encode: Callable[[list[Seen]], np.ndarray],
+        pictures: Sequence[One],
+        encode: Callable[[list[One]], np.ndarray],
         on_disk: bool = True,
     ) -> np.ndarray:
         """(len(pictures), D), rows in the order of `pictures`; equal pictures are encoded once.
@@ -77,7 +84,7 @@ class FeatureCache:
             self.units.popitem(last=False)
 
 
-def encoded(pictures: list[Seen], encode: Callable[[list[Seen]], np.ndarray]) -> np.ndarray:
+def encoded(pictures: list[One], encode: Callable[[list[One]], np.ndarray]) -> np.ndarray:
     unit = np.ascontiguousarray(encode(pictures))
     if unit.ndim != 2 or len(unit) != len(pictures):
         raise ValueError(f"the encoder returned {unit.shape} for {len(pictures)} images, expected ({len(pictures)}, D)")

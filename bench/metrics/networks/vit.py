@@ -6,6 +6,7 @@ Not covered: DINOv2 and ViT-B, which are different metrics.
 """
 
 import json
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,6 +22,7 @@ from mgie.io.hub import from_hub
 from mgie.io.weights import load_exactly, read_state
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor, nn
 
 
@@ -74,7 +76,7 @@ class DINONetwork:
         return network.float().eval().requires_grad_(False).to(self.device)
 
     @cached_property
-    def transform(self) -> object:
+    def transform(self) -> "Callable[[Image], Tensor]":
         from torchvision import transforms
 
         return transforms.Compose(
@@ -86,12 +88,12 @@ class DINONetwork:
             ]
         )
 
-    def images(self, pictures: list[Seen], cache: FeatureCache, on_disk: bool = True) -> np.ndarray:
+    def images(self, pictures: Sequence[Seen], cache: FeatureCache, on_disk: bool = True) -> np.ndarray:
         """(n, D), not normalised."""
         key = who(self.protocol, self.sha256, self.device, self.batch_size)
         return cache.features(key, pictures, self.encode_images, on_disk)
 
-    def encode_images(self, pictures: list[Seen]) -> np.ndarray:
+    def encode_images(self, pictures: Sequence[Seen]) -> np.ndarray:
         kept = [middle(picture.image, self.resize_to, self.source.size) for picture in pictures]
         rows = [self.transform(image) for image in kept]
         return in_batches(rows, self.batch_size, self.device, lambda batch: class_token(self.network, batch))

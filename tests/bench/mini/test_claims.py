@@ -3,12 +3,13 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bench.grid.cells import Options
+from bench.grid.cells import Cell, Options, Result
 from bench.mini import claims, claims_report, verdicts
 from bench.mini.evidence import Answers, Runs, answers, chance_interval, in_and_out, new_object
 from bench.records import Score
@@ -70,6 +71,14 @@ def test_guessing_lies_in_the_chance_interval_and_a_seeing_one_does_not():
     chance, low, high = chance_interval(blind)
     assert low <= np.mean([f.share for f in blind]) <= high < 0.8
     assert chance == pytest.approx((1 / 2 + 1 / 3 + 1 / 4 + 1 / 8) / 4)
+
+
+def test_a_tables_results_are_taken_by_cell_with_their_folder_or_their_reason():
+    cells = Cell("mini", "ma5k", "identity", form="none"), Cell("mini", "ma5k", "mgie", "fine-tuned")
+    found = Runs(Options())
+    found.take([Result(cells[0], Path("runs/mini/ma5k--identity")), Result(cells[1], None, "no weights", "make them")])
+    assert found.folders["ma5k", "identity", "none"].path == Path("runs/mini/ma5k--identity")
+    assert found.reasons == {("ma5k", "mgie", "tuned"): "no weights"}
 
 
 @pytest.fixture(scope="module")
