@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -109,7 +110,14 @@ class Editor:
         """What the folder's sampling.json says (small models are guided less), else the pipeline's own defaults."""
         path = Path(self.source.place) / "sampling.json"
         stored = json.loads(path.read_text()) if self.source.revision is None and path.is_file() else {}
-        return EditSettings(**{name: stored.get(name, self.family.defaults[name]) for name in SETTINGS})
+        own: dict[str, Any] = {name: stored.get(name, self.family.defaults[name]) for name in SETTINGS}
+        return EditSettings(**own)
+
+    @property
+    def placed(self) -> Placement:
+        """Where it runs, of an editor that was opened for a run."""
+        assert self.where is not None
+        return self.where
 
     def fingerprint(self) -> dict[str, str]:
         place, revision, index = self.source
@@ -118,7 +126,7 @@ class Editor:
             "pipeline": self.source.class_name,
             "weights": f"{place}@{revision}" if revision else weights_hash(Path(place)),
             "scheduler": str(scheduler[1]),
-            "dtype": self.family.dtype_text(self.where.dtype),
+            "dtype": self.family.dtype_text(self.placed.dtype),
             "safety_checker": "off",
         }
         return own | self.family.record() | self.quantized
@@ -127,7 +135,7 @@ class Editor:
     def pipeline(self) -> object:
         from baselines.loading import fetched, load_pipeline
 
-        return load_pipeline(self.family, fetched(self.family), self.where.device, self.where.dtype, self.quantize)
+        return load_pipeline(self.family, fetched(self.family), self.placed.device, self.placed.dtype, self.quantize)
 
     def load(self) -> None:
         """Once, before the first edit. Raises what ends the run: a part that is missing, cut or another's."""
@@ -180,7 +188,7 @@ class Editor:
         import torch
 
         drawn = self.family.run(self.pipeline, images, texts, generators, arguments)
-        if self.where.device.startswith("cuda"):
+        if self.placed.device.startswith("cuda"):
             torch.cuda.synchronize()
         pixels = np.asarray(drawn, dtype=np.float32) if drawn is not None else np.empty(0)
         if pixels.ndim != 4 or len(pixels) != len(images) or pixels.shape[-1] != 3:
@@ -195,7 +203,12 @@ def told(pipeline: object, on_step: Callable[[int], None]) -> dict[str, object]:
 
     if "callback_on_step_end" not in inspect.signature(type(pipeline).__call__).parameters:
         return {}
-    return {"callback_on_step_end": lambda pipe, step, t, values: on_step(step + 1) or values}
+
+    def on_step_end(pipe: object, step: int, t: object, values: dict) -> dict:
+        on_step(step + 1)
+        return values
+
+    return {"callback_on_step_end": on_step_end}
 
 
 def to_image(values: np.ndarray, name: str) -> Image.Image:

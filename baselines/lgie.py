@@ -5,12 +5,19 @@ Assumptions, since the paper does not say: the same question and template withou
 edit head and visual tokens. No checkpoint was released.
 """
 
+from typing import TYPE_CHECKING
+
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
+
+if TYPE_CHECKING:
+    from baselines.mgie import EndToEnd
+    from baselines.two_step import TwoStep
 
 
 class LGIE:
     name = "lgie"
+    form: "EndToEnd | TwoStep"
 
     def __init__(self, spec: ModelSettings) -> None:
         if spec.form == "e2e":

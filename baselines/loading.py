@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from baselines.editors.family import DENOISERS, Family
 from baselines.editors.unknown import pipeline_class
@@ -64,7 +64,7 @@ def load_pipeline(
     return pipeline
 
 
-def unloaded(cls: type, named: Mapping[str, object]) -> dict[str, object]:
+def unloaded(cls: type[Any], named: Mapping[str, object]) -> dict[str, object]:
     """What the constructor must be told of the safety checker: it would paint black what it dislikes, in silence."""
     known = inspect.signature(cls.__init__).parameters
     if "safety_checker" not in known:

@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
+    from baselines.two_step import TwoStep
     from mgie.pipeline import Answers, MGIEPipeline
 
 
 class MGIE:
     name = "mgie"
+    form: "EndToEnd | TwoStep"
 
     def __init__(self, spec: ModelSettings) -> None:
         if spec.form == "e2e":
-            self.form = EndToEnd(spec, eyes=True)
-            self.note = trained_on(self.form.folder)
+            form = EndToEnd(spec, eyes=True)
+            self.form, self.note = form, trained_on(form.folder)
         else:
             from baselines.two_step import TwoStep
 

@@ -20,7 +20,9 @@ class Oracle:
         """Nothing is."""
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
+        goals = []
         for example in examples:
             if example.goal_image is None:
                 raise ValueError(f"oracle: {example.id} has no goal image; run it on a dataset that has them")
-        return [Output(load(e.goal_image, settings.for_goal())) for e in examples]
+            goals.append(example.goal_image)
+        return [Output(load(goal, settings.for_goal())) for goal in goals]

@@ -34,12 +34,14 @@ class Precomputed:
         """paths: output image by example id, where a dataset brings them; else they are found under spec.images."""
         self.name = spec.name
         self.expressive = expressive or {}
-        if paths is None and spec.images is None:
-            raise ValueError(
-                "model 'precomputed' needs --images: a folder of output images, or a CSV or JSONL of id and path"
-            )
+        if paths is None:
+            if spec.images is None:
+                raise ValueError(
+                    "model 'precomputed' needs --images: a folder of output images, or a CSV or JSONL of id and path"
+                )
+            paths = read_index(spec.images)
         self.where = spec.images
-        self.paths = dict(paths) if paths is not None else read_index(spec.images)
+        self.paths = dict(paths)
 
     def fingerprint(self) -> dict[str, str]:
         digest = hashlib.sha256()

@@ -7,7 +7,7 @@ continued after a kill must end in the same pixels.
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mgie.io.images import pixel_hash
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Texts:
     def __init__(self, most: int = MEMORY) -> None:
         self.most, self.size = most, 0
-        self.kept: OrderedDict[tuple, tuple[object, int]] = OrderedDict()
+        self.kept: OrderedDict[tuple, tuple[Any, int]] = OrderedDict()  # Any: what its writer gives
 
     def of(
         self, instructions: Sequence[str], images: "Sequence[Image] | None", write: Callable[[], tuple[T, int]]

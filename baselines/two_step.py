@@ -8,6 +8,7 @@ looked for in the root: see `places`. An empty answer is replaced by the instruc
 import time
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from baselines.places import how_to_get, own_folder, weights_root
 from baselines.texts import Texts
@@ -17,6 +18,9 @@ from bench.settings import EditSettings, ModelSettings
 from mgie.io.devices import placement
 from mgie.io.hashes import weights_hash
 from mgie.io.images import load
+
+if TYPE_CHECKING:
+    from mgie.expressive.writer import Writer
 
 
 def places(spec: ModelSettings) -> dict[str, list[Path]]:
@@ -67,7 +71,7 @@ class TwoStep:
         return editor | {"form": self.form, "writer": weights_hash(self.writer_folder), "eyes": str(self.eyes)}
 
     @cached_property
-    def writer(self) -> object:
+    def writer(self) -> "Writer":
         from mgie.expressive.writer import open_writer
 
         writer = open_writer(self.writer_folder, self.where.device, self.where.dtype)

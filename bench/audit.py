@@ -77,9 +77,9 @@ def named_files(dataset: str, root: Path, image_root: Path | None) -> dict[str, 
         named[split] = []
         for i, record in enumerate(records):
             where = f"{module.annotation_file(root, split)}, record {i}"
-            paths = [inside(images, record[key], where) for key in keys]
+            before, after = (inside(images, record[key], where) for key in keys)
             masked = dataset == "gier" and gier.mask_ids(record.get("operator"), where)
-            named[split].append(Named(*paths, gier.mask_file(root, paths[0]) if masked else None))
+            named[split].append(Named(before, after, gier.mask_file(root, before) if masked else None))
     return named
 
 

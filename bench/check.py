@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,10 +64,20 @@ def options_of(args: argparse.Namespace, check: Check, out: Path, limit: bool = 
 def rerun(cells: Sequence[Cell], options: Options) -> dict[Cell, list[Score] | str]:
     """The fresh scores of each cell, or why there are none."""
     results = run_cells(cells, options)
-    return {r.cell: r.reason or read_run(r.folder, options.seeds, r.protocols).scores for r in results}
+    return {r.cell: r.reason or read_run(r.finished, options.seeds, r.protocols).scores for r in results}
 
 
-def examine(check: Check, stored: dict[Cell, Path], fresh: dict[Cell, list[Score] | str]) -> Findings:
+def all_of(made: Mapping[Cell, list[Score] | str]) -> dict[Cell, list[Score]]:
+    """The scores of every cell. Raises ValueError for one that could not be run."""
+    found = {}
+    for cell, scores in made.items():
+        if isinstance(scores, str):
+            raise ValueError(f"{cell.label} cannot be run: {scores}")
+        found[cell] = scores
+    return found
+
+
+def examine(check: Check, stored: dict[Cell, Path], fresh: Mapping[Cell, list[Score] | str]) -> Findings:
     """Compare every cell of the check with what is stored; whatever cannot be read is a problem in the report."""
     report = Findings([], [])
     for cell in check.cells():
@@ -162,10 +172,11 @@ def check_cells(args: argparse.Namespace, check: Check, fresh: Path, options: Op
     if failed:
         print("\n".join([f"red: {line}" for line in failed] + ["check: nothing was stored"]))
         return False
-    ids = tuple(dict.fromkeys(s.example_id for scores in made.values() for s in scores))
+    whole = all_of(made)
+    ids = tuple(dict.fromkeys(s.example_id for scores in whole.values() for s in scores))
     stored = {cell: stored_file(args, check, cell) for cell in made}
     show(examine(replace(check, example_ids=ids), stored, made), check.models)
-    for cell, scores in made.items():
+    for cell, scores in whole.items():
         write_scores(scores_of(check, fresh) / stored[cell].name, scores)
     return True
 
@@ -193,17 +204,15 @@ def init(args: argparse.Namespace, out: Path) -> int:
     fresh = rerun(cells, options_of(args, check, out / "as-stored"))
     threes = ("--batch-size", "3", "--metric-batch-size", "3")
     other = rerun(cells, options_of(args, check, out / "other-batch", True, *threes))
-    for cell, scores in [*fresh.items(), *other.items()]:
-        if isinstance(scores, str):
-            raise ValueError(f"{cell.label} cannot be run: {scores}")
-    ids = tuple(dict.fromkeys(s.example_id for cell in cells for s in fresh[cell]))
-    metrics = tuple(dict.fromkeys(s.metric for cell in cells for s in fresh[cell]))
+    one, two = all_of(fresh), all_of(other)
+    ids = tuple(dict.fromkeys(s.example_id for cell in cells for s in one[cell]))
+    metrics = tuple(dict.fromkeys(s.metric for cell in cells for s in one[cell]))
     rows = {stored_file(args, check, cell).name: len(stored[cell]) for cell in cells}
     check = replace(check, example_ids=ids, metrics=metrics, rows=rows)
     loose = {metric: Tolerance(float("inf"), float("inf"), "") for metric in metrics}
     noise = Findings([], [])
     for cell in cells:
-        noise = noise.joined(compare(replace(check, rows={}, tolerances=loose), cell, fresh[cell], other[cell]))
+        noise = noise.joined(compare(replace(check, rows={}, tolerances=loose), cell, one[cell], two[cell]))
     if noise.problems:
         raise ValueError("; ".join(noise.problems))
     check = replace(check, tolerances={metric: measured(noise, metric, cells) for metric in metrics})

@@ -19,8 +19,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.grid.between import column_name, dataset_name
 from bench.grid.options import parser, selected
-from bench.grid.show import column_name, dataset_name, scaled, suite_line
+from bench.grid.show import scaled, suite_line
 from bench.pages.entries import Entry, Gallery, Pictures, View, from_cells, from_runs, metrics_in, output_of
 from bench.registry import PAPER_MODELS, metric_entry, model_entry, short_name
 from mgie.io.command import command

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from bench.records import Example, Output
 from bench.settings import DataSettings, EditSettings, MetricSettings, ModelSettings, at_size, fill
@@ -201,11 +201,21 @@ class Dataset(Protocol):
     name: str
     note: str  # what a reader of a table must know about this data; may be empty
 
-    def __init__(self, root, settings: DataSettings) -> None: ...
+    def __init__(self, root: Path, settings: DataSettings) -> None: ...
 
     def examples(self) -> list[Example]:
         """In official order, ids unique. Images are not opened; a missing one is found when it is used."""
         ...
+
+
+class WithOutputs(Dataset, Protocol):
+    """A dataset of suite published, which brings the authors' output images too."""
+
+    models: tuple[str, ...]  # whose outputs are there
+
+    def outputs(self, model: str) -> dict[str, Path]: ...
+
+    def expressive_instructions(self, model: str) -> dict[str, str]: ...
 
 
 class Model(Protocol):
@@ -229,14 +239,14 @@ class Model(Protocol):
         ...
 
 
-def load(registry: Mapping[str, DatasetEntry | MetricEntry | ModelEntry], name: str, what: str) -> type:
+def load(registry: Mapping[str, DatasetEntry | MetricEntry | ModelEntry], name: str, what: str) -> type[Any]:
     """The class behind a name. Raises ValueError that lists the known names."""
     if name not in registry:
         raise ValueError(f"unknown {what} '{name}'; known: {', '.join(registry)}")
     return made(registry[name].made_by)
 
 
-def made(made_by: str) -> type:
+def made(made_by: str) -> type[Any]:
     """The class that "module:Class" names, imported now."""
     module, cls = made_by.split(":")
     return getattr(import_module(module), cls)
@@ -313,11 +323,13 @@ def examples_of(dataset: str, root: Path, split: str) -> list[Example]:
 
 def open_model(spec: ModelSettings, dataset: Dataset) -> Model:
     """The model behind a name; in suite published the three systems are the authors' output images."""
-    if spec.images is not None or (spec.suite == "published" and spec.name in dataset.models):
-        given = load(MODELS, "precomputed", "model")
-        if spec.images is not None:
-            return given(spec)
-        return given(spec, dataset.outputs(spec.name), dataset.expressive_instructions(spec.name))
+    if spec.images is not None:
+        return load(MODELS, "precomputed", "model")(spec)
+    if spec.suite == "published":
+        brings = cast(WithOutputs, dataset)  # as open_dataset makes it in this suite
+        if spec.name in brings.models:
+            given = load(MODELS, "precomputed", "model")
+            return given(spec, brings.outputs(spec.name), brings.expressive_instructions(spec.name))
     if spec.name.startswith("diffusers:"):
         return load(ANY_PIPELINE, "diffusers", "model")(spec)
     return load(MODELS, spec.name, "model")(spec)

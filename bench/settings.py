@@ -5,18 +5,23 @@ and what the model says of itself. None means: the model's own default (a preset
 """
 
 import math
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace, _ActionsContainer
 from dataclasses import Field, dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, get_args
 
 from mgie.io.sizes import KINDS, for_goal, parse
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Settings = TypeVar("Settings", bound="DataclassInstance")  # any of the kinds below
 
 
 def flag(
     default: object, help: str, choices: tuple[str, ...] | None = None, in_name: str | None = "{name}-{value}"
-) -> object:
+) -> Any:  # as dataclasses.field: the field says its type
     """in_name: what stands in a table's file name where the value is not the default; None: it moves no value."""
     return field(default=default, metadata={"help": help, "choices": choices, "in_name": in_name})
 
@@ -89,6 +94,10 @@ class HowSettings:
     max_failures: float = flag(0.01, "share of examples that may fail (default 0.01)", in_name=None)
 
 
+Setting = Literal["zero-shot", "fine-tuned"]
+Form = Literal["fz", "ft", "e2e"]
+
+
 @dataclass(frozen=True)
 class ModelSettings:
     """Which model, with which weights. Heavy loading waits for the first edit."""
@@ -96,8 +105,8 @@ class ModelSettings:
     name: str
     suite: str
     dataset: str
-    setting: Literal["zero-shot", "fine-tuned"] = "zero-shot"
-    form: Literal["fz", "ft", "e2e"] = "e2e"
+    setting: Setting = "zero-shot"
+    form: Form = "e2e"
     weights: Path | None = None  # the root that holds <model>[-<form>][-<dataset>]/
     images: Path | None = None  # precomputed: a folder or an index file of output images
     device: str = "auto"  # auto: cuda where there is one, else cpu
@@ -137,16 +146,17 @@ class MetricSettings:
 
 
 # No network named: each suite then has its own (bench.registry.metric_settings).
-SUITES_OWN = MetricSettings(clip=None, dino=None, lpips=None, lpips_heads=None)
+_NOT_NAMED: Any = None  # only until metric_settings has filled it in: no metric meets it
+SUITES_OWN = MetricSettings(clip=_NOT_NAMED, dino=_NOT_NAMED, lpips=_NOT_NAMED, lpips_heads=_NOT_NAMED)
 
 
-def add_metric_flags(parser: ArgumentParser, leave: tuple[str, ...] = ()) -> None:
+def add_metric_flags(parser: _ActionsContainer, leave: tuple[str, ...] = ()) -> None:
     """The flags of MetricSettings, of which a network that is not named is the suite's own."""
     add_flags(parser, MetricSettings, leave)
     parser.set_defaults(**{f.name: getattr(SUITES_OWN, f.name) for f in flags_in(MetricSettings)})
 
 
-def add_flags(parser: ArgumentParser, settings: type, leave: tuple[str, ...] = ()) -> None:
+def add_flags(parser: _ActionsContainer, settings: "type[DataclassInstance]", leave: tuple[str, ...] = ()) -> None:
     """One flag a field: --num-inference-steps for num_inference_steps. leave: fields that the command asks itself."""
     for f in flags_in(settings):
         if f.name in leave:
@@ -165,11 +175,11 @@ def add_flags(parser: ArgumentParser, settings: type, leave: tuple[str, ...] = (
         )
 
 
-def from_flags(settings: type, namespace: object) -> object:
+def from_flags(settings: type[Settings], namespace: object) -> Settings:
     return settings(**{f.name: getattr(namespace, f.name) for f in flags_in(settings)})
 
 
-def flags_in(settings: object) -> list[Field]:
+def flags_in(settings: "DataclassInstance | type[DataclassInstance]") -> list[Field]:
     """The fields that are asked for by a flag."""
     return [f for f in fields(settings) if "help" in f.metadata]
 
@@ -186,7 +196,7 @@ def at_size(settings: EditSettings, default: str) -> EditSettings:
     return replace(settings, size=rule)
 
 
-def fill(settings: EditSettings, defaults: EditSettings) -> EditSettings:
+def fill(settings: Settings, defaults: Settings) -> Settings:
     """The settings with each None replaced by the model's own default."""
     missing = {f.name: getattr(defaults, f.name) for f in fields(settings) if getattr(settings, f.name) is None}
     return replace(settings, **missing)
@@ -223,7 +233,7 @@ class Choice(NamedTuple):
 SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}  # in file names
 
 
-def choices_of(defaults: object, given: object, leave: tuple[str, ...] = ()) -> list[Choice]:
+def choices_of(defaults: "DataclassInstance", given: object, leave: tuple[str, ...] = ()) -> list[Choice]:
     """What of the fields of `defaults` (settings of any kind) `given` has otherwise, in their order.
 
     None is no choice: the suite's or the model's own value stands.

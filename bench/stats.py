@@ -79,8 +79,10 @@ def _check(scores: Sequence[Score]) -> None:
     metrics = {s.metric for s in scores}
     if len(metrics) > 1:
         raise ValueError(f"scores of {len(metrics)} metrics in one cell: {', '.join(sorted(metrics))}; expected one")
-    seen, group_of = set(), {}
+    seen: set[tuple[str, int]] = set()
+    group_of: dict[str, str] = {}
     for s in scores:
+        assert s.value is not None  # left out by every caller
         if not math.isfinite(s.value):
             raise ValueError(
                 f"{s.metric} of {s.example_id}, seed {s.seed}: value is {s.value}; a score that is not "
@@ -95,8 +97,9 @@ def _check(scores: Sequence[Score]) -> None:
 
 def _group_sums(scores: Sequence[Score]) -> tuple[list[float], list[int]]:
     """Sum and count of each group, groups sorted by name; fsum is exact, so the order of the scores cannot matter."""
-    values = defaultdict(list)
+    values: defaultdict[str, list[float]] = defaultdict(list)
     for s in scores:
+        assert s.value is not None  # left out by every caller
         values[s.group].append(s.value)
     return [math.fsum(values[g]) for g in sorted(values)], [len(values[g]) for g in sorted(values)]
 
@@ -184,8 +187,9 @@ def _group_differences(a: Iterable[Score], b: Iterable[Score]) -> tuple[np.ndarr
 def _by_example(scores: Iterable[Score]) -> Mapping[str, tuple[str, float]]:
     scores = [s for s in scores if s.value is not None]
     _check(scores)
-    values = defaultdict(list)
+    values: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for s in scores:
+        assert s.value is not None  # left out above
         values[s.example_id, s.group].append(s.value)
     return {example: (group, math.fsum(v) / len(v)) for (example, group), v in values.items()}
 

@@ -80,7 +80,7 @@ def measure(asked: Table) -> list[Measured]:
     return [
         Measured(r.cell, None, r.reason)
         if r.reason
-        else Measured(r.cell, read_run(r.folder, asked.options.seeds, r.protocols))
+        else Measured(r.cell, read_run(r.finished, asked.options.seeds, r.protocols))
         for r in results
     ]
 

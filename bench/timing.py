@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bench.grid.reference import made_here
 from bench.registry import PAPER_MODELS
@@ -27,7 +27,7 @@ from mgie.io.command import command
 from mgie.io.files import write_atomic
 
 if TYPE_CHECKING:
-    from bench.speed.models import Case
+    from bench.speed.models import Called, Case, TimedInsPix2Pix, TimedMGIE
     from bench.speed.stopwatch import Rates
 
 LEAST_RUNS = 5
@@ -125,7 +125,7 @@ def time_one(asked: "Case", device: str, name: str, threads: int) -> TimingRow:
 
     if device == "cpu":
         torch.set_num_threads(threads)
-    model = TIMED[asked.model](asked, device)
+    model = cast("TimedMGIE | TimedInsPix2Pix", TIMED[asked.model](asked, device))  # no others are timed
     work = count_work(model.call, model.modules)
     if asked.compile:
         model.pipe.compile()
@@ -135,7 +135,8 @@ def time_one(asked: "Case", device: str, name: str, threads: int) -> TimingRow:
     calls, tokens = [], []
     with Stages(model.hooked, device) as stages:
         for _ in range(asked.runs):
-            (total,), called = timed(model.call, device, 1, warm_up=0)
+            (total,), last = timed(model.call, device, 1, warm_up=0)
+            called = cast("Called", last)  # what model.call returns
             calls.append(by_stage(stages.seconds(), called.seconds, total) | {"total": total})
             tokens += called.tokens
     clock, peak = clock_of(device), peak_bytes(device)

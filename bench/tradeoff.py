@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.figures.figure3 import AXES, Point, SweepRow, markdown, plot, shown
+from bench.grid.between import dataset_name
 from bench.grid.cells import Cell, Result, is_own, one_line, read_run, refuse_nothing, run_all
 from bench.grid.options import Selection, parser, selected
 from bench.grid.paper import Reported
 from bench.grid.reference import against
 from bench.grid.rows import compare
-from bench.grid.show import dataset_name, suite_line
+from bench.grid.show import suite_line
 from bench.registry import PAPER_MODELS, form_of, model_entry
 from bench.resampling.intervals import METHODS
 from bench.runs.folder import RunFolder
@@ -81,7 +82,7 @@ def is_given(cell: Cell) -> bool:
 
 
 def rows_of(cell: Cell, scale: float, result: Result, asked: Selection) -> list[SweepRow]:
-    folder = result.folder
+    folder = result.finished
     run, edit = read_run(folder, asked.options.seeds, result.protocols), RunFolder(folder).run()["edit"]
     where, rows = f"{asked.options.out.name}/{asked.suite}/{folder.name}", []
     for axis in AXES:

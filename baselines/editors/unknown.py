@@ -4,7 +4,7 @@ It must take an image and a text, and no mask, control image or number of frames
 """
 
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -77,7 +77,7 @@ class UnknownEditor(Family):
         return getattr(answer, "images", None)
 
 
-def pipeline_class(name: str) -> type:
+def pipeline_class(name: str) -> type[Any]:
     """Raises ValueError for a name that is no pipeline of the installed diffusers."""
     import diffusers
 

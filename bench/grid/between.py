@@ -44,6 +44,7 @@ def better(test: Comparison) -> str:
     """Whose mean is better, where the difference holds after Holm; else empty."""
     if test.p_holm is None or test.p_holm >= LEVEL:
         return ""
+    assert test.difference is not None  # what has a p has one
     return test.a if (test.difference < 0) == metric_entry(test.metric).lower else test.b
 
 
@@ -56,7 +57,8 @@ def best(rows: Sequence[TableRow], tests: Sequence[Comparison]) -> set[Key]:
         here = [r for r in here if r.mean is not None and not model_entry(r.model).bound]
         if len(here) < 2:
             continue
-        first = min(here, key=lambda r: r.mean if metric_entry(metric).lower else -r.mean)
+        means = [r.mean if metric_entry(metric).lower else -r.mean for r in here if r.mean is not None]
+        first = here[means.index(min(means))]
         name = contender(first.model, first.form, first.table)
         for r in here:
             test = pairs.get((dataset, metric, frozenset((name, contender(r.model, r.form, r.table)))))

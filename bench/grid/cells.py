@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from bench.grid.jobs import Job, run_jobs
 from bench.records import Score
@@ -19,7 +19,7 @@ from bench.runs.description import safe
 from bench.runs.folder import RunFolder
 from bench.runs.plan import is_done, shown_in
 from bench.runs.scoring import cut_said
-from bench.settings import Choice, DataSettings, EditSettings, ModelSettings
+from bench.settings import Choice, DataSettings, EditSettings, Form, ModelSettings, Setting
 from bench.stats import timings
 from mgie.io.sizes import described
 
@@ -78,6 +78,12 @@ class Result(NamedTuple):
     reason: str = ""  # why there is none, in a line
     help: str = ""  # the same in full, with what to do
     protocols: Mapping[str, str] = {}  # by metric, what was asked for: a run may hold others too
+
+    @property
+    def finished(self) -> Path:
+        """The folder, of a result without a reason."""
+        assert self.folder is not None
+        return self.folder
 
 
 def cells_of(table: int, suite: str, models: Sequence[str], datasets: Sequence[str]) -> list[Cell]:
@@ -146,9 +152,13 @@ def make_weights(cells: Sequence[Cell], options: Options) -> None:
     """Before the cells: what their suite makes on demand. Only a table does so; bench.run takes what it finds."""
     maker = maker_of(cells[0].suite, options.weights) if cells else None
     if maker:
-        specs = [ModelSettings(c.model, c.suite, c.dataset, c.setting, "e2e" if c.form == "none" else c.form)
-                 for c in cells]  # fmt: skip
-        maker.make(specs, options.data_root or Path("data"))
+        maker.make([spec_of(c) for c in cells], Path(options.data_root or "data"))
+
+
+def spec_of(cell: Cell) -> ModelSettings:
+    """The model of a cell; its words are the registry's, as bench.run checks them."""
+    setting, form = cast(Setting, cell.setting), cast(Form, "e2e" if cell.form == "none" else cell.form)
+    return ModelSettings(cell.model, cell.suite, cell.dataset, setting, form)
 
 
 def plan_cell(cell: Cell, options: Options, label: str = "") -> tuple[Result, Job | None]:

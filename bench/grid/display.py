@@ -6,6 +6,10 @@ A bar on a terminal; elsewhere (a log, Slurm) a line now and then. Everything go
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 EVERY = 30.0  # seconds between two lines where there is no terminal
 
@@ -17,7 +21,7 @@ class Display:
         self.done, self.failed, self.at = 0, 0, ""
         self.ticks: dict[int, int] = {}  # of each run
         self.start = self.said = time.monotonic()
-        self.bar = None
+        self.bar: Progress | None = None
 
     def __enter__(self) -> "Display":
         from mgie.io.devices import device_name

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench.grid.cells import Cell
 from bench.grid.stored import read_scores, scores_name
@@ -113,7 +113,7 @@ def read_check(path: Path) -> Check:
 
 
 def _tolerance(path: Path, metric: str, tolerances: object) -> Tolerance:
-    found = tolerances.get(metric) if isinstance(tolerances, dict) else None
+    found: Any = tolerances.get(metric) if isinstance(tolerances, dict) else None
     try:
         tolerance = Tolerance(float(found["example"]), float(found["mean"]), str(found["source"]))
     except (TypeError, KeyError, ValueError):
@@ -156,9 +156,11 @@ def compare(check: Check, cell: Cell, stored: Sequence[Score], fresh: Sequence[S
             problems.append(f"{said}: protocol was '{old.protocol}', is '{new.protocol}'")
         elif (old.value is None) != (new.value is None):
             problems.append(f"{said}: stored {old.value}, fresh {new.value} ({old.reason or new.reason})")
-        elif old.value is not None and not (math.isfinite(old.value) and math.isfinite(new.value)):
+        elif old.value is None or new.value is None:
+            continue  # neither is defined
+        elif not (math.isfinite(old.value) and math.isfinite(new.value)):
             problems.append(f"{said}: stored {old.value}, fresh {new.value}; expected finite numbers")
-        elif old.value is not None:
+        else:
             limit = check.tolerances[metric].example
             moves.append(Move(cell.model, metric, example_id, seed, old.value, new.value, limit))
     return Findings(problems + _drifts(check, cell, moves), moves)
@@ -214,7 +216,8 @@ def table_rows(path: Path) -> list[dict[str, str]]:
 
 def stale_tables(folder: Path, suffix: str) -> list[str]:
     """Cells of the tables in this folder whose mean is not that of the stored scores: one of them is not what ran."""
-    problems, stored = [], {}
+    problems = []
+    stored: dict[Path, list[Score]] = {}
     for path in sorted({*folder.glob(f"table[123]{suffix}.csv"), *folder.glob(f"table[123]{suffix}-only-*.csv")}):
         if path.stem.endswith("-tests"):
             continue

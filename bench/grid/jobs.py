@@ -5,14 +5,17 @@ it once. With what a display shows of them while they last.
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.grid.display import Display
 from bench.runs.pool import Pool, Tell
+
+if TYPE_CHECKING:
+    from bench.runs.execute import Held
 
 MOST = 8  # processes
 
@@ -90,11 +93,11 @@ def run_group(task: list[tuple[int, tuple[str, ...]]], tell: Tell) -> None:
             tell(("ended", place, run_one(place, argv, held, tell)))
 
 
-def run_one(place: int, argv: Sequence[str], held: object, tell: Tell) -> Ended:
+def run_one(place: int, argv: Sequence[str], held: "Held", tell: Tell) -> Ended:
     from bench.run import main
 
     @contextmanager
-    def progress(label: str, stage: str, total: int) -> Iterator[object]:
+    def progress(label: str, stage: str, total: int) -> Iterator[Callable[[int], None]]:
         tell(("begun", place, stage))
         yield lambda n: tell(("tick", place, n))
 

@@ -7,9 +7,9 @@ Needs \\usepackage{booktabs} and, for the width, graphicx. Compiles with pdflate
 from collections.abc import Sequence
 from itertools import groupby
 
-from bench.grid.between import BEST
+from bench.grid.between import BEST, column_name, dataset_name, model_name
 from bench.grid.paper import MARK
-from bench.grid.show import CellText, Grid, column_name, dataset_name, model_name, said, scaled, title
+from bench.grid.show import CellText, Grid, said, scaled, title
 
 SIGNS = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",

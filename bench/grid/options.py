@@ -55,7 +55,7 @@ class Selection:
 
     @property
     def data_root(self) -> Path:
-        return self.options.data_root or Path("data")
+        return Path(self.options.data_root or "data")
 
     def stem(self, name: str) -> Path:
         """results/<suite>/<name>[-<split>][-<setting>...][-only-<names>]: all files of a table or figure begin so.
@@ -153,6 +153,6 @@ def chosen_metrics(given: str | None, networks: MetricSettings) -> tuple[str, ..
 def chosen(given: str | None, default: tuple[str, ...], known: dict | None = None, what: str = "") -> tuple[str, ...]:
     """The names of a comma-separated list; an unknown model is left to bench.run, which says why it cannot run."""
     names = tuple(dict.fromkeys(name.strip() for name in (given or "").split(",") if name.strip())) or default
-    if unknown := [name for name in names if known is not None and name not in known]:
+    if known is not None and (unknown := [name for name in names if name not in known]):
         raise ValueError(f"unknown {what} '{unknown[0]}'; known: {', '.join(known)}")
     return names

@@ -135,17 +135,16 @@ def compared(
 
 
 def _moved(name: str, old: dict[str, str], new: dict[str, str], share: float) -> Moved | None:
-    words = [row[""] or (row.get("reason") or "no value").partition("\n")[0] for row in (old, new)]
+    accepted, here = (row[""] or (row.get("reason") or "no value").partition("\n")[0] for row in (old, new))
     if not (old[""] and new[""]):
-        return Moved(name, *words, "")
+        return Moved(name, accepted, here, "")
     before, after = float(old[""]), float(new[""])
     allowed = share * abs(before) + 1e-7
     if not math.isclose(before, after, rel_tol=0, abs_tol=allowed):
         return Moved(name, f"{before:.6g}", f"{after:.6g}", f"{after - before:+.3g}, tolerance {allowed:.2g}")
     for column in ("n", "protocol"):
         if old.get(column, "") != new.get(column, ""):
-            words = [f"{row[column][:60]}" for row in (old, new)]
-            return Moved(name, *words, f"another {column}")
+            return Moved(name, old[column][:60], new[column][:60], f"another {column}")
     return None
 
 

@@ -63,7 +63,7 @@ def rows_of(table: int, measured: Measured, metrics: Sequence[str], seeds: int, 
 def _row(table: int, measured: Measured, metric: str, seeds: int, runs: str) -> TableRow:
     cell, run, said = measured
     scores = [s for s in run.scores if s.metric == metric] if run else []
-    if scores:
+    if run and scores:
         summary, reason = summarise(scores), _left_out(scores, run.of)
         of, groups, folder, protocol = run.of, summary.groups, f"{runs}/{run.name}", _protocol(scores)
         seeds = len({s.seed for s in scores})
@@ -111,7 +111,7 @@ def compare(suite: str, ours: Summary, printed: Reported) -> tuple[float | None,
     if ours.mean is None or printed.value is None:
         return None, "not run" if ours.mean is None else ""
     difference = ours.mean - printed.value
-    if ours.low is None:
+    if ours.low is None or ours.high is None:
         return difference, "no interval"
     inside = ours.low - printed.half_unit <= printed.value <= ours.high + printed.half_unit
     return difference, "agrees" if inside else "outside the interval"
@@ -176,8 +176,8 @@ def comparisons(table: int, cells: Sequence[Measured], metrics_of: dict[str, Seq
                 if invited(a.cell, b.cell):
                     found.append(_comparison(table, a, b, dataset, metric))
     for family in (MODELS, COPY):
-        places = [i for i, c in enumerate(found) if c.family == family and c.p is not None]
-        for i, adjusted in zip(places, holm([found[i].p for i in places]), strict=True):
+        tested = [(i, c.p) for i, c in enumerate(found) if c.family == family and c.p is not None]
+        for (i, _), adjusted in zip(tested, holm([p for _, p in tested]), strict=True):
             found[i] = replace(found[i], p_holm=adjusted)
     return found
 
@@ -192,11 +192,13 @@ def contender(model: str, form: str, table: int) -> str:
 
 
 def _comparison(table: int, a: Measured, b: Measured, dataset: str, metric: str) -> Comparison:
-    one, other = ([s for s in m.run.scores if s.metric == metric] for m in (a, b))
+    assert a.run and b.run  # comparisons takes no others
+    one, other = ([s for s in run.scores if s.metric == metric] for run in (a.run, b.run))
     test = paired_test(one, other)
-    names = [contender(m.cell.model, m.cell.form, table) for m in (a, b)]
+    first, second = (contender(m.cell.model, m.cell.form, table) for m in (a, b))
     family = COPY if "identity" in (a.cell.model, b.cell.model) else MODELS
     return Comparison(
-        table, a.cell.suite, a.cell.setting, dataset, metric, *names, family, test.difference, test.low, test.high,
-        test.p, None, test.n, test.groups, smallest_difference(one, other).difference, test.method, test.reason,
+        table, a.cell.suite, a.cell.setting, dataset, metric, first, second, family, test.difference, test.low,
+        test.high, test.p, None, test.n, test.groups, smallest_difference(one, other).difference, test.method,
+        test.reason,
     )  # fmt: skip

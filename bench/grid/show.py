@@ -10,8 +10,6 @@ from typing import NamedTuple, Protocol
 
 from bench.grid.between import (
     BEST,
-    COPY,
-    MODELS,
     SMALLEST,
     best,
     better,
@@ -23,7 +21,7 @@ from bench.grid.between import (
     test_name,
 )  # fmt: skip
 from bench.grid.paper import MARK, as_printed, reported
-from bench.grid.rows import Comparison, TableRow
+from bench.grid.rows import COPY, MODELS, Comparison, TableRow
 from bench.registry import BENCHMARKS, DATASETS, METRICS, metric_entry, plain
 from bench.resampling.intervals import BCA_GROUPS, LEAST_GROUPS, METHODS
 
@@ -35,7 +33,8 @@ class CellText(NamedTuple):
     value: str  # empty: not run
     half: str  # half the width of the interval; empty: there is none
     interval: str  # or, of too few groups, the range of their means
-    count: str  # only where fewer than all examples have a value
+    # only where fewer than all examples have a value; it hides tuple's method, which nobody calls on a cell
+    count: str  # type: ignore[assignment]
     paper: str  # with its mark; empty: suite mini, or the paper prints none, or it is not transcribed
     verdict: str
     best: bool
@@ -62,7 +61,7 @@ def grid(rows: Sequence[TableRow], tests: Sequence[Comparison] = ()) -> Grid:
         key = (r.model, r.form, r.dataset, r.metric)
         printed = reported(r.table, r.setting, r.form, r.dataset, r.model, r.metric)
         count = "" if r.of is None or r.n == r.of else f"n {r.n} of {r.of}"
-        half = "" if r.low is None else as_printed((r.high - r.low) / 2, r.metric)
+        half = "" if r.low is None or r.high is None else as_printed((r.high - r.low) / 2, r.metric)
         paper = "" if r.suite == "mini" else printed.printed + printed.mark
         verdict = r.verdict if r.suite == "paper" and r.mean is not None else ""
         cells[key] = CellText(
@@ -73,9 +72,9 @@ def grid(rows: Sequence[TableRow], tests: Sequence[Comparison] = ()) -> Grid:
 
 
 def _interval(r: TableRow) -> str:
-    if r.low is not None:
+    if r.low is not None and r.high is not None:
         return f"[{as_printed(r.low, r.metric)}, {as_printed(r.high, r.metric)}]"
-    if r.group_least is None or r.groups < 2:
+    if r.group_least is None or r.group_most is None or r.groups < 2:
         return ""
     return f"groups {as_printed(r.group_least, r.metric)} to {as_printed(r.group_most, r.metric)}"
 
@@ -117,7 +116,7 @@ def head(g: Grid, notes: Sequence[str], split: str) -> list[str]:
     if counts:
         lines.append(f"Data{f', split {split}' if split else ''}: {'; '.join(counts)}.")
     if g.suite == "published" and scored:
-        n = sorted({r.of for r in scored})
+        n = sorted({r.of for r in scored if r.of is not None})
         picked = f"Hand-picked by the authors, n = {' and '.join(map(str, n))} a dataset"
         lines.append(f"{picked}: no claim about the paper's own table follows from these numbers.")
     lines += [f"Note: {note}" for note in notes]
@@ -172,8 +171,8 @@ def protocols(g: Grid) -> list[str]:
     """What exactly each metric computed: one line a metric and protocol."""
     found = {(r.metric, r.protocol) for r in g.rows if r.protocol}
     rank = {metric: place for place, metric in enumerate(METRICS)}
-    found = sorted(found, key=lambda f: (rank.get(plain(f[0]), len(rank)), *f))
-    return [f"{metric_entry(m).printed}: {p}" for m, p in found]
+    in_order = sorted(found, key=lambda f: (rank.get(plain(f[0]), len(rank)), *f))
+    return [f"{metric_entry(m).printed}: {p}" for m, p in in_order]
 
 
 def remarks(g: Grid) -> list[str]:
@@ -277,7 +276,7 @@ def _tests(g: Grid) -> list[str]:
         [dataset_name(t.dataset, g.suite), column_name(t.metric), " - ".join(map(test_name, (t.a, t.b))),
          test_name(better(t)), signed(t.difference, t.metric), _between(t), f"{t.p:.4f}", f"{t.p_holm:.4f}", str(t.n),
          str(t.groups)]
-        for t in sorted(tests, key=lambda t: t.family == COPY)
+        for t in sorted(tests, key=lambda t: t.family == COPY) if t.difference is not None  # what has a p has one
     ]  # fmt: skip
     header = ["Dataset", "Metric", "Models", "Better", "Difference", "95 % interval", "p", "p (Holm)", "n", "Groups"]
     lines += markdown_table(header, table, 4)
@@ -287,7 +286,7 @@ def _tests(g: Grid) -> list[str]:
 
 
 def _between(t: Comparison) -> str:
-    return "" if t.low is None else f"[{signed(t.low, t.metric)}, {signed(t.high, t.metric)}]"
+    return "" if t.low is None or t.high is None else f"[{signed(t.low, t.metric)}, {signed(t.high, t.metric)}]"
 
 
 def signed(difference: float, metric: str) -> str:
@@ -324,7 +323,7 @@ def cell(row: Printed, number: Callable[[float], str], paper: str) -> str:
     """Mean, interval, n and, where the paper prints one, its value. paper: that value as shown, empty without one."""
     if row.mean is None:
         return "not run" if row.of is None else "no value"
-    interval = "" if row.low is None else f"<br>[{number(row.low)}, {number(row.high)}]"
+    interval = "" if row.low is None or row.high is None else f"<br>[{number(row.low)}, {number(row.high)}]"
     count = f"n {row.n}" if row.n == row.of else f"n {row.n} of {row.of}"
     verdict = f", {row.verdict}" if paper and row.suite == "paper" else ""
     return f"{number(row.mean)}{interval}<br>{count}{paper and f'<br>paper {paper}'}{verdict}"

@@ -71,11 +71,11 @@ def _score(line: list[str], where: str) -> Score:
         raise ValueError(f"{where}: {len(line)} columns; expected {len(COLUMNS)}")
     example_id, group, seed, metric, text, reason, protocol = line
     try:
-        value, seed = (float(text) if text else None), int(seed)
+        value, number = (float(text) if text else None), int(seed)
     except ValueError:
         raise ValueError(f"{where}: seed '{seed}' and value '{text}'; expected a whole number and a number") from None
     if value is not None and not math.isfinite(value):
         raise ValueError(f"{where}: value is {text}; expected a finite number, or nothing with a reason")
     if value is None and not reason:
         raise ValueError(f"{where}: neither value nor reason")
-    return Score(example_id, group, seed, metric, value, reason, protocol)
+    return Score(example_id, group, number, metric, value, reason, protocol)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.grid.between import BEST, SMALLEST, column_name, dataset_name, in_words, model_name, smallest
-from bench.grid.show import MARK, CellText, Grid, datasets_of, head, paper_rows, protocols, remarks, sizes, title
+from bench.grid.paper import MARK
+from bench.grid.show import CellText, Grid, datasets_of, head, paper_rows, protocols, remarks, sizes, title
 from bench.registry import METRICS, model_entry
 
 SHORT = {"identity": "Input copy", "codec": "Codec copy", "oracle": "Goal image"}

@@ -40,9 +40,9 @@ def flip_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float | 
     reached, more = int(((low <= 0) & (high >= 0)).sum()), 0 if exact else 1  # drawn flips: and the one observed
     needed = math.ceil(ALPHA * (len(low) + more)) - more  # reached by so many, p is not below ALPHA
     ends = np.partition(low, needed - 1)[needed - 1], np.partition(high, -needed)[-needed]
-    ends = [float(end) if math.isfinite(end) else None for end in ends]
+    lowest, highest = (float(end) if math.isfinite(end) else None for end in ends)
     method = f"exact, {len(low):,} flips" if exact else f"{FLIPS:,} random flips"
-    return (reached + more) / (len(low) + more), *ends, method
+    return (reached + more) / (len(low) + more), lowest, highest, method
 
 
 @lru_cache(maxsize=4)

@@ -109,7 +109,7 @@ def bca_interval(totals: np.ndarray, counts: np.ndarray, resamples: int = RESAMP
     bend = left_out.mean() - left_out
     spread = (bend**2).sum() ** 1.5
     acceleration = (bend**3).sum() / (6 * spread) if spread > 0 else 0.0
-    below, upto = np.searchsorted(means, [mean - width, mean + width])
+    below, upto = (int(np.searchsorted(means, edge)) for edge in (mean - width, mean + width))
     normal = NormalDist()
     share = (below + upto) / 2 / len(means)
     bias = normal.inv_cdf(min(max(share, 1 / len(means)), 1 - 1 / len(means)))
@@ -131,7 +131,8 @@ def _resampled_sums(columns: np.ndarray, resamples: int) -> np.ndarray:
 @lru_cache(maxsize=4)
 def _draws(groups: int, resamples: int) -> np.ndarray:
     """(resamples, groups): how often a resample has each group. The generator is fixed: same scores, same interval."""
-    rng, counts = np.random.default_rng(0), np.empty((resamples, groups), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    counts: np.ndarray = np.empty((resamples, groups), dtype=np.uint8)
     for start in range(0, resamples, 500):
         drawn = rng.integers(groups, size=(500, groups)) + groups * np.arange(500)[:, None]
         counts[start : start + 500] = np.bincount(drawn.ravel(), minlength=500 * groups).reshape(500, groups)

@@ -82,7 +82,8 @@ def safe(name: str) -> str:
 
 def files_of(examples: Iterable[Example], digests: Digests) -> dict[Path, Digest]:
     """The digest of every file that the examples name."""
-    images, lists = set(), set()
+    images: set[Path] = set()
+    lists: set[Path] = set()
     for e in examples:
         images |= {path for path in (e.input_image, e.goal_image) if path}
         if e.mask:

@@ -50,9 +50,9 @@ class Digests:
             stat = path.stat()
             stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
             name = str(path.absolute())
-            before, digest = self.known.get(name, (None, None))
-            if before == stamp:
-                return digest, None
+            before = self.known.get(name)
+            if before and before[0] == stamp:
+                return before[1], None
             with open(path, "rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:

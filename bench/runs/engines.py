@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.records import Example
 from bench.registry import Model
@@ -120,7 +120,8 @@ class Worker:
     """What an actor is made of."""
 
     def __init__(self, model: Model) -> None:
-        self.model, self.staged = model, None
+        self.model = model
+        self.staged: tuple[str, str, Path] | None = None
 
     def up(self, device: str) -> str:
         """Load the model; the name of what it computes on, the sign that it is up. Raises NotLoaded."""
@@ -130,7 +131,7 @@ class Worker:
         return device_name(device)
 
     def edit(self, task: Task) -> Edited:
-        if task.of.staged != self.staged:
+        if task.of.staged and task.of.staged != self.staged:
             from bench.runs.remote import stage
 
             stage(*task.of.staged)
@@ -243,7 +244,8 @@ class Pool:
 
     def outcomes(self, todo: list[Slice], prepare: Prepare) -> Iterator[Outcome]:
         """In the order they are finished. A bench.runs.runner.Engine. Raises WorkerDied, and what a model raises."""
-        waiting, deaths = list(todo), {}
+        waiting = list(todo)
+        deaths: dict[tuple[int, str], int] = {}
         while waiting or self.at_work:
             self.hand_out(waiting, prepare)
             for ref in self.wait():
@@ -299,7 +301,7 @@ class Pool:
                 self.replace_dead(self.stillborn, None, error)
         return [r for r in done if r in self.at_work]
 
-    def answer(self, ref: object) -> object:
+    def answer(self, ref: object) -> Any:
         """What a worker returned; what its model raised is raised here, as the local engine would."""
         try:
             return self.ray.get(ref)

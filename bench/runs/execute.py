@@ -61,6 +61,7 @@ class Held:
             raise NotLoaded(self.why)
         if self.pool:
             self.pool.serve(plan.run.edit, Serving(plan.staged, plan.folder.scratch.absolute()))
+        assert self.model is not None  # else it was said why
         return self.model
 
 
@@ -113,6 +114,7 @@ def edit_and_score(plan: Plan, metrics: Metrics, held: Held, progress: Progress)
             print(f"warning: {error}; they are edited again", file=sys.stderr)
             edits = folder.edits()
             folder.rewrite("edits.jsonl", [e for key, e in edits.items() if key not in error.edits])
+    raise AssertionError("the second attempt returns or raises")
 
 
 def edit(plan: Plan, first: bool, held: Held, progress: Progress) -> list[dict]:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TextIO, get_origin
+from typing import Any, TextIO, TypeVar, get_origin
 
 from bench.records import Edit, Example, Halving, Score, to_line
 from bench.runs.description import PIXELS
@@ -67,9 +67,14 @@ def damaged(where: str, why: str) -> ValueError:
     return ValueError(f"{where} {why}; it was changed by hand: remove that file and run again")
 
 
-def records(path: Path, kind: type[Edit] | type[Score] | type[Halving]) -> Iterator[Edit | Score | Halving]:
+Record = TypeVar("Record", Edit, Score, Halving)
+
+
+def records(path: Path, kind: type[Record]) -> Iterator[Record]:
     """The records of a file, each with its fields and their types; a file changed by hand is refused."""
-    types = {f.name: get_origin(f.type) if get_origin(f.type) in (dict, list) else f.type for f in fields(kind)}
+    types: dict[str, Any] = {  # as isinstance takes them
+        f.name: get_origin(f.type) if get_origin(f.type) in (dict, list) else f.type for f in fields(kind)
+    }
     for number, line in enumerate(whole_lines(path), 1):
         where = f"{path}, line {number}"
         try:

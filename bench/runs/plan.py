@@ -61,7 +61,9 @@ def is_done(plan: Plan) -> bool:
 
 def shown_in(plan: Plan) -> dict[str, str]:
     """By metric that was asked for, the protocol of its scores in a run that is done."""
-    return plan.wanted.protocols(plan.folder.done())
+    done = plan.folder.done()
+    assert done is not None  # is_done was asked
+    return plan.wanted.protocols(done)
 
 
 def check_failures(plan: Plan) -> None:
@@ -148,5 +150,5 @@ FIELDS: dict[str, Callable[[Example, dict[Path, Digest]], str]] = {
     "input_image": lambda e, files: "" if e.previous else fault_of(e.input_image, files),
     "goal_image": lambda e, files: fault_of(e.goal_image, files),
     "goal_caption": lambda e, files: ABSENT if e.goal_caption is None else "" if e.goal_caption.strip() else "blank",
-    "mask": lambda e, files: fault_of(e.mask and e.mask.path, files),
+    "mask": lambda e, files: fault_of(e.mask.path if e.mask else None, files),
 }

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 GRACE = 2.0  # seconds from SIGTERM to SIGKILL
 
 Tell = Callable[[object], None]  # a task's way to say something before it is done
-Work = Callable[[object, Tell], object]  # a function of a module: a worker imports it
+Task = TypeVar("Task")
+Work = Callable[[Task, Tell], object]  # a function of a module: a worker imports it
 
 
 class News(NamedTuple):
@@ -29,7 +30,7 @@ class News(NamedTuple):
 
     place: int  # of the task in the list that was given
     kind: Literal["said", "done", "failed", "died"]
-    value: object  # what was said or returned; of a failure what the task raised, as text; of a death the exit code
+    value: Any  # what was said or returned; of a failure what the task raised, as text; of a death the exit code
 
 
 class Worker(NamedTuple):
@@ -61,9 +62,10 @@ class Pool:
             worker.connection.close()
         self.workers = []
 
-    def each(self, work: Work, tasks: Sequence[object]) -> Iterator[News]:
+    def each(self, work: Work[Task], tasks: Sequence[Task]) -> Iterator[News]:
         """What the workers say of the tasks, as it comes; tasks are begun in order."""
-        waiting, busy = list(enumerate(tasks)), {}
+        waiting = list(enumerate(tasks))
+        busy: dict[Connection, tuple[Worker, int]] = {}
         while waiting or busy:
             idle = [w for w in self.workers if w.connection not in busy]
             while waiting and (idle or len(self.workers) < self.most):
@@ -76,7 +78,7 @@ class Pool:
                     waiting.insert(0, (place, task))
                     continue
                 busy[worker.connection] = worker, place
-            for ready in connection.wait(busy):
+            for ready in cast(list[Connection], connection.wait(busy)):  # of those that were given
                 worker, place = busy[ready]
                 try:
                     kind, value = ready.recv()
@@ -125,5 +127,7 @@ def serve(theirs: Connection) -> None:
 
 
 def end_with_parent() -> None:
-    parent_process().join()
+    parent = parent_process()
+    assert parent is not None  # a worker was started by one
+    parent.join()
     os._exit(1)

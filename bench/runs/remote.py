@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from mgie.io.files import TEMPORARY, write_atomic
 
@@ -43,7 +43,7 @@ def local_place(text: str) -> Path:
     return Path(text)
 
 
-def is_remote(text: object) -> bool:
+def is_remote(text: object) -> TypeGuard[str]:
     """s3://bucket/data is, C:/data and data are not."""
     return isinstance(text, str) and re.match(r"[a-z][a-z0-9+.-]+://", text) is not None
 

@@ -151,7 +151,8 @@ def edit_all(
 
     Raises TooManyFailures as soon as more than max_failures (a share of all) cannot be edited.
     """
-    edits, failures, todo = folder.edits(), [], unfinished(run, folder, seeds)
+    edits, todo = folder.edits(), unfinished(run, folder, seeds)
+    failures: list[dict] = []
     halvings = Halvings(folder)
     of = len(run.examples) * len(seeds)
     tick(of - sum(len(part.examples) for part in todo))
@@ -172,7 +173,8 @@ def edit_all(
             raise TooManyFailures(too_many(failures, of, max_failures))
         tick(len(part.examples))
     kept = [e for e in edits.values() if e.example_id in order]
-    folder.rewrite("edits.jsonl", sorted(kept, key=lambda e: (e.seed, order[e.example_id])))
+    kept.sort(key=lambda e: (e.seed, order[e.example_id]))
+    folder.rewrite("edits.jsonl", kept)
     halvings.close(order)
     return failures
 
@@ -222,7 +224,8 @@ def edit_or_split(batch: list[Example], seed: int, settings: EditSettings, model
     Halving is what out-of-memory needs, and it finds the one example that a model cannot edit; it follows from the
     batch alone, so a repeated run takes the same steps.
     """
-    batch, failed = list(batch), []
+    batch = list(batch)
+    failed: list[dict] = []
     while batch:
         outputs, reason, left_out = attempt(batch, seed, settings, model)
         if outputs is not None:
@@ -278,6 +281,7 @@ def halved(
 
 def encode(example: Example, output: Output) -> Encoded:
     image = output.image.convert("RGB")
+    assert output.seconds is not None  # attempt times what the model does not
     seconds = {stage: round(s, 6) for stage, s in output.seconds.items()}
     text = output.expressive_instruction, output.expressive_tokens
     return Encoded(example.id, png(image), pixel_hash(image), *text, seconds)

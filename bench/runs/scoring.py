@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from bench.records import Edit, Example, Score, to_line
 from bench.registry import METRICS, in_order, load, metric_of, plain
@@ -19,6 +19,10 @@ from bench.runs.runner import failure
 from bench.settings import EditSettings, MetricSettings
 from mgie.io.images import ImageError
 from mgie.io.sizes import described
+
+if TYPE_CHECKING:
+    from bench.metrics.networks.clip import CLIP
+    from bench.metrics.pairs import Pair, Value
 
 DECODING_THREADS = 2
 IMAGES = ("goal_image", "input_image")  # what a metric may need decoded
@@ -34,8 +38,25 @@ class ChangedImages(RuntimeError):
         self.edits = edits
 
 
+class Metric(Protocol):
+    needs: tuple[str, ...]  # what of an example it looks at
+    protocol: str  # what exactly it computes
+
+    def __call__(self, pairs: "list[Pair]") -> "list[Value]":
+        """One value a pair, in order."""
+        ...
+
+
+class TextMetric(Metric, Protocol):
+    """One that reads texts beside its pairs."""
+
+    clip: "CLIP"
+
+    def texts(self, example: Example) -> dict[str, str | None]: ...
+
+
 class Metrics(NamedTuple):
-    ready: dict[str, object]  # name -> metric
+    ready: dict[str, Metric]  # name -> metric
     not_run: dict[str, str]  # name -> why: its network is not at hand
 
 
@@ -74,7 +95,7 @@ class Wanted(NamedTuple):
         return {name: protocol for name, protocol in found.items() if protocol is not None}
 
 
-def scored(metrics: dict[str, object], wanted: Wanted, run: Run, before: dict | None) -> list[dict]:
+def scored(metrics: dict[str, Metric], wanted: Wanted, run: Run, before: dict | None) -> list[dict]:
     """done.json's account of every metric and protocol that was scored in this run, now or earlier (before).
 
     texts: how many a metric reads; cut: how many of them are longer than its network reads.
@@ -84,15 +105,16 @@ def scored(metrics: dict[str, object], wanted: Wanted, run: Run, before: dict | 
         found[entry["metric"], entry["protocol"]] = entry
     for name, metric in metrics.items():
         read = [t for e in run.scored for t in texts_of(metric, e).values() if t and t.strip()]
-        cut = {"texts": len(read), "cut": metric.clip.cut(read), "context": metric.clip.context} if read else {}
+        clip = cast(TextMetric, metric).clip if read else None
+        cut = {"texts": len(read), "cut": clip.cut(read), "context": clip.context} if clip is not None else {}
         protocol = protocol_of(metric, run.edit)
         found[name, protocol] = {"metric": name, "settings": wanted.of(name), "protocol": protocol, **cut}
     return list(found.values())
 
 
-def texts_of(metric: object, example: Example) -> dict[str, str | None]:
+def texts_of(metric: Metric, example: Example) -> dict[str, str | None]:
     """The texts of an example that a metric reads, each by what it is; most read none."""
-    return metric.texts(example) if hasattr(metric, "texts") else {}
+    return cast(TextMetric, metric).texts(example) if hasattr(metric, "texts") else {}
 
 
 def cut_said(entry: dict) -> str:
@@ -102,7 +124,7 @@ def cut_said(entry: dict) -> str:
     return f"{entry['cut']} of {entry['texts']} texts cut at {entry['context']} tokens"
 
 
-def protocol_of(metric: object, settings: EditSettings) -> str:
+def protocol_of(metric: Metric, settings: EditSettings) -> str:
     """The metric's own protocol, and what was done to the dataset's images before it saw them."""
     said = [f"size {described(settings.size)}"]
     said += [f"images at most {settings.max_side} px"] if settings.max_side else []
@@ -119,7 +141,7 @@ class Chunk(NamedTuple):
 
 
 def score_all(
-    run: Run, folder: RunFolder, metrics: dict[str, object], seeds: range, size: int, tick: Callable[[int], None]
+    run: Run, folder: RunFolder, metrics: dict[str, Metric], seeds: range, size: int, tick: Callable[[int], None]
 ) -> tuple[list[Score], list[dict]]:
     """Score every edit; returns all scores in final order (seed, example, metric, protocol) and the failures to
     read an image.
@@ -136,7 +158,7 @@ def score_all(
         for place, chunk in enumerate(chunks):
             pairs = ahead.result() if ahead else decode(chunk, run, folder, edits, metrics)
             rest = chunks[place + 1 : place + 2]
-            ahead = pool.submit(decode, *rest, run, folder, edits, metrics) if rest else None
+            ahead = pool.submit(decode, rest[0], run, folder, edits, metrics) if rest else None
             lost = {p.example.id for p in pairs if p.edit is None and (chunk.seed, p.example.id) not in reasons}
             changed = [(chunk.seed, p.example.id) for p in pairs if p.changed or p.example.id in lost]
             if changed:
@@ -156,7 +178,7 @@ def score_all(
 
 
 def missing_chunks(
-    run: Run, metrics: dict[str, object], seeds: range, size: int, scores: dict, edits: dict
+    run: Run, metrics: dict[str, Metric], seeds: range, size: int, scores: dict, edits: dict
 ) -> Iterator[Chunk]:
     for seed in seeds:
         for start in range(0, len(run.scored), size):
@@ -184,12 +206,12 @@ class Opened(NamedTuple):
 
     example: Example
     edit: Edit | None
-    pair: object | None  # bench.metrics.pairs.Pair; None without an edit
+    pair: "Pair | None"  # None without an edit
     broken: dict[str, str]  # what a metric needs -> why it could not be decoded
     changed: bool  # the output image is not the one that was written
 
 
-def decode(chunk: Chunk, run: Run, folder: RunFolder, edits: dict, metrics: dict[str, object]) -> list[Opened]:
+def decode(chunk: Chunk, run: Run, folder: RunFolder, edits: dict, metrics: dict[str, Metric]) -> list[Opened]:
     """The chunk's images, those that its metrics need decoded; runs in a worker thread, one chunk ahead."""
     needs = {need for name in chunk.metrics for need in metrics[name].needs}
     return [opened(e, chunk.seed, run.edit, folder, edits.get((chunk.seed, e.id)), needs) for e in chunk.examples]
@@ -220,7 +242,7 @@ def opened(
     return Opened(example, edit, Pair(example, output, goal, source), broken, changed)
 
 
-def values_of(metric: object, pairs: list) -> list:
+def values_of(metric: Metric, pairs: "list[Pair]") -> "list[Value]":
     """The metric's answers. Out of memory, the chunk is halved until one pair is left, which then has no value."""
     from bench.metrics.pairs import Value
 
@@ -236,11 +258,13 @@ def values_of(metric: object, pairs: list) -> list:
 
 
 def score_chunk(
-    chunk: Chunk, opened: list[Opened], metrics: dict[str, object], reasons: dict, settings: EditSettings
+    chunk: Chunk, opened: list[Opened], metrics: dict[str, Metric], reasons: dict, settings: EditSettings
 ) -> list[Score]:
     rows = []
     for name in chunk.metrics:
-        metric, ready, values = metrics[name], [], {}
+        metric = metrics[name]
+        ready: list[Pair] = []
+        values: dict[str, tuple[float | None, str]] = {}
         protocol = protocol_of(metric, settings)
         for o in opened:
             if o.edit is None:
@@ -253,6 +277,7 @@ def score_chunk(
             elif blank := [what for what, text in texts_of(metric, o.example).items() if not (text and text.strip())]:
                 values[o.example.id] = (None, f"no {blank[0]}")
             else:
+                assert o.pair is not None  # it has an edit
                 ready.append(o.pair)
         for pair, value in zip(ready, values_of(metric, ready), strict=True):
             values[pair.example.id] = (None if value.value is None else float(value.value), value.reason)

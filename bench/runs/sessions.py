@@ -63,7 +63,7 @@ def logged(path: Path) -> Iterator[None]:
             sys.stderr = before
 
 
-def session(data_root: Path, device: str) -> dict:
+def session(data_root: Path | str, device: str) -> dict:
     """One line of sessions.jsonl."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv[1:],

@@ -14,9 +14,11 @@ def by_shape(examples: list[Example], settings: EditSettings) -> list[Example]:
     The order follows from the images alone. A turn has the shape of its session's first input, and stands behind all
     turns of its number less one, so that no slice waits for an output of its own.
     """
-    by_id, shapes, depths = {e.id: e for e in examples}, {}, {}
+    by_id = {e.id: e for e in examples}
+    shapes: dict[str, tuple[int, int]] = {}
+    depths: dict[str, int] = {}
     for e in examples:  # a turn comes behind the one before it
-        before = by_id.get(e.previous)
+        before = by_id.get(e.previous) if e.previous else None
         depths[e.id] = depths.get(before.id, 0) + 1 if before else 0
         if before and before.id in shapes:
             shapes[e.id] = shapes[before.id]
@@ -31,4 +33,7 @@ def shape(path: Path, settings: EditSettings) -> tuple[int, int]:
     alone. (0, 0): it cannot be read.
     """
     size = size_of(path, settings)
-    return tuple(side // 8 * 8 for side in cut_of(size, settings.size, settings.max_side).size) if size else (0, 0)
+    if not size:
+        return 0, 0
+    width, height = cut_of(size, settings.size, settings.max_side).size
+    return width // 8 * 8, height // 8 * 8

@@ -16,6 +16,7 @@ KINDS = 3  # of reasons, that are said in words
 def summary(folder: RunFolder, seeds: range, wanted: Wanted) -> dict:
     """The object that --json prints. Values unscaled; n counts examples, of is how many the run has."""
     run, done = folder.run(), folder.done()
+    assert done is not None  # a run is summed up when it is finished
     shown = wanted.protocols(done)
     scores = [s for s in folder.scores(shown).values() if s.seed in seeds and s.metric in shown]
     edits = [e for e in folder.edits().values() if e.seed in seeds]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -53,11 +53,22 @@ def all_cores() -> Iterator[None]:
 
 
 class Wanted(NamedTuple):
-    """Where a model is asked to run. A run's ModelSettings serve too: they have these three."""
+    """Where a model is asked to run."""
 
     device: str = "auto"  # auto: cuda where there is one, else cpu
     dtype: str = "auto"  # auto: float16 on a GPU, float32 on a CPU; see dtype_name
     elsewhere: bool = False  # it runs on another machine's GPU: this one need not have one
+
+
+class Asked(Protocol):
+    """What placing a model asks for. A run's ModelSettings serve as well as a Wanted: they have these."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def elsewhere(self) -> bool: ...
 
 
 class Placement(NamedTuple):
@@ -65,7 +76,7 @@ class Placement(NamedTuple):
     dtype: "torch.dtype"
 
 
-def placement(spec: Wanted, prefers: str = "float16") -> Placement:
+def placement(spec: Asked, prefers: str = "float16") -> Placement:
     """Where the model runs: device cuda, mps, cpu ... and a torch dtype. ValueError for a device that is not there.
 
     prefers: the dtype that the model wants on a GPU, where the user leaves it to auto.
@@ -78,7 +89,7 @@ def placement(spec: Wanted, prefers: str = "float16") -> Placement:
     return Placement(device, getattr(torch, dtype_name(spec, device, prefers)))
 
 
-def dtype_name(spec: Wanted, device: str, prefers: str = "float16") -> str:
+def dtype_name(spec: Asked, device: str, prefers: str = "float16") -> str:
     """auto: what the model prefers on a GPU, float32 on a CPU.
 
     The Stable Diffusion family prefers float16, as its authors used it, with VAE and latents in float32: bfloat16 moves
