@@ -127,7 +127,8 @@ world: $(STAMP) ## draw the miniature's datasets and the contact sheets of every
 lint: $(STAMP) ## ruff, format, who may import whom, types
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@.venv/bin/lint-imports --no-cache | tail -12
+	@.venv/bin/lint-imports --no-cache
+	@$(PY) -m mypy
 
 check: $(STAMP) ## the gate: fresh scores against the accepted ones (results/reference), example by example
 	@$(PY) -m bench.check $(if $(SUITE),--suite $(SUITE)) $(if $(DATA),--data-root $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)

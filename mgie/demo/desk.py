@@ -3,7 +3,7 @@
 Whatever is wrong with an input is said in a message, which stays; nothing is drawn then.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,7 +109,7 @@ class Desk:
         finally:
             self.working = ""
 
-    def reporter(self, name: str, session: str, progress: "gradio.Progress") -> object:
+    def reporter(self, name: str, session: str, progress: "gradio.Progress") -> Callable[[int, int], None]:
         def step(done: int, of: int) -> None:
             if session in self.stop:
                 raise Stopped
@@ -122,9 +122,9 @@ class Desk:
         return message("Cancelled; what was finished before stays.")
 
 
-def mark(path: str, instruction: str, text: str) -> str:
+def mark(path: str | None, instruction: str, text: str) -> str:
     """Tells whether a text is still the one that MGIE wrote for this photo and instruction."""
-    return "\n".join((path, instruction.strip(), text.strip()))
+    return "\n".join((path or "", instruction.strip(), text.strip()))
 
 
 def read(path: str | None, max_side: int) -> "Image":

@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mgie.folder import INDEX, MINI, find, read_preset
 from mgie.io.files import read_json
@@ -64,7 +64,7 @@ class Systems:
     def preset(self) -> "Preset":
         return read_preset(self.folders["mgie"], None)
 
-    def loaded(self, name: str) -> object:
+    def loaded(self, name: str) -> Any:
         """An MGIEPipeline, or diffusers' pipeline of InsPix2Pix."""
         with self._lock:
             if name not in self._loaded:
@@ -146,6 +146,11 @@ class Systems:
         from mgie.preprocess import LANCZOS, edit_size
 
         steps = settings.num_inference_steps
+
+        def stepped(_: object, step: int, __: object, values: dict[str, Any]) -> dict[str, Any]:
+            on_step(min(step + 1, steps), steps)
+            return values
+
         sized = photo.resize(edit_size(photo, pipe.vae_scale_factor, self.preset.max_side), LANCZOS)
         pixels = pipe(
             prompt=[instruction],
@@ -155,7 +160,7 @@ class Systems:
             image_guidance_scale=settings.image_guidance_scale,
             output_type="np",
             generator=[torch.Generator("cpu").manual_seed(settings.seed)],
-            callback_on_step_end=lambda _, step, __, values: on_step(min(step + 1, steps), steps) or values,
+            callback_on_step_end=stepped,
         ).images[0]  # (H, W, 3) in [0, 1]
         if not np.isfinite(pixels).all():  # it would become a black image
             raise ValueError("the edit is not a number: the model overflowed or its weights are damaged")

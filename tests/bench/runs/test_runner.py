@@ -10,10 +10,9 @@ import pytest
 from PIL import Image
 
 from bench.records import Example, Halving, Output
-from bench.runs.description import Run, manifest_hash
+from bench.runs.description import Run, by_shape, manifest_hash, shape
 from bench.runs.folder import RunFolder
 from bench.runs.runner import TooManyFailures, edit_all, seed_for, slices
-from bench.runs.shapes import by_shape, shape
 from bench.settings import DataSettings, EditSettings
 from mgie.io.images import pixel_hash
 
