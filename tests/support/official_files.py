@@ -56,6 +56,7 @@ def pipeline(seed: int = 0) -> MGIEPipeline:
         source.unet, source.vae, source.scheduler, PRESET,
     )  # fmt: skip
     pipe.progress = False
+    pipe.vae.half()  # pipe.to keeps it in float32
     return pipe.to(dtype=torch.float16).to(dtype=torch.float32)
 
 
