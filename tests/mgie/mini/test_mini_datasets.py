@@ -295,7 +295,7 @@ def test_another_jpeg_coder_is_a_warning_only(capsys):
 
 
 def test_an_unknown_split_lists_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match="unknown split 'dev'; known: test, quick, train, val, fresh"):
+    with pytest.raises(ValueError, match="unknown split 'dev'; known: quick, test, train, val, fresh"):
         Mini("evr", tmp_path, DataSettings(split="dev"))
     assert not list(tmp_path.iterdir())
 
