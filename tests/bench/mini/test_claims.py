@@ -123,13 +123,15 @@ def test_the_report_shows_what_holds_and_what_was_not_run(runs, tmp_path, monkey
     monkeypatch.setattr(claims, "clip_s", lambda runs: [])
     tests = verdicts.judged([*claims.sight(runs), *claims.text(runs), *claims.brushed(runs)])
     paths = claims_report.write(runs, tests, claims.right(runs), tmp_path)
-    text = (tmp_path / "claims.md").read_text()
+    assert paths[0].name.startswith("claims-only-")  # two of four datasets: a selection never replaces the whole
+    text = paths[0].read_text()
     assert "Ambiguous: MGIE over InsPix2Pix, l1 (magicbrush, ma5k): **holds**" in text
     assert "Ambiguous: MGIE over LGIE, l1 (magicbrush, ma5k): **not run** (no weights for lgie-e2e)" in text
-    rows = list(csv.DictReader((tmp_path / "claims.csv").open()))
+    rows = list(csv.DictReader(paths[1].open()))
     assert len(rows) == len(tests) and {"holds", "not run"} <= {r["verdict"] for r in rows}
     pictures = [p for p in paths if p.suffix == ".png"]
-    assert {p.name for p in pictures} == {"comparison-magicbrush.png", "comparison-ma5k.png"}
+    only = paths[0].stem.removeprefix("claims")
+    assert {p.name for p in pictures} == {f"comparison-magicbrush{only}.png", f"comparison-ma5k{only}.png"}
     assert all(Image.open(p).width > 5 * 48 * 3 and p.name in text for p in pictures)
 
 
@@ -137,7 +139,7 @@ def test_a_split_beside_the_default_never_replaces_it(runs, tmp_path):
     quick = Runs(Options("quick", 1, (), runs.options.data_root), ("ma5k",), runs.folders)
     quick.worlds = {"ma5k": runs.worlds["ma5k"]}
     paths = claims_report.write(quick, [], [], tmp_path)
-    assert paths[0].name == "claims-quick.md" and not (tmp_path / "claims.md").exists()
+    assert paths[0].name == "claims-quick-only-ma5k.md" and not (tmp_path / "claims.md").exists()
 
 
 @pytest.mark.parametrize("argv", [["--datasets", "cifar"], ["--seeds", "0"]])
