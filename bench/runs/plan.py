@@ -86,7 +86,8 @@ def check_files(plan: Plan) -> list[str]:
     """What will be missing from the table, a sentence each. Raises TooManyFailures where that is more than allowed."""
     found = [lack for lack in lacks(plan) if lack.reasons]
     examples = plan.run.examples
-    bad = {i for lack in found for i in lack.reasons}
+    # a blank caption is how the data were published, no file to mend: it is said, and its scores have no value
+    bad = {i for lack in found if lack.what != "goal caption" for i in lack.reasons}
     said = [sentence(lack, len(examples)) for lack in found]
     if len(bad) > plan.max_failures * len(examples):
         raise TooManyFailures(

@@ -50,15 +50,21 @@ class Pool:
     def __enter__(self) -> "Pool":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         for worker in self.workers:
-            worker.process.terminate()
-        until = time.monotonic() + GRACE
+            if error is None:
+                worker.connection.close()  # an idle worker ends by itself, and tidies up behind it
+            else:
+                worker.process.terminate()
+        for end in ("terminate", "kill"):  # SIGTERM first; a library may turn it into something else
+            until = time.monotonic() + GRACE
+            for worker in self.workers:
+                worker.process.join(max(0.0, until - time.monotonic()))
+            for worker in self.workers:
+                if worker.process.is_alive():
+                    getattr(worker.process, end)()
         for worker in self.workers:
-            worker.process.join(max(0.0, until - time.monotonic()))
-            if worker.process.is_alive():  # in a library that turns SIGTERM into something else
-                worker.process.kill()
-                worker.process.join()
+            worker.process.join()
             worker.connection.close()
         self.workers = []
 
