@@ -64,7 +64,9 @@ def test_what_was_made_is_there_and_what_was_not_says_so(made):
         assert "make table4" in said and "make tradeoff" in said and "nobody has voted" in said
         assert "MagicBrush is not zero-shot" in said  # a deviation of suite paper
         assert "built-in miniatures" not in said
-        assert re.search(r"magicbrush--third--\w{8} is incomplete: 7 of 7 edits, 7 of 7 scored .*no done.json", said)
+        assert re.search(
+            r"magicbrush--third--zero-shot--\w{8} is incomplete: 7 of 7 edits, 7 of 7 scored .*no done.json", said
+        )
     assert "magicbrush--near--" in text.partition("<summary>Settings of the runs")[2]
     assert "torch" in text.partition("<summary>Environment")[2]
 

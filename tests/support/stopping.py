@@ -9,13 +9,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
+def heed_ctrl_c() -> None:
+    """As in a terminal: a shell starts what runs in the background with Ctrl-C ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Stopped:
     """The command runs until `ready()`, then gets the signal; what it said, its exit code and how long it took."""
 
     def __init__(self, argv: Sequence[str], ready: Callable[[], object], number: int = signal.SIGINT,
                  group: bool = True, env: dict | None = None) -> None:  # fmt: skip
         process = subprocess.Popen([sys.executable, *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                   start_new_session=True, env=env)  # fmt: skip
+                                   start_new_session=True, env=env, preexec_fn=heed_ctrl_c)  # fmt: skip
         self.session = process.pid
         while not ready():
             if process.poll() is not None:
