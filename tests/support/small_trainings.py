@@ -10,13 +10,13 @@ from pathlib import Path
 
 from bench.mini import ablate, finetune
 from bench.mini.ablate_report import VARIANTS
-from bench.mini.finetune import Recipe
+from bench.mini.finetune import Tuning
 from bench.settings import ModelSettings
 from mgie import folder as pipelines
 from mgie.mini.datasets import draw, writer
 
 SMALL = draw.Parameters(size=48, train=25, val=10, test=50, ipr2pr=40)
-RECIPE = Recipe(steps=60, batch_size=2, pairs=6)
+RECIPE = Tuning(steps=60, batch_size=2, pairs=6)
 
 what, weights, data, cache = sys.argv[1], *map(Path, sys.argv[2:])
 pipelines.MINI = weights
