@@ -133,6 +133,7 @@ def test_the_trade_off_stops_and_goes_on(tmp_path):
     assert len(list((tmp_path / "runs").rglob("done.json"))) == 2
 
 
+@pytest.mark.slow  # minutes: six trainings that store every step
 @pytest.mark.parametrize("what", ["finetune", "ablate"])
 def test_trainings_on_demand_stop_and_end_in_the_same_weights(what, tmp_path):
     import tiny
