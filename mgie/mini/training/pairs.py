@@ -92,7 +92,7 @@ class WorldPairs:
         return path
 
     def draw(self, index: int, pixels: NDArray[np.uint8]) -> Words:
-        dice = Dice(self.split, self.seed, index)
+        dice = Dice("pairs", self.split, self.seed, index)
         family = dice.choice(self.families)
         drawn = None
         while drawn is None:

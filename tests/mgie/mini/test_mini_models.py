@@ -49,6 +49,12 @@ def test_a_family_that_needs_no_eyes_is_refused():
         grammar.said("sepia", "make it brown")
 
 
+def test_training_pairs_are_those_that_the_shipped_weights_learned_from(tmp_path):
+    """Of the tree that the weights were trained with; another hash makes every stage from `text` on out of date."""
+    pairs = WorldPairs(tmp_path, "train", 40, 11)
+    assert pairs.content_hash()[:16] == "26cee539e108543f"
+
+
 def test_pairs_are_the_same_each_time_and_differ_by_seed(tmp_path):
     first, again, other = (WorldPairs(tmp_path / str(i), "train", 6, seed) for i, seed in enumerate((3, 3, 4)))
     assert first.content_hash() == again.content_hash() != other.content_hash()
