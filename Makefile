@@ -31,7 +31,7 @@ ifneq ($(STRANGE),)
 $(error unknown variable $(STRANGE); $(shell $(PYTHON) -c '$(CLOSEST)' $(STRANGE) $(KNOWN)))
 endif
 
-.PHONY: help setup data weights test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery standings report demo human human-report mini claims ablations check-training world lint accept clean clean-all
+.PHONY: help setup data weights plan test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery standings report demo human human-report mini claims ablations check-training world lint accept clean clean-all
 .DEFAULT_GOAL := help
 
 ##@ Start
@@ -58,6 +58,9 @@ $(STAMP):
 
 table1: $(STAMP) ## Table 1: zero-shot editing, all models and datasets of the suite (default: the built-in miniature)
 	@$(PY) -m bench.tables 1 $(FLAGS) $(ARGS)
+
+plan: $(STAMP) ## what Table 1 would take: edits, what is missing, disk, memory, time (default: SUITE=paper); ARGS="--for a100-40gb"
+	@$(PY) -m bench.tables 1 --plan $(if $(SUITE),,--suite paper) $(FLAGS) $(ARGS)
 
 demo: $(STAMP) ## a web page on loopback that edits a photo: the miniature, or WEIGHTS=folder
 	@$(PY) -m mgie.demo $(if $(WEIGHTS),--weights $(WEIGHTS))

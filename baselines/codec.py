@@ -62,6 +62,10 @@ class Codec:
         vae = load_component(AutoencoderKL, folder / "vae", torch.float32)
         return vae.requires_grad_(False).to(self.where.device)
 
+    def parts(self) -> dict[Path, float]:
+        place, revision, _ = self.source
+        return {} if revision else {Path(place) / "vae": 4}
+
     def load(self) -> None:
         self.vae  # noqa: B018
 

@@ -5,6 +5,7 @@ Defaults are the pipeline's own; --form, --setting and --weights mean nothing to
 """
 
 from functools import cached_property
+from pathlib import Path
 
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
@@ -27,6 +28,9 @@ class DiffusersPipeline:
 
     def fingerprint(self) -> dict[str, str]:
         return self.editor.fingerprint()
+
+    def parts(self) -> dict[Path, float]:
+        return self.editor.parts()
 
     def load(self) -> None:
         self.editor.load()

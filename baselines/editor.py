@@ -18,7 +18,9 @@ from baselines.editors.family import SETTINGS, Family, Source
 from baselines.editors.known import CLASSES, family_of
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
+from mgie.io.components import components
 from mgie.io.devices import Placement, placement
+from mgie.io.files import is_looking
 from mgie.io.hashes import weights_hash
 from mgie.io.images import load
 
@@ -38,7 +40,9 @@ def find(target: str) -> Source:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        index = Path(hf_hub_download(name, "model_index.json", revision=revision or None))
+        index = Path(
+            hf_hub_download(name, "model_index.json", revision=revision or None, local_files_only=is_looking())
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise FileNotFoundError(
             f"no pipeline at {target}: no such folder, and the Hub did not give its model_index.json\n"
@@ -130,6 +134,26 @@ class Editor:
             "safety_checker": "off",
         }
         return own | self.family.record() | self.quantized
+
+    def parts(self) -> dict[Path, float]:
+        """By a component's folder the bytes of a value once it is loaded. Empty where the files are not here."""
+        from baselines.quantize import BYTES, QUANTIZED
+
+        place, revision, index = self.source
+        folder: Path | None = Path(place)
+        if revision is not None:
+            from huggingface_hub import try_to_load_from_cache
+
+            cached = try_to_load_from_cache(place, "model_index.json", revision=revision)
+            folder = Path(cached).parent if isinstance(cached, str) else None
+        if folder is None:
+            return {}
+        found = {}
+        for name in components(index):
+            small = self.quantize != "none" and name in QUANTIZED
+            width = self.family.dtype_of(name, self.placed.dtype).itemsize
+            found[folder / name] = BYTES[self.quantize] if small else width
+        return found
 
     @cached_property
     def pipeline(self) -> object:

@@ -44,6 +44,9 @@ class InsPix2Pix:
     def fingerprint(self) -> dict[str, str]:
         return self.editor.fingerprint()
 
+    def parts(self) -> dict[Path, float]:
+        return self.editor.parts()
+
     def load(self) -> None:
         self.editor.load()
 

@@ -5,6 +5,7 @@ Assumptions, since the paper does not say: the same question and template withou
 edit head and visual tokens. No checkpoint was released.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.records import Example, Output
@@ -35,6 +36,9 @@ class LGIE:
 
     def fingerprint(self) -> dict[str, str]:
         return self.form.fingerprint()
+
+    def parts(self) -> dict[Path, float]:
+        return self.form.parts()
 
     def load(self) -> None:
         self.form.load()

@@ -46,6 +46,9 @@ class MGIE:
     def fingerprint(self) -> dict[str, str]:
         return self.form.fingerprint()
 
+    def parts(self) -> dict[Path, float]:
+        return self.form.parts()
+
     def load(self) -> None:
         self.form.load()
 
@@ -103,6 +106,12 @@ class EndToEnd:
             "size": f"the given image's size, at most {self.preset.max_side} px a side, rounded down to multiples of "
             f"{self.preset.factor}, Lanczos",
         }  # fmt: skip
+
+    def parts(self) -> dict[Path, float]:
+        """By a component's folder the bytes of a value once it is loaded."""
+        from mgie.folder import parts_of
+
+        return parts_of(self.folder, self.where.dtype)
 
     @property
     def pipeline(self) -> "MGIEPipeline":

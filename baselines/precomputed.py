@@ -64,7 +64,7 @@ class Precomputed:
 
         Raises ValueError when more than the allowed share of the examples has no image.
         """
-        missing = [e.id for e in examples if self.path(e.id) is None]
+        missing = self.missing(examples)
         used = {self.path(e.id) for e in examples}
         extra = [name for name, path in self.paths.items() if path not in used]
         said = []
@@ -79,6 +79,10 @@ class Precomputed:
                 f"{text}\nexpected names like {wanted.file_name} or {wanted.id}.png; or raise --max-failures"
             )
         return text
+
+    def missing(self, examples: list[Example]) -> list[str]:
+        """Ids of those of which no image was given."""
+        return [e.id for e in examples if self.path(e.id) is None]
 
     def path(self, example_id: str) -> Path | None:
         for key in (example_id, Path(file_name(example_id)).stem, magicbrush_key(example_id)):

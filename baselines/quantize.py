@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 BACKENDS = {"int8": ("bitsandbytes", "torchao"), "nf4": ("bitsandbytes",)}
 NEED_GPU = ("bitsandbytes",)
+BYTES = {"int8": 1.0, "nf4": 0.5}  # of a value
 QUANTIZED = ("transformer", "unet", "text_encoder", "text_encoder_2", "text_encoder_3", "vision_language_encoder")
 
 

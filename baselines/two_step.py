@@ -70,6 +70,14 @@ class TwoStep:
         editor = {name if name != "weights" else "inspix2pix": v for name, v in self.editor.fingerprint().items()}
         return editor | {"form": self.form, "writer": weights_hash(self.writer_folder), "eyes": str(self.eyes)}
 
+    def parts(self) -> dict[Path, float]:
+        """By a component's folder the bytes of a value once it is loaded."""
+        from mgie.folder import WRITERS, parts_of
+
+        own = parts_of(self.writer_folder, self.where.dtype)
+        writing = {folder: width for folder, width in own.items() if folder.name in WRITERS}
+        return (writing or {self.writer_folder: self.where.dtype.itemsize}) | self.editor.parts()
+
     @cached_property
     def writer(self) -> "Writer":
         from mgie.expressive.writer import open_writer

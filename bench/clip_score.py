@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.figures.figure4 import IMAGES, SPELLED, TEXTS, TextRow, TextTest, latex, markdown, name_of, plot, shown
-from bench.figures.texts import measure
+from bench.figures.texts import measure, wanted_of
 from bench.grid.options import Selection, parser, selected
 from bench.grid.reference import against
 from bench.grid.show import suite_line
+from bench.planning.command import of_cells
 from bench.records import Score
 from bench.resampling.intervals import METHODS
-from bench.settings import MetricSettings
+from bench.settings import MetricSettings, planned
 from mgie.io.command import command, written
 from mgie.io.files import write_atomic, write_csv
 
@@ -109,7 +110,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def make() -> int:
         asked = selected(args)
-        print(suite_line(asked.suite, asked.datasets), flush=True)
+        if planned(args):
+            return of_cells("Figure 4", asked, args, wanted_of(asked), networks=(("clip_s",), asked.networks))
+        print(f"{suite_line(asked.suite, asked.datasets)}\n{asked.options.placed}", flush=True)
         rows, tests, scores = measure(asked, asked.networks)
         missing, head = sum(r.of is None for r in rows), head_of(asked, asked.networks, rows)
         if missing == len(rows):

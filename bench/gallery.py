@@ -20,10 +20,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.grid.between import column_name, dataset_name
+from bench.grid.cells import cells_of
 from bench.grid.options import parser, selected
 from bench.grid.show import scaled, suite_line
 from bench.pages.entries import Entry, Gallery, Pictures, View, from_cells, from_runs, metrics_in, output_of
+from bench.planning.command import of_cells
 from bench.registry import PAPER_MODELS, metric_entry, model_entry, short_name
+from bench.settings import planned
 from mgie.io.command import command
 from mgie.io.files import write_atomic
 
@@ -170,11 +173,16 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise ValueError(f"{flag} {value}: it must be at least 1")
         notes: list[str] = []
         if args.runs:
+            if planned(args):
+                raise ValueError("--plan with --runs: these folders are shown as they are, nothing is run for them")
             gallery = from_runs(args.runs, args.data_root, args.shown)
             folder = args.results / gallery.suite / "gallery-runs"
         else:
             asked = selected(args, (FLOOR, *PAPER_MODELS))
-            print(suite_line(asked.suite, asked.datasets), flush=True)
+            if planned(args):
+                cells = cells_of(1, asked.suite, asked.models, asked.datasets)
+                return of_cells("the gallery", asked, args, [(cell, asked.options) for cell in cells])
+            print(f"{suite_line(asked.suite, asked.datasets)}\n{asked.options.placed}", flush=True)
             gallery, folder = from_cells(asked, args.shown), asked.stem("gallery")
             notes = asked.options.said
         for notice in gallery.notices:

@@ -105,6 +105,8 @@ MODELS = {
 # --model diffusers:<Hub id or folder>: no name of its own, whatever pipeline it is.
 ANY_PIPELINE = {"diffusers": ModelEntry("baselines.diffusers_pipeline:DiffusersPipeline", "diffusers")}
 EDITORS = "baselines.editors.known:FAMILIES"  # the pipelines that diffusers:... takes, with what is known of each
+# What --plan of bench.run is given to. It stands above that command, which therefore knows it by name alone.
+PLANNER = "bench.planning.command"
 SUITES = {
     "mini": SuiteEntry(
         "bench.datasets.mini:Mini", "quick", "test", ("quick", "test", "train", "val", "fresh"),
@@ -222,8 +224,9 @@ class Model(Protocol):
     name: str
     defaults: EditSettings  # fills the settings that were not given
 
-    # and where it is not so: reads = ("input_image",), what of an example it looks at beside its texts; seeded = True,
-    # whether a seed changes a pixel
+    # And where it has them: parts(), by component's folder the bytes of a value once loaded, for plans;
+    # missing(examples), ids that it cannot edit. Where it is not so: reads = ("input_image",), what of an example it
+    # looks at beside its texts; seeded = True, whether a seed changes a pixel.
 
     def fingerprint(self) -> dict[str, str]:
         """What in the model changes a pixel: weights hash, dtype, scheduler, form. Cheap: nothing is loaded for it."""

@@ -11,17 +11,24 @@ Exit codes: 0 done, 1 incomplete (stopped, too many failures, disk full), 2 wron
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
+from bench.records import Example
 from bench.registry import (
     DATASETS,
     FORMS,
     METRICS,
     MODELS,
+    PLANNER,
     SUITES,
     WITH_FORMS,
+    Dataset,
+    Model,
     banner,
     edit_settings,
     form_of,
@@ -34,7 +41,7 @@ from bench.registry import (
 from bench.runs.adoption import older_folder
 from bench.runs.description import Run, files_of, manifest_hash, safe, sources_of
 from bench.runs.digests import Digests
-from bench.runs.engines import add_engine_flags, placed, workers_of
+from bench.runs.engines import Workers, add_engine_flags, placed, workers_of
 from bench.runs.execute import Held, Progress, execute
 from bench.runs.folder import Busy, RunFolder
 from bench.runs.plan import Plan, check_failures, check_files, is_done, reads_of
@@ -49,11 +56,14 @@ from bench.settings import (
     ModelSettings,
     add_flags,
     add_metric_flags,
+    add_plan_flags,
     check_numbers,
     fill,
     from_flags,
+    planned,
 )
 from mgie.io.command import STOPPED, stoppable
+from mgie.io.devices import said_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -94,11 +104,37 @@ def parser() -> argparse.ArgumentParser:
     add_flags(how, HowSettings)
     add_engine_flags(how)
     how.add_argument("--json", action="store_true", help="one JSON object on stdout, everything else on stderr")
+    add_plan_flags(p)
     return p
 
 
-def plan(argv: list[str] | None = None) -> Plan:
-    """Read the command line, the annotations and the model's fingerprint. Raises ValueError, FileNotFoundError."""
+@dataclass(frozen=True)
+class Asked:
+    """What a command line asks for, before a file of data or weights is looked at."""
+
+    args: argparse.Namespace
+    suite: str
+    called: str  # what the model is called in tables and file names
+    data: DataSettings
+    edit: EditSettings
+    metrics: tuple[str, ...]
+    networks: MetricSettings
+    spec: ModelSettings
+    workers: Workers
+
+    @property
+    def strict(self) -> bool:
+        return self.args.metrics is not None and not self.args.report_missing
+
+
+class Data(NamedTuple):
+    root: Path
+    dataset: Dataset
+    examples: list[Example]
+
+
+def asked_of(argv: Sequence[str] | None) -> Asked:
+    """Read the command line. Raises ValueError for wrong use."""
     args = parser().parse_args(argv)
     if args.suite is None and (args.data_root or args.weights):
         given = "--data-root" if args.data_root else "--weights"
@@ -113,38 +149,55 @@ def plan(argv: list[str] | None = None) -> Plan:
     check_numbers(args)
     suite, workers = args.suite or "mini", workers_of(args, args.device)
     edit = edit_settings(suite, from_flags(EditSettings, args))
-    staged = to_stage(suite, args.dataset, args.data_root)
-    data_root = stage(*staged) if staged else args.data_root or Path("data")
-    data = from_flags(DataSettings, args)
+    to_stage(suite, args.dataset, args.data_root)
     names = tuple((args.metrics or ",".join(metrics_of(suite, args.dataset))).replace(" ", "").split(","))
     if names == ("",) and args.dataset in DATASETS:
         raise ValueError(f"dataset {args.dataset} has no metrics of its own in bench/registry.py; name some: --metrics")
     networks = metric_settings(suite, from_flags(MetricSettings, args))
     for name in names if args.metrics else ():
         metric_of(name, networks)
-    dataset = open_dataset(suite, args.dataset, data_root, data)
-    networks = replace(networks, captions=getattr(dataset, "captions", ""))
-    form = args.form or form_of(args.model)
-    spec = placed(ModelSettings(
-        args.model, suite, args.dataset, args.setting, args.form or "e2e", args.weights, args.images, args.device,
-        args.dtype, args.compile, quantize=args.quantize, unknown_editor=args.unknown_editor,
-    ), workers)  # fmt: skip
-    examples = dataset.examples()  # before the model, which may have to ask the Hub: a missing dataset is said at once
-    model = open_model(spec, dataset)
-    if not examples:
-        raise ValueError(f"{args.dataset}: no example with these settings: {data}")
-    examples = model.wanted(examples) if hasattr(model, "wanted") else examples
-    notice = model.check(examples, args.max_failures) if hasattr(model, "check") else ""
     if args.images is not None and args.seeds > 1:
         raise ValueError(f"--images holds one image an example; --seeds {args.seeds} would score it several times")
-    edit = fill(edit, model.defaults)
-    strict = args.metrics is not None and not args.report_missing
-    data = replace(data, split=getattr(dataset, "split", data.split))
+    spec = placed(ModelSettings(
+        args.model, suite, args.dataset, args.setting, args.form or "e2e", args.weights, args.images, args.device,
+        args.dtype, args.compile, unsaid=suite == "paper" and args.device == "auto", quantize=args.quantize,
+        unknown_editor=args.unknown_editor,
+    ), workers)  # fmt: skip
+    return Asked(args, suite, called, from_flags(DataSettings, args), edit, names, networks, spec, workers)
+
+
+def data_of(asked: Asked) -> Data:
+    """The dataset and its examples; a remote one is copied. Raises ValueError, FileNotFoundError."""
+    args, staged = asked.args, to_stage(asked.suite, asked.args.dataset, asked.args.data_root)
+    root = stage(*staged) if staged else args.data_root or Path("data")
+    dataset = open_dataset(asked.suite, args.dataset, root, asked.data)
+    examples = dataset.examples()
+    if not examples:
+        raise ValueError(f"{args.dataset}: no example with these settings: {asked.data}")
+    return Data(root, dataset, examples)
+
+
+def plan(argv: Sequence[str] | None = None) -> Plan:
+    """Read the command line, the annotations and the model's fingerprint. Raises ValueError, FileNotFoundError."""
+    asked = asked_of(argv)
+    data = data_of(asked)  # before the model, which may have to ask the Hub: a missing dataset is said at once
+    return plan_of(asked, data, open_model(asked.spec, data.dataset))
+
+
+def plan_of(asked: Asked, found: Data, model: Model) -> Plan:
+    """What is to be done, once data and model are there: hashes are read, nothing is loaded."""
+    args, suite, (root, dataset, examples) = asked.args, asked.suite, found
+    networks = replace(asked.networks, captions=getattr(dataset, "captions", ""))
+    form = args.form or form_of(args.model)
+    examples = model.wanted(examples) if hasattr(model, "wanted") else examples
+    notice = model.check(examples, args.max_failures) if hasattr(model, "check") else ""
+    edit = fill(asked.edit, model.defaults)
+    data = replace(asked.data, split=getattr(dataset, "split", asked.data.split))
     note = "; ".join(n for n in (dataset.note, getattr(model, "note", "")) if n)
     out = copy_of(args.out, Path("runs")) if is_remote(args.out) else args.out
     files = files_of(examples, Digests(out))
     run = Run(
-        suite, args.dataset, called, args.setting, form, data, edit, model.fingerprint(), examples,
+        suite, args.dataset, asked.called, args.setting, form, data, edit, model.fingerprint(), examples,
         manifest_hash(examples, files, "goal_image" in reads_of(model)), note, sources_of(examples, files),
     )  # fmt: skip
     folder = RunFolder(out / suite / run.name)
@@ -152,9 +205,9 @@ def plan(argv: list[str] | None = None) -> Plan:
     mirror = Mirror(f"{args.out}/{suite}/{run.name}", folder.path) if is_remote(args.out) else None
     seeds = range(args.seeds if getattr(model, "seeded", True) else 1)  # one serves where none changes a pixel
     return Plan(
-        run, model, folder, seeds, names, strict, networks, args.max_failures,
-        args.data_root or data_root, spec.device, args.json, "; ".join(filter(None, (notice, said))), workers, staged,
-        mirror, files, older,
+        run, model, folder, seeds, asked.metrics, asked.strict, networks, args.max_failures,
+        args.data_root or root, asked.spec.device, args.json, "; ".join(filter(None, (notice, said))), asked.workers,
+        to_stage(suite, args.dataset, args.data_root), mirror, files, older,
     )  # fmt: skip
 
 
@@ -176,6 +229,12 @@ def to_stage(suite: str, dataset: str, data_root: Path | str | None) -> tuple[st
     if dataset not in DATASETS:
         raise ValueError(f"unknown dataset '{dataset}'; known: {', '.join(DATASETS)}")
     return data_root, "published" if suite == "published" else dataset, Path("data").absolute()
+
+
+def placed_said(asked: Plan) -> str:
+    """Where the model runs and in which numbers; a model that computes nothing has none."""
+    fingerprint, on_ray = asked.run.fingerprint, asked.workers.engine == "ray"
+    return said_of(asked.device, fingerprint.get("dtype", "no numbers of a network"), on_ray)
 
 
 def main(argv: list[str] | None = None, held: Held | None = None, progress: Progress | None = None) -> int:
@@ -202,8 +261,13 @@ def run(argv: list[str] | None, held: Held, progress: Progress | None) -> int:
     """The whole command; raises what main turns into an exit code."""
     from bench.runs.summary import bar, show, summary
 
+    args = parser().parse_args(argv)
+    if planned(args):
+        return import_module(PLANNER).of_run(argv)
     asked = plan(argv)
-    print(banner(asked.run.suite, asked.run.dataset), file=sys.stderr if asked.as_json else sys.stdout, flush=True)
+    told = sys.stderr if asked.as_json else sys.stdout
+    print(banner(asked.run.suite, asked.run.dataset), file=told)
+    print(placed_said(asked), file=told, flush=True)
     if asked.mirror:
         with asked.folder.locked():
             asked.mirror.pull()

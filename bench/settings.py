@@ -5,7 +5,7 @@ and what the model says of itself. None means: the model's own default (a preset
 """
 
 import math
-from argparse import Namespace, _ActionsContainer
+from argparse import ArgumentParser, Namespace, _ActionsContainer
 from dataclasses import Field, dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -113,6 +113,7 @@ class ModelSettings:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: see mgie.io.devices.dtype_name
     compile: bool = False  # torch.compile; moves pixels within the stated tolerance, so it is part of the run
     elsewhere: bool = False  # it runs on another machine's GPU: this one need not have one
+    unsaid: bool = False  # --device was left out where the CPU must be asked for
     quantize: Literal["none", "int8", "nf4"] = "none"  # diffusers: loaded in 8 or 4 bits
     unknown_editor: bool = False  # diffusers: run a class that is not among the editors tried here
 
@@ -173,6 +174,25 @@ def add_flags(parser: _ActionsContainer, settings: "type[DataclassInstance]", le
             help=f.metadata["help"],
             choices=f.metadata["choices"],
         )
+
+
+def add_plan_flags(parser: ArgumentParser) -> None:
+    """Of the commands that edit: tell what it would take, and do nothing."""
+    group = parser.add_argument_group("the plan; nothing is loaded, edited or written")
+    group.add_argument(
+        "--plan", action="store_true",
+        help="what is still to be edited, what is missing and how to get it, disk, memory, time; exit 0: all can run",
+    )  # fmt: skip
+    group.add_argument("--for", dest="plan_for", metavar="GPU", help="--plan: for this one, as a100-40gb (memory only)")
+    if not any("--json" in action.option_strings for action in parser._actions):
+        group.add_argument("--json", action="store_true", help="--plan: one JSON object on stdout")
+
+
+def planned(args: Namespace) -> bool:
+    """Whether a plan is asked for. Raises ValueError for a flag of the plan without it."""
+    if args.plan_for and not args.plan:
+        raise ValueError(f"--for {args.plan_for} goes with --plan: it says what a run would take on that GPU")
+    return args.plan
 
 
 def from_flags(settings: type[Settings], namespace: object) -> Settings:

@@ -22,6 +22,7 @@ from bench.grid.rows import Comparison, Measured, TableRow, comparisons, rows_of
 from bench.grid.show import Grid, grid, markdown, suite_line
 from bench.registry import METRICS, PAPER_MODELS, WITH_FORMS, metrics_of
 from bench.runs.remote import place
+from bench.settings import planned
 from mgie.io.command import command
 from mgie.io.files import write_atomic, write_csv
 
@@ -133,7 +134,8 @@ def make(asked: Table) -> int:
     from bench.grid.reference import against
     from bench.grid.terminal import show
 
-    print("\n".join([suite_line(asked.suite, asked.datasets), *asked.options.said]), flush=True)
+    lines = [suite_line(asked.suite, asked.datasets), asked.options.placed, *asked.options.said]
+    print("\n".join(lines), flush=True)
     measured = measure(asked)
     tests = comparisons(asked.number, measured, {dataset: asked.metrics(dataset) for dataset in asked.datasets})
     g = grid(table_rows(asked, measured), tests)
@@ -146,8 +148,21 @@ def make(asked: Table) -> int:
     return 1 if missing and asked.strict else 0
 
 
+def plan(asked: Table, args: argparse.Namespace) -> int:
+    """What make would take: its cells, told and not run."""
+    from bench.planning.command import of_cells
+
+    cells = cells_of(asked.number, asked.suite, asked.models, asked.datasets)
+    wanted = [(cell, asked.options) for cell in cells]
+    return of_cells(f"Table {asked.number}", asked, args, wanted, on_demand=True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    return command(lambda: make(table_of(argv)))
+    def run() -> int:
+        asked, args = table_of(argv), table_parser().parse_args(argv)
+        return plan(asked, args) if planned(args) else make(asked)
+
+    return command(run)
 
 
 if __name__ == "__main__":

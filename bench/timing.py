@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, cast
 
 from bench.grid.reference import made_here
 from bench.registry import PAPER_MODELS
+from bench.settings import add_plan_flags, planned
 from bench.speed.table4 import STAGES, TOKENS, TimingRow
 from mgie.io.command import command
 from mgie.io.files import write_atomic
@@ -52,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--again", action="store_true", help="time anew what was timed before")
     p.add_argument("--out", type=Path, default=Path("runs"), help="what was timed is kept below it (default: runs)")
     p.add_argument("--results", type=made_here, default=Path("results"), help="tables go below it (default: results)")
+    add_plan_flags(p)
     return p
 
 
@@ -91,18 +93,23 @@ def rows_asked(args: argparse.Namespace, device: str) -> "list[Case]":
 
 def row_of(asked: "Case", device: str, out: Path, again: bool) -> TimingRow:
     """Timed, or read where it was timed before on this device with these weights."""
-    from mgie.io.devices import device_name
-
-    name, threads = device_name(device), int(os.environ.get("OMP_NUM_THREADS", "1"))
-    key = {**asdict(asked), "device": name, "threads": threads, "weights_hash": hash_of(asked)}
-    hash8 = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
-    path = out / suite_of(asked.preset) / "timing" / f"{asked.model}--{asked.batch}--{hash8}.json"
+    name, threads, path = place_of(asked, device, out)
     if path.exists() and not again:
         return TimingRow(**json.loads(path.read_text()))
     row = time_one(asked, device, name, threads)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(asdict(row), indent=1) + "\n")
     return row
+
+
+def place_of(asked: "Case", device: str, out: Path) -> tuple[str, int, Path]:
+    """The device's name, its threads, and where the row is kept. Raises FileNotFoundError for absent weights."""
+    from mgie.io.devices import device_name
+
+    name, threads = device_name(device), int(os.environ.get("OMP_NUM_THREADS", "1"))
+    key = {**asdict(asked), "device": name, "threads": threads, "weights_hash": hash_of(asked)}
+    hash8 = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+    return name, threads, out / suite_of(asked.preset) / "timing" / f"{asked.model}--{asked.batch}--{hash8}.json"
 
 
 def hash_of(asked: "Case") -> str:
@@ -173,6 +180,8 @@ def make(args: argparse.Namespace) -> int:
     from bench.speed.table4 import said, show, write
     from mgie.io.devices import device_of
 
+    if planned(args):
+        return plan(args)
     device = device_of(args.device, "--device")
     todo = rows_asked(args, device)
     print(said(todo[0], device), flush=True)
@@ -182,6 +191,16 @@ def make(args: argparse.Namespace) -> int:
         rows.append(row_of(asked, device, args.out, args.again))
     show(rows, write(args.results / suite_of(todo[0].preset) / "table4", rows))
     return 0
+
+
+def plan(args: argparse.Namespace) -> int:
+    from bench.planning.command import device_of
+    from bench.planning.table4 import of_cases
+
+    device = device_of(args)
+    todo = rows_asked(args, device.kind)
+    places = [lambda asked=asked: place_of(asked, device.kind, args.out)[2] for asked in todo]
+    return of_cases(todo, [] if device.named else places, device, args.again, args.json)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,15 +15,17 @@ from dataclasses import replace
 
 from bench.figures.figure3 import AXES, Point, SweepRow, markdown, plot, shown
 from bench.grid.between import dataset_name
-from bench.grid.cells import Cell, Result, is_own, one_line, read_run, refuse_nothing, run_all
+from bench.grid.cells import Cell, Options, Result, is_own, one_line, read_run, refuse_nothing, run_all
 from bench.grid.options import Selection, parser, selected
 from bench.grid.paper import Reported
 from bench.grid.reference import against
 from bench.grid.rows import compare
 from bench.grid.show import suite_line
+from bench.planning.command import of_cells
 from bench.registry import PAPER_MODELS, form_of, model_entry
 from bench.resampling.intervals import METHODS
 from bench.runs.folder import RunFolder
+from bench.settings import planned
 from bench.stats import Summary, summarise
 from mgie.io.command import command, written
 from mgie.io.files import write_atomic, write_csv
@@ -49,14 +51,22 @@ def scales_of(given: str | None) -> tuple[float, ...]:
     return tuple(sorted(set(scales)))
 
 
-def sweep(asked: Selection, scales: Sequence[float], guidance: float | None) -> list[SweepRow]:
-    """Every model at every scale; a cell that cannot run is two rows with its reason."""
+def wanted_of(
+    asked: Selection, scales: Sequence[float], guidance: float | None
+) -> list[tuple[float, Cell, Options]]:  # fmt: skip
+    """Every model at every scale."""
     wanted = []
     for scale in scales:
         flags = ["--image-guidance-scale", repr(scale)]
         flags += [] if guidance is None else ["--guidance-scale", repr(guidance)]
         options = replace(asked.options, metrics=tuple(AXES), extra=(*asked.options.extra, *flags))
         wanted += [(scale, cell_of(asked, m, d), options) for m in asked.models for d in asked.datasets]
+    return wanted
+
+
+def sweep(asked: Selection, scales: Sequence[float], guidance: float | None) -> list[SweepRow]:
+    """Every model at every scale; a cell that cannot run is two rows with its reason."""
+    wanted = wanted_of(asked, scales, guidance)
     able = [w for w in wanted if not is_given(w[1])]
     labels = [f"image_guidance_scale {scale:g}, {cell.model}" for scale, cell, _ in able]
     results = run_all([(cell, options) for _, cell, options in able], labels)
@@ -172,7 +182,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if len(asked.datasets) > 1:
             raise ValueError(f"--datasets {args.datasets}: this figure has one dataset, for example magicbrush")
         guidance = GUIDANCE.get(asked.suite) if args.guidance_scale is None else args.guidance_scale
-        print(suite_line(asked.suite, asked.datasets), flush=True)
+        if planned(args):
+            able = [w for w in wanted_of(asked, scales, guidance) if not is_given(w[1])]
+            if not able:
+                raise ValueError(f"nothing can be run: {GIVEN}")
+            labels = [f"scale {scale:g}, {cell.model}" for scale, cell, _ in able]
+            return of_cells("Figure 3", asked, args, [w[1:] for w in able], labels)
+        print(f"{suite_line(asked.suite, asked.datasets)}\n{asked.options.placed}", flush=True)
         rows = sweep(asked, scales, guidance)
         head, stem, missing = head_of(asked, rows), asked.stem("figure3"), sum(r.of is None for r in rows)
         show(rows, head)

@@ -100,6 +100,18 @@ def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None", de
     }
 
 
+WRITERS = ("llama", "tower", "projector")
+PARTS = (*WRITERS, "edit_head", "unet", "vae")  # subfolders with weights
+
+
+def parts_of(folder: Path, dtype: "torch.dtype") -> dict[Path, float]:
+    """By component's folder the bytes of a value once it is loaded in dtype; of those that are there."""
+    from mgie.io.devices import vae_dtype
+
+    widths = {name: (vae_dtype(dtype) if name == "vae" else dtype).itemsize for name in PARTS}
+    return {folder / name: width for name, width in widths.items() if (folder / name).is_dir()}
+
+
 def scheduler_class(name: object, path: Path) -> type:
     """diffusers' scheduler of that name; any other name in a file from elsewhere is refused, not looked up."""
     import diffusers

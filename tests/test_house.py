@@ -39,7 +39,7 @@ def imports_of(path: Path) -> set[str]:
 
 # modules that are commands and still imported: by whom
 IMPORTED = {
-    "bench.run": {"bench.grid.cells", "bench.grid.jobs", "bench.speed.startup"},
+    "bench.run": {"bench.grid.cells", "bench.grid.jobs", "bench.planning.look", "bench.speed.startup"},
     "mgie.edit": {"mgie.demo.systems"},
     "mgie.presets": set(FILES),
 }

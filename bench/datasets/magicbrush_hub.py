@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mgie.io.files import write_whole
+from mgie.io.files import NotYet, is_looking, write_whole
 
 FOLDER = "from-hub"
 COLUMNS = ("img_id", "turn_index", "source_img", "mask_img", "instruction", "target_img")
@@ -42,6 +42,8 @@ def lay_out(files: list[Path], folder: Path) -> Path:
     stamp = folder / "source.json"
     if is_of(stamp, made_from):
         return folder
+    if is_looking():
+        raise NotYet(f"{len(files)} files of the Hub are laid out at first use, in minutes, into {folder}")
     turns: list[dict] = []
     sessions: dict[str, list[tuple[int, dict]]] = {}
     goals: dict[str, Goal] = {}

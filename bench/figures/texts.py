@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.figures.figure4 import IMAGES, SPELLED, TEXTS, TextRow, TextTest, reported
-from bench.grid.cells import Cell, one_line, run_cells
+from bench.grid.cells import Cell, Options, one_line, run_all
 from bench.grid.options import Selection
 from bench.grid.rows import compare
 from bench.records import Example, Score
@@ -97,6 +97,14 @@ def _protocol(metric: "CLIPS") -> str:
     return f"clip_s: {metric.clip.protocol}, 100 x cosine image/text, texts of at most {context} tokens, end token kept"
 
 
+def wanted_of(asked: Selection) -> list[tuple[Cell, Options]]:
+    """The runs that bring the texts, each asked for the least that a run can be: one that is finished, with whatever
+    metrics, is taken as it is.
+    """
+    options = replace(asked.options, seeds=1, metrics=("l1",))
+    return [(Cell(asked.suite, d, m, "zero-shot", "e2e"), options) for m in WITH_FORMS for d in asked.datasets]
+
+
 def measure(asked: Selection, networks: MetricSettings) -> tuple[list[TextRow], list[TextTest], list[Score]]:
     """Runs what is missing of LGIE and MGIE, scores, summarises. A missing default CLIP is a reason in every row."""
     from bench.metrics.clip_s import CLIPS
@@ -108,9 +116,7 @@ def measure(asked: Selection, networks: MetricSettings) -> tuple[list[TextRow], 
         if networks.clip != MetricSettings().clip:  # it was named with --clip
             raise
         metric, absent = None, f"not run: {one_line(str(error))}"
-    cells = [Cell(asked.suite, d, m, "zero-shot", "e2e") for m in WITH_FORMS for d in asked.datasets] if metric else []
-    # the least that a run can be asked for: one that is finished, with whatever metrics, is taken as it is
-    results = run_cells(cells, replace(asked.options, seeds=1, metrics=("l1",)))
+    results = run_all(wanted_of(asked)) if metric else []
     folders = {(r.cell.dataset, r.cell.model): r.folder or r.reason for r in results}
     rows, parts = [], []
     scores: dict[str, list[Score]] = {}

@@ -19,8 +19,9 @@ from bench.runs.description import safe
 from bench.runs.folder import RunFolder
 from bench.runs.plan import is_done, shown_in
 from bench.runs.scoring import cut_said
-from bench.settings import Choice, DataSettings, EditSettings, Form, ModelSettings, Setting
+from bench.settings import Choice, DataSettings, EditSettings, Form, HowSettings, ModelSettings, Setting
 from bench.stats import timings
+from mgie.io.devices import NoGPU, said_of
 from mgie.io.sizes import described
 
 
@@ -56,11 +57,18 @@ class Options:
     data: DataSettings = field(default_factory=DataSettings)  # of them, the data's
 
     edit: EditSettings = field(default_factory=EditSettings)
+    how: HowSettings = field(default_factory=HowSettings)
 
     @property
     def in_name(self) -> str:
         """-square48-bf16-local: the end of every file name; empty where all is as by default."""
         return "".join(f"-{choice.in_name}" for choice in self.chosen if choice.in_name)
+
+    @property
+    def placed(self) -> str:
+        """The line that says where the models run and in which numbers."""
+        on_ray = "ray" in self.extra
+        return said_of(self.how.device, self.how.dtype, on_ray)
 
     @property
     def said(self) -> list[str]:
@@ -172,6 +180,8 @@ def plan_cell(cell: Cell, options: Options, label: str = "") -> tuple[Result, Jo
         asked = plan(argv)
         if is_done(asked):
             return Result(cell, asked.folder.path, protocols=shown_in(asked)), None
+    except NoGPU:  # of all cells alike, and nothing that a table could say of one
+        raise
     except (ValueError, OSError, ImportError) as error:  # what bench.run would exit with 2 for
         return Result(cell, None, one_line(str(error)), str(error)), None
     # one at a time where models may fill the GPU, or where a run has workers of its own

@@ -29,9 +29,11 @@ from bench.settings import (
     MetricSettings,
     add_flags,
     add_metric_flags,
+    add_plan_flags,
     check_numbers,
     choices_of,
     from_flags,
+    planned,
 )
 
 
@@ -99,6 +101,7 @@ def parser(
     add_flags(p.add_argument_group("the edit; an option left out takes the model's own default"), EditSettings, leave)
     add_metric_flags(p.add_argument_group("the metrics' networks"), leave)
     add_flags(p.add_argument_group("how"), HowSettings, leave)
+    add_plan_flags(p)
     p.set_defaults(**dict.fromkeys(leave))
     return p
 
@@ -116,6 +119,8 @@ def selected(
 ) -> Selection:  # fmt: skip
     """models, datasets: where no flag names any; no datasets: all of the suite. Raises ValueError for wrong use."""
     suite = suite_of(args)
+    if args.json and not planned(args):
+        raise ValueError("--json goes with --plan here; numbers as CSV are written below --results")
     split = split_of(suite, args.full, args.split)
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: expected at least 1")
@@ -136,7 +141,7 @@ def selected(
             if set(names) != set(all_of)]  # fmt: skip
     data = replace(data, split=split)
     options = Options(
-        split, seeds, metrics, args.data_root, args.weights, args.out, engine, tuple(others), data, edit
+        split, seeds, metrics, args.data_root, args.weights, args.out, engine, tuple(others), data, edit, how
     )  # fmt: skip
     named = tuple(name for names in only for name in names)
     return Selection(suite, models, datasets, options, args.results, args.strict, named, edit, networks)

@@ -13,9 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.grid.cells import cells_of
 from bench.grid.options import parser, selected
 from bench.grid.reference import made_here
 from bench.human.study import ANNOTATORS, FIGURES, Study, study_of
+from bench.planning.command import of_cells
+from bench.settings import planned
 from mgie.io.command import command
 from mgie.io.web import add_server_flags, check_server, gradio_of_ours, serve
 
@@ -74,6 +77,12 @@ def run_serve(argv: Sequence[str]) -> int:
     args = serve_parser().parse_args(argv)
 
     def start() -> int:
+        if planned(args):
+            if args.runs:
+                raise ValueError("--plan with --runs: these folders are shown as they are, nothing is run for them")
+            asked = selected(args)
+            cells = cells_of(1, asked.suite, asked.models, asked.datasets)
+            return of_cells("Figures 5 and 6", asked, args, [(cell, asked.options) for cell in cells])
         check_server(args)
         gradio_of_ours()
         made = study(args)

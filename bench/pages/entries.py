@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.grid.between import dataset_name
-from bench.grid.cells import Cell, run_cells
+from bench.grid.cells import cells_of, run_cells
 from bench.grid.options import Selection
 from bench.records import Edit, Example, Score
-from bench.registry import METRICS, form_of, in_order, model_entry, open_dataset, plain
+from bench.registry import METRICS, in_order, model_entry, open_dataset, plain
 from bench.runs.folder import Busy, RunFolder
 from bench.settings import DataSettings
 from mgie.io.files import replacing
@@ -209,9 +209,7 @@ class Gallery:
 
 def from_cells(asked: Selection, limit: int | None) -> Gallery:
     """The runs of Table 1's cells; what is missing is run."""
-    cells = [Cell(asked.suite, dataset, model, "zero-shot", form_of(model))
-             for model in asked.models for dataset in asked.datasets]  # fmt: skip
-    results = run_cells(cells, asked.options)
+    results = run_cells(cells_of(1, asked.suite, asked.models, asked.datasets), asked.options)
     notices = [f"{model_entry(r.cell.model).printed} on {dataset_name(r.cell.dataset, asked.suite)}: "
                f"not run: {r.reason}" for r in results if r.reason]  # fmt: skip
     views = [view_of(r.folder) for r in results if r.folder is not None]

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from mgie.io.files import refuse_special
+from mgie.io.files import is_looking, refuse_special
 from mgie.io.images import ImageError, load
 
 FILE = ".digests.jsonl"
@@ -79,7 +79,7 @@ class Digests:
                 continue
 
     def write(self, lines: list[dict]) -> None:
-        if self.file is None or not lines:
+        if self.file is None or not lines or is_looking():
             return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)

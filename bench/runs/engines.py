@@ -16,6 +16,7 @@ from bench.records import Example
 from bench.registry import Model
 from bench.runs.runner import Edited, Outcome, Prepare, Slice, WorkerDied, edit_slice, load
 from bench.settings import EditSettings, ModelSettings
+from mgie.io.devices import sees_gpu
 from mgie.io.files import write_atomic
 
 if TYPE_CHECKING:
@@ -76,12 +77,6 @@ def workers_of(args: argparse.Namespace, device: str) -> Workers:
     if gpus > 0 and device == "cpu":
         raise ValueError(f"--device cpu with --gpus-per-worker {gpus:g}: the GPUs would stand idle; give 0")
     return Workers("ray", count, gpus)
-
-
-def sees_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def placed(spec: ModelSettings, workers: Workers) -> ModelSettings:

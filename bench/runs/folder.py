@@ -20,7 +20,7 @@ from typing import Any, TextIO, TypeVar, get_origin
 
 from bench.records import Edit, Example, Halving, Score, to_line
 from bench.runs.description import PIXELS
-from mgie.io.files import TEMPORARY, write_atomic
+from mgie.io.files import TEMPORARY, is_looking, write_atomic
 
 
 class Busy(RuntimeError):
@@ -40,7 +40,7 @@ def whole_lines(path: Path) -> list[dict]:
     """The JSON lines of a file; a last line cut by a kill is dropped from the file as well."""
     data = path.read_bytes() if path.exists() else b""
     whole = data[: data.rfind(b"\n") + 1]
-    if whole != data:
+    if whole != data and not is_looking():
         try:
             write_atomic(path, whole.decode("utf-8"))
         except UnicodeDecodeError as error:

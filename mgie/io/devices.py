@@ -2,7 +2,10 @@
 
 import os
 import platform
+import re
+import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     import torch
 
+DRIVER = Path("/proc/driver/nvidia/version")
+# CUDA's major version -> the least driver: table 1 of https://docs.nvidia.com/deploy/cuda-compatibility
+LEAST_DRIVER = {11: 450, 12: 525, 13: 580}
 DTYPES = ("auto", "float32", "bfloat16", "float16")  # what --dtype takes
 
 
@@ -21,8 +27,88 @@ def device_of(name: str, flag: str = "--metric-device") -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"{flag} {name}: torch {torch.__version__} sees no GPU; use {flag} cpu or auto")
+        raise ValueError(
+            f"{flag} {name}: torch {torch.__version__} sees no GPU ({why_no_gpu()}); use {flag} cpu or auto"
+        )
     return name
+
+
+def sees_gpu() -> bool:
+    """Whether torch sees a GPU. Without any sign of an NVIDIA driver torch is not imported for it."""
+    if "torch" not in sys.modules and not driver() and not Path("/dev/nvidia0").exists():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def driver() -> str:
+    """The version of the NVIDIA driver on this machine, 580.65.06; empty where there is none."""
+    try:
+        if found := re.search(r"Kernel Module\D*?\s(\d+(?:\.\d+)+)", DRIVER.read_text(errors="replace")):
+            return found[1]
+    except OSError:  # no such file: no driver, or another system
+        pass
+    try:
+        asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):  # no such program, or one that finds no driver
+        return ""
+    found = re.search(r"\d+(?:\.\d+)+", said)
+    return found[0] if found else ""
+
+
+def why_no_gpu() -> str:
+    """Why torch sees no GPU here, in words: no driver, one too old for this torch, or something else."""
+    import torch
+
+    cuda = torch.version.cuda
+    if cuda is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    least = LEAST_DRIVER.get(int(cuda.partition(".")[0]))
+    needs = f"torch {torch.__version__} is of CUDA {cuda}" + (f", which needs driver {least} or newer" if least else "")
+    mend = "update the driver, or install a torch of an older CUDA"
+    there = driver()
+    if there and least and int(there.partition(".")[0]) < least:
+        return f"the NVIDIA driver here is {there}, too old: {needs}; {mend}"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        torch.cuda.is_available()
+    for warning in said:
+        if old := re.search(r"driver on your system is too old(?: \(found version (\d+)\))?", str(warning.message)):
+            number = int(old[1] or 0)  # 12040 is CUDA 12.4
+            has = there or (f"of CUDA {number // 1000}.{number % 1000 // 10}" if number else "here")
+            return f"the NVIDIA driver {has} is too old: {needs}; {mend}"
+    if there:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return f"NVIDIA driver {there} is there" + (
+            f"; CUDA_VISIBLE_DEVICES is {hidden!r}" if hidden is not None else ""
+        )
+    return "no NVIDIA driver is found"
+
+
+def said_of(device: str, dtype: str, elsewhere: bool = False) -> str:
+    """The line in which a command says where it computes and in which numbers, before it begins.
+
+    dtype: a name, or auto; elsewhere: on the GPUs of other machines.
+    """
+    if elsewhere:
+        return f"device: the workers' ({device}), {dtype_said(device, dtype)}"
+    auto, device = (
+        device == "auto",
+        "cuda" if device == "auto" and sees_gpu() else "cpu" if device == "auto" else device,
+    )
+    old = f"; {why}" if auto and device == "cpu" and driver() and (why := why_no_gpu()) else ""
+    return f"device: {device_name(device)} ({device}), {dtype_said(device, dtype)}{old}"
+
+
+def dtype_said(device: str, dtype: str) -> str:
+    """What auto means on this device."""
+    if dtype != "auto":
+        return dtype
+    if device == "auto":
+        return "float16 on a GPU, float32 on a CPU"
+    return "float32" if device == "cpu" else "float16 (bfloat16 where an editor needs it)"
 
 
 def device_name(device: str) -> str:
@@ -58,6 +144,11 @@ class Wanted(NamedTuple):
     device: str = "auto"  # auto: cuda where there is one, else cpu
     dtype: str = "auto"  # auto: float16 on a GPU, float32 on a CPU; see dtype_name
     elsewhere: bool = False  # it runs on another machine's GPU: this one need not have one
+    unsaid: bool = False  # the CPU is taken only where somebody asked for it
+
+
+class NoGPU(ValueError):
+    """There is no GPU, and nobody has asked for the CPU."""
 
 
 class Asked(Protocol):
@@ -69,6 +160,8 @@ class Asked(Protocol):
     def dtype(self) -> str: ...
     @property
     def elsewhere(self) -> bool: ...
+    @property
+    def unsaid(self) -> bool: ...
 
 
 class Placement(NamedTuple):
@@ -85,7 +178,15 @@ def placement(spec: Asked, prefers: str = "float16") -> Placement:
 
     device = ("cuda" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device
     if device.startswith("cuda") and not spec.elsewhere and not torch.cuda.is_available():
-        raise ValueError(f"--device {device}: torch {torch.__version__} sees no GPU; use --device cpu or auto")
+        raise ValueError(
+            f"--device {device}: torch {torch.__version__} sees no GPU ({why_no_gpu()}); use --device cpu or auto"
+        )
+    if spec.unsaid and device == "cpu":
+        raise NoGPU(
+            f"no GPU: torch {torch.__version__} sees none ({why_no_gpu()})\n"
+            "at the true sizes the CPU takes days for what a GPU does in an hour, so nothing goes there unasked\n"
+            'Next: --device cpu if that is what you want (make: ARGS="--device cpu"); --plan says what it would take'
+        )
     return Placement(device, getattr(torch, dtype_name(spec, device, prefers)))
 
 

@@ -14,12 +14,34 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import astuple, fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+
+LOOKING: ContextVar[bool] = ContextVar("LOOKING", default=False)
+
+
+class NotYet(FileNotFoundError):
+    """What is made at first use, and is not there yet: to whoever only looks, the reason."""
+
+
+@contextmanager
+def looking() -> Iterator[None]:
+    """Within it nothing is made, fetched, mended or kept: for plans, which leave the disk as they found it."""
+    token = LOOKING.set(True)
+    try:
+        yield
+    finally:
+        LOOKING.reset(token)
+
+
+def is_looking() -> bool:
+    return LOOKING.get()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from mgie.io.components import pipeline_files
-from mgie.io.files import write_atomic
+from mgie.io.files import is_looking, write_atomic
 
 
 def digest(*files: Path) -> str:
@@ -92,5 +92,7 @@ def read_cache(path: Path) -> dict[str, dict]:
 
 
 def write_cache(path: Path, digests: dict[str, dict]) -> None:
+    if is_looking():
+        return
     with suppress(OSError):  # a read-only folder; nothing is lost but time
         write_atomic(path, json.dumps(digests, indent=1))

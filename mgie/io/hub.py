@@ -6,6 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Thread
 
+from mgie.io.files import is_looking
+
 FETCHED = Path("weights") / "networks"  # where `bench.fetch networks` puts them, as <repository>/<file>
 TIMEOUT = 2  # seconds until a host counts as out of reach
 
@@ -21,7 +23,9 @@ def from_hub(repo: str, names: tuple[str, ...], what: str, flag: str) -> Path:
         cached = try_to_load_from_cache(repo, name)
         if isinstance(cached, str):
             return Path(cached)
-    if constants.HF_HUB_OFFLINE or not reachable(constants.ENDPOINT):
+    if is_looking():
+        why = "nothing is fetched for a plan"
+    elif constants.HF_HUB_OFFLINE or not reachable(constants.ENDPOINT):
         why = "the Hub is switched off (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
     else:
         why = f"the Hub's {repo} has none of {', '.join(names)}"

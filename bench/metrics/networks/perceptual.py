@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench.metrics.networks.features import exactly
 from bench.settings import MetricSettings
 from mgie.io.devices import device_of
+from mgie.io.files import is_looking
 from mgie.io.hashes import digest
 from mgie.io.hub import FETCHED, missing, reachable
 from mgie.io.weights import load_exactly, read_state
@@ -56,7 +57,7 @@ def find(settings: MetricSettings) -> Path:
     if file.is_file():
         return file
     why = f"it is not at {file}, and {URL} cannot be reached"
-    if reachable(URL):
+    if not is_looking() and reachable(URL):
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(URL + name, str(file), hash_prefix=sha256_of(name))

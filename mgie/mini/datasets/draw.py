@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from mgie.io.files import hold, whole_folder, write_json
+from mgie.io.files import NotYet, hold, is_looking, whole_folder, write_json
 from mgie.mini.datasets.evr import write_evr
 from mgie.mini.datasets.gier import write_gier
 from mgie.mini.datasets.ipr2pr import write_ipr2pr
@@ -40,6 +40,8 @@ def draw(root: Path, parameters: Parameters | None = None) -> Path:
     folder = Path(root) / f"mini-{parameters.hash8}"
     if folder.is_dir():
         return folder
+    if is_looking():
+        raise NotYet(f"the miniature's datasets are drawn at first use, in half a minute, into {folder}")
     with alone(folder):
         if folder.is_dir():  # another process was faster
             return folder
