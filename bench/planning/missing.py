@@ -47,7 +47,9 @@ def missing(look: Look, on_demand: bool) -> Iterator[Missing]:
     if isinstance(look.model, Exception) and look.model is not look.data and not (on_demand and made_first(look)):
         yield of_model(look, look.model)
     if isinstance(look.plan, Exception):
-        yield Missing("setting", look.asked.called, said(look.plan), command_in(look.plan))
+        yield Missing(
+            "images" if look.asked.spec.images else "setting", look.asked.called, said(look.plan), command_in(look.plan)
+        )
     if isinstance(look.plan, Plan):
         try:
             check_files(look.plan)

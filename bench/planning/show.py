@@ -69,7 +69,7 @@ class Whole(NamedTuple):
             "plan": self.title, "suite": self.suite, "device": self.device._asdict(),
             "cells": [cell.to_json() for cell in self.cells], "edits": self.edits, "disk": self.disk,
             "disk_free": self.free_disk, "to_fetch": fetch.bytes, "to_convert": fetch.converted, "memory": self.memory,
-            "fits": self.fits,             "seconds": self.seconds, "missing": [lack._asdict() for lack in self.missing],
+            "fits": self.fits, "seconds": self.seconds, "missing": [lack._asdict() for lack in self.missing],
             "complete": not self.missing,
         }  # fmt: skip
 
@@ -82,8 +82,9 @@ def total(values):
 
 def shown(whole: Whole) -> list[str]:
     width = max(60, min(shutil.get_terminal_size((80, 24)).columns, WIDEST))
+    to_be_said = whole.suite == "paper" and whole.memory is not None
     lines = [f"plan of {whole.title}, suite {whole.suite}: nothing was loaded, edited or written",
-             *of_device(whole.device, whole.suite), f"all cells: {same(whole.cells)}", ""]  # fmt: skip
+             *of_device(whole.device, to_be_said), f"all cells: {same(whole.cells)}", ""]  # fmt: skip
     lines = [part for line in lines for part in fitted(line, width)] + table(whole.cells)
     after: list[str] = []
     kinds = [kind for kind in ORDER if any(m.kind == kind for cell in whole.cells for m in cell.missing)]

@@ -159,7 +159,7 @@ def test_an_input_that_is_not_there_is_no_edit(world, capsys, monkeypatch):
         path.unlink()
     code, plan = plan_of(capsys, run, argv)
     gone = whole["edits"] - plan["edits"]
-    assert 0 < gone and code == 1 and [lack["kind"] for lack in plan["missing"]] == ["images"]
+    assert gone > 0 and code == 1 and [lack["kind"] for lack in plan["missing"]] == ["images"]
     assert plan["missing"][0]["command"] == "python -m bench.fetch ma5k --data-root data"
     made = Counted(monkeypatch)
     assert run([*argv, "--max-failures", "1"]) in (0, 2) and made.edited == plan["edits"]
@@ -172,7 +172,8 @@ def test_images_that_were_not_given_are_no_edits(world, capsys):
     for name in names:
         source = world / "data" / "magicbrush" / "test" / "images" / name.split("__")[2][:3]
         (world / "mine" / name).write_bytes(next(source.glob("*-input.png")).read_bytes())
-    assert run([*argv, "--plan"]) == 2  # more are missing than is allowed, as the run itself would say
+    code, plan = plan_of(capsys, run, argv)
+    assert code == 1 and "14 of 19 examples have no image" in plan["missing"][0]["why"]
     code, plan = plan_of(capsys, run, [*argv, "--max-failures", "1"])
     assert (code, plan["edits"]) == (0, len(names))
 

@@ -1,0 +1,115 @@
+"""--plan of a model that computes: edits, memory, device; and that suite paper goes to the CPU only when told to."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from drawn import draw_ma5k
+
+from bench.planning.device import named
+from bench.planning.memory import TRUE_SIZES
+from bench.planning.seconds import unknown
+from bench.run import main as run
+from bench.tables import main as table
+from mgie.folder import MINI
+from mgie.io import devices
+from mgie.presets import PRESETS, parameters
+
+ARGV = ["--suite", "paper", "--data-root", "data", "--dataset", "ma5k", "--model", "inspix2pix", "--weights", str(MINI),
+        "--size", "square:64", "--metrics", "l1", "--seeds", "2", "--batch-size", "2", "--limit", "3",
+        "--num-inference-steps", "2"]  # fmt: skip
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw_ma5k(tmp_path / "data" / "ma5k")
+    return tmp_path
+
+
+@pytest.fixture
+def no_gpu(monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "DRIVER", tmp_path / "no driver")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def planned(capsys, *argv: str) -> tuple[int, dict]:
+    code = run([*argv, "--plan", "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_model_is_planned_refused_in_silence_and_run_when_told_to(world, no_gpu, capsys):
+    code, plan = planned(capsys, *ARGV)  # the plan never wants --device
+    (cell,) = plan["cells"]
+    assert (code, cell["examples"], cell["seeds"], cell["edits"], cell["batch"]) == (0, 3, 2, 6, 2)
+    sizes = [p.stat().st_size for p in (MINI / "inspix2pix").glob("*/*.safetensors")]
+    assert sum(sizes) <= cell["memory"]["weights"] * 1.01 <= 2.2 * sum(sizes)  # shipped in half, run in float32
+    assert plan["fits"] is True and cell["memory"]["working"] > 0
+
+    assert run(ARGV) == 2
+    said = capsys.readouterr().err
+    assert "no GPU" in said and "no NVIDIA driver" in said and "--device cpu" in said
+    assert not (world / "runs").exists()  # nothing was begun
+    tables = ["1", *ARGV[:4], *ARGV[8:], "--models", "identity,inspix2pix", "--datasets", "ma5k"]
+    assert table(tables) == 2 and "--device cpu" in capsys.readouterr().err
+    assert not (world / "runs" / "paper").exists()  # nor of the models that would need none
+
+    assert run([*ARGV, "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("suite paper: ")
+    assert lines[1].startswith("device: ") and "(cpu), float32" in lines[1]
+    edits = Path(cell["folder"]).joinpath("edits.jsonl").read_text().splitlines()
+    assert len(edits) == cell["edits"]
+    code, again = planned(capsys, *ARGV, "--seeds", "3", "--device", "cpu")
+    assert (code, again["edits"]) == (0, 3)  # the third seed's
+    assert again["cells"][0]["time_by"].startswith("the run ma5k--inspix2pix")
+
+
+def test_models_that_compute_nothing_need_no_device(world, no_gpu, capsys):
+    argv = [word if word != "inspix2pix" else "identity" for word in ARGV]
+    assert run(argv) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("device: ")
+
+
+def test_a_table_says_its_device_and_dtype_first(world, no_gpu, capsys):
+    argv = ["1", *ARGV[:4], "--models", "identity", "--datasets", "ma5k", "--metrics", "l1", "--limit", "2"]
+    assert table(argv) == 0
+    assert "(cpu), float32" in capsys.readouterr().out.splitlines()[1]
+    assert table([*argv, "--device", "cpu", "--dtype", "bfloat16"]) == 0
+    assert "(cpu), bfloat16" in capsys.readouterr().out.splitlines()[1]
+
+
+def test_memory_is_held_against_what_the_gpu_has(world, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "NVIDIA Pretended")
+    for free, fits in ((10**12, True), (10**6, False)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_, free=free: (free, free))
+        code, plan = planned(capsys, *ARGV)
+        assert code == 0 and plan["device"]["name"] == "NVIDIA Pretended" and plan["device"]["kind"] == "cuda"
+        assert plan["fits"] is fits
+    assert run([*ARGV, "--plan"]) == 0
+    said = capsys.readouterr().out
+    assert "device: NVIDIA Pretended (cuda)" in said and "does not fit" in said
+
+
+def test_weights_that_are_not_here_have_the_true_models_sizes():
+    counted = parameters(PRESETS["7b"])
+    assert {name: TRUE_SIZES[name] for name in counted} == counted
+
+
+@pytest.mark.parametrize(
+    ("text", "gigabytes"),
+    [("a100-40gb", 40), ("A100-80GB", 80), ("h100", 80), ("NVIDIA A100-40GB", 40), ("rtx4090", 24), ("RTX 3090", 24),
+     ("anything-12gb", 12), ("a100 80gb", 80)],
+)  # fmt: skip
+def test_gpus_are_named_with_their_memory(text, gigabytes):
+    device = named(text)
+    assert device.memory == gigabytes * 10**9 and device.kind == "cuda" and device.named
+
+
+def test_where_nothing_was_measured_it_says_what_measures_it_and_how_long_that_takes():
+    from bench.planning.device import Device
+
+    assert unknown("mini", Device("a CPU", "cpu", None)).startswith("not known: make table4 measures it in about ")
+    assert "22 minutes" in unknown("paper", Device("a GPU", "cuda", None))
