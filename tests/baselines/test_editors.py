@@ -23,19 +23,6 @@ SIZES = {  # of the edit of a 100 x 70 px image, where it is not (96, 64); the t
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    torch.set_num_threads(1)
-    root, made = tmp_path_factory.mktemp("editors"), {}
-
-    def folder(name: str):
-        if name not in made:
-            made[name] = tiny_editors.save(name, root / name)
-        return made[name]
-
-    return folder
-
-
-@pytest.fixture(scope="module")
 def opened(folders):
     made: dict[str, Editor] = {}
 
@@ -256,54 +243,6 @@ def test_the_list_of_editors_fits_a_terminal_and_starts_without_torch():
     assert "  guidance  --guidance-scale 4 (its true_cfg_scale)" in lines
 
 
-@pytest.mark.parametrize(
-    ("quantize", "device", "said"),
-    [
-        ("int8", "cpu", "--quantize int8 needs torchao, which is not installed: pip install torchao"),
-        ("int8", "cuda", "--quantize int8 needs bitsandbytes or torchao, which is not installed"),
-        ("nf4", "cuda", "--quantize nf4 needs bitsandbytes, which is not installed: pip install bitsandbytes"),
-        ("nf4", "cpu", "--quantize nf4 on cpu: bitsandbytes needs a GPU"),
-    ],
-)
-def test_quantisation_without_its_package_or_its_gpu_is_one_line(folders, monkeypatch, quantize, device, said):
-    import baselines.quantize
-
-    monkeypatch.setattr(baselines.quantize, "find_spec", lambda name: None)
-    family = family_of(find(str(folders("FluxKontextPipeline"))))
-    with pytest.raises(ValueError, match=said) as error:
-        Editor(family, Placement(device, torch.bfloat16), quantize)
-    assert "\n" not in str(error.value)
-
-
-def test_quantisation_is_part_of_the_fingerprint(folders, monkeypatch):
-    import baselines.quantize
-
-    monkeypatch.setattr(baselines.quantize, "find_spec", lambda name: True)
-    monkeypatch.setattr(baselines.quantize, "version", lambda name: "1.2")
-    family = family_of(find(str(folders("FluxKontextPipeline"))))
-    prints = [Editor(family, Placement("cpu", torch.bfloat16), way).fingerprint() for way in ("none", "int8")]
-    assert prints[1] == prints[0] | {"quantize": "int8, torchao 1.2"}
-
-
-def test_quantised_are_the_denoiser_and_the_text_encoders_each_by_its_own_library(monkeypatch):
-    import diffusers
-    import transformers
-
-    from baselines import quantize
-
-    monkeypatch.setattr(quantize, "find_spec", lambda name: True)
-    monkeypatch.setattr(transformers.BitsAndBytesConfig, "post_init", lambda self: None)  # asks for the package
-    monkeypatch.setattr(diffusers.BitsAndBytesConfig, "post_init", lambda self: None)
-    of = {
-        (name, library): quantize.configuration("nf4", name, library, torch.bfloat16, "cuda")
-        for name, library in (("transformer", "diffusers"), ("text_encoder", "transformers"), ("vae", "diffusers"))
-    }
-    assert of["vae", "diffusers"] is None
-    assert isinstance(of["transformer", "diffusers"], diffusers.BitsAndBytesConfig)
-    assert isinstance(of["text_encoder", "transformers"], transformers.BitsAndBytesConfig)
-    assert of["transformer", "diffusers"].bnb_4bit_quant_type == "nf4"
-
-
 def test_an_unknown_editor_is_called_with_one_image_and_one_text(tmp_path):
     from diffusers import StableDiffusionImg2ImgPipeline
 
@@ -314,52 +253,3 @@ def test_an_unknown_editor_is_called_with_one_image_and_one_text(tmp_path):
     made = open_editor(find(str(folder)), spec)
     assert edit(made, (picture(0), "make it red", 1))[0].size == (96, 64)
     assert made.fingerprint()["editor"] == "unknown"
-
-
-def test_an_instruct_pix2pix_that_calls_itself_stable_diffusion_is_known_by_its_eight_channels(folders, tmp_path):
-    import json
-    import shutil
-
-    folder = shutil.copytree(folders("StableDiffusionInstructPix2PixPipeline"), tmp_path / "magicbrush")
-    index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionPipeline"}))
-    assert find(str(folder)).class_name == "StableDiffusionInstructPix2PixPipeline"
-    config = folder / "unet" / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"in_channels": 4}))
-    assert find(str(folder)).class_name == "StableDiffusionPipeline"
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "sub.dir/model.ckpt"])
-def test_a_single_file_is_told_how_to_become_a_folder(tmp_path, name):
-    path = tmp_path / name
-    path.parent.mkdir(exist_ok=True)
-    with pytest.raises(FileNotFoundError, match="no such file or folder"):
-        find(str(path))
-    path.write_bytes(b"x")
-    with pytest.raises(ValueError, match="is a single-file checkpoint; convert it to a folder: python -c") as error:
-        find(str(path))
-    assert "from_single_file" in str(error.value)
-
-
-def test_of_a_hub_id_with_half_weights_alone_these_are_fetched(folders, tmp_path, monkeypatch):
-    import shutil
-
-    import diffusers
-
-    from baselines.loading import fetched
-
-    plain = folders("StableDiffusionInstructPix2PixPipeline")
-    half = shutil.copytree(plain, tmp_path / "half")
-    for path in list(half.rglob("*.safetensors")):
-        path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
-    bare = shutil.copytree(plain, tmp_path / "bare", ignore=lambda folder, names: [n for n in names if "safeten" in n])
-    asked = []
-
-    def download(place, revision, variant=None):
-        asked.append(variant)
-        return half if variant else bare
-
-    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
-    source = find(str(plain))._replace(place="owner/name", revision="abc")
-    assert fetched(family_of(source)) == half
-    assert asked == [None, "fp16"]

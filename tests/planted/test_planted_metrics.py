@@ -3,19 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from metric_checks import (
+from metric_checks import check_l1, check_l2, check_lpips, check_one_value_a_pair, check_ssim
+from network_checks import (
     NORM,
     check_clip_s,
     check_cts,
     check_cvs,
     check_dino,
     check_direction,
-    check_l1,
-    check_l2,
     check_legacy_direction,
-    check_lpips,
-    check_one_value_a_pair,
-    check_ssim,
 )
 from PIL import Image
 from tiny_networks import tiny_settings

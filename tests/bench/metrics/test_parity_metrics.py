@@ -1,10 +1,11 @@
-"""Every metric equals its reference implementation (tests/metric_checks.py), and known answers on real outputs."""
+"""Every metric equals its reference implementation (tests/support: metric_checks, network_checks); known answers."""
 
 import warnings
 
 import pytest
 import torch
-from metric_checks import CHECKS, PUBLISHED, close, ours, reference_lpips
+from metric_checks import PIXEL_CHECKS, PUBLISHED, close, ours, reference_lpips
+from network_checks import NETWORK_CHECKS
 from tiny_networks import awkward_pairs, drawn, pair, tiny_settings, tiny_trunk
 
 from bench.metrics import pairs
@@ -17,7 +18,7 @@ def settings(tmp_path_factory) -> MetricSettings:
     return tiny_settings(tmp_path_factory.mktemp("networks"))
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("check", PIXEL_CHECKS + NETWORK_CHECKS, ids=lambda c: c.__name__)
 def test_ours_equals_the_reference(check, settings):
     check(settings)
 
