@@ -69,7 +69,7 @@ def execute(plan: Plan, held: Held, progress: Progress, notices: Sequence[str] =
     """Edit, score, finish: the whole run. Raises what main() turns into an exit code."""
     from bench.runs.sessions import logged
 
-    folder, before = plan.folder, plan.folder.done()
+    folder, before = plan.folder, plan.folder.earlier()
     # the metrics before the first edit: a missing network must not be found out after hours
     metrics = load_metrics(plan.metrics, plan.metric_settings, folder.path.parent.parent / "features")
     if metrics.not_run and (plan.strict or not metrics.ready):

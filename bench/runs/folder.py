@@ -2,7 +2,8 @@
 
 run.json (written first; what of it changes a pixel stays), sessions.jsonl (one line a start), images/, edits.jsonl,
 scored_from.json (digests of goals, captions, masks), scores.jsonl, failures.jsonl, halvings.jsonl (slices edited in
-smaller batches; few runs have it), log.txt, done.json (written last: its existence means the run is whole).
+smaller batches; few runs have it), log.txt, done.json (written last: its existence means the run is whole). A finished
+run that is taken up again has reopened.json for as long: what done.json said before.
 Writes are atomic or one appended line; a last line without its newline was cut by a kill and is dropped.
 """
 
@@ -30,6 +31,7 @@ class Busy(RuntimeError):
 PATIENCE = 2.0  # seconds
 SOURCES = "scored_from.json"
 SCRATCH = ".scratch"
+REOPENED = "reopened.json"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 RUN = {"suite": str, "dataset": str, "model": str, "setting": str, "form": str, "data": dict, "edit": dict,
        "fingerprint": dict, "manifest": str, "n": int, "groups": int, "note": str}  # fmt: skip
@@ -242,7 +244,14 @@ class RunFolder:
         return f"images/{seed}/{file_name(name)}"
 
     def done(self) -> dict | None:
-        path = self.path / "done.json"
+        return self.account("done.json")
+
+    def earlier(self) -> dict | None:
+        """What done.json says, or said before the run was taken up again for more."""
+        return self.done() or self.account(REOPENED)
+
+    def account(self, name: str) -> dict | None:
+        path = self.path / name
         if not path.exists():
             return None
         done = parsed(path.read_bytes(), str(path))
@@ -252,10 +261,14 @@ class RunFolder:
         return done
 
     def finish(self, done: dict) -> None:
-        write_atomic(self.path / "done.json", json.dumps(done, indent=1, ensure_ascii=False) + "\n")
+        """Over what it said before, and only then under its name: a kill in between loses neither."""
+        write_atomic(self.path / REOPENED, text_of(done))
+        (self.path / REOPENED).replace(self.path / "done.json")
 
     def reopen(self) -> None:
-        (self.path / "done.json").unlink(missing_ok=True)
+        """Not finished any more; what it said is kept for the one that finishes it."""
+        if (self.path / "done.json").exists():
+            (self.path / "done.json").replace(self.path / REOPENED)
 
 
 NAME = "halvings.jsonl"

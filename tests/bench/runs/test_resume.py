@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +111,24 @@ def test_a_run_killed_at_every_write_ends_in_the_same_bytes(tmp_path, capsys):
         assert files_of(tmp_path / f"at{at}") == expected, f"killed at write {at}"
         at += 1
     assert at > 15
+
+
+def test_a_finished_run_taken_up_for_another_metric_and_killed_keeps_the_account_of_the_earlier_ones(tmp_path, capsys):
+    data = draw_ma5k(tmp_path / "data", photos=1)
+    assert main(command(data, tmp_path / "whole")) == 0
+    shutil.copytree(tmp_path / "whole", tmp_path / "before")
+    more = ("--metrics", "l2")
+    assert main(command(data, tmp_path / "whole", *more)) == 0
+    expected = files_of(tmp_path / "whole")
+    assert [entry["metric"] for entry in json.loads(expected["done.json"])["scored"]] == ["l1", "l2", "ssim"]
+    for at in range(1, 100):
+        shutil.copytree(tmp_path / "before", tmp_path / f"at{at}")
+        if not run_and_die(command(data, tmp_path / f"at{at}", *more), at):
+            break
+        assert main(command(data, tmp_path / f"at{at}", *more)) == 0
+        assert files_of(tmp_path / f"at{at}") == expected, f"killed at write {at}"
+        assert not (folder_of(tmp_path / f"at{at}") / "reopened.json").exists()
+    assert at > 6
 
 
 def test_a_run_killed_again_and_again_ends_in_the_same_bytes(tmp_path, capsys):
