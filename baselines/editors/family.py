@@ -147,7 +147,11 @@ def least(image: Image.Image, side: int, name: str) -> Image.Image:
 
 @contextmanager
 def seeded(pipeline: Pipeline, generator: "torch.Generator") -> Iterator[None]:
-    """For pipelines that draw from the process's own generator: by the edit's seed, and left as it was afterwards."""
+    """For pipelines that draw from the process's own generator: by the edit's seed, and left as it was afterwards.
+
+    They take a generator too, for their noise, but nothing hands it on (diffusers 0.42): OmniGen samples the input's
+    latents without one, GLM-Image the tokens of its draft. On a GPU these draws are the GPU's own, not the CPU's.
+    """
     import torch
 
     with torch.random.fork_rng([pipeline.device] if pipeline.device.type == "cuda" else []):
