@@ -7,20 +7,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 
 from bench.grid.paper import Reported, reported_cells
 from bench.grid.rows import compare
+from bench.human.alpha import Level, alpha, alpha_interval
 from bench.human.study import MODELS, QUESTIONS, TIE
 from bench.human.votes import Vote
 from bench.records import Score
 from bench.stats import summarise, summarise_seconds
 
-Level = Literal["nominal", "ordinal"]
 LEVELS: dict[int, Level] = {5: "nominal", 6: "ordinal"}  # of measurement, for Krippendorff's alpha
-RESAMPLES = 500  # of groups, for alpha's interval
 METRICS = {5: "percent preferred", 6: "mean rank score 1-3"}  # as reported.csv names them
 PROTOCOL = {
     5: "share of votes for a text, of two (or a tie), blind and in random order",
@@ -153,37 +151,8 @@ def alpha_of(votes: Sequence[Vote], figure: int, criterion: str) -> Agreement:
     if value is None:
         why = "no item with two votes" if not shared else "all answers are the same: nothing to disagree about"
         return Agreement(figure, criterion, "all", measure, None, None, None, shared, why)
-    low, high, reason = alpha_interval(table, groups, LEVELS[figure])
-    return Agreement(figure, criterion, "all", measure, value, low, high, shared, reason)
-
-
-def alpha(table: np.ndarray, level: Level) -> float | None:
-    """None where it is not defined: no unit with two values, or one value only."""
-    import krippendorff
-
-    pairable = table[:, (~np.isnan(table)).sum(axis=0) >= 2]
-    if pairable.size == 0 or len(np.unique(pairable[~np.isnan(pairable)])) < 2:
-        return None
-    return float(krippendorff.alpha(reliability_data=pairable, level_of_measurement=level))
-
-
-def alpha_interval(table: np.ndarray, groups: Sequence[str], level: Level) -> tuple[float | None, float | None, str]:
-    """95 %, percentiles of resamples of whole groups; fixed generator."""
-    columns = defaultdict(list)
-    for place, group in enumerate(groups):
-        columns[group].append(place)
-    parts = [np.array(columns[g]) for g in sorted(columns)]
-    if len(parts) < 2:
-        return None, None, "no interval: it needs 2 groups, there is 1"
-    rng, found = np.random.default_rng(0), []
-    for _ in range(RESAMPLES):
-        drawn = np.concatenate([parts[i] for i in rng.integers(len(parts), size=len(parts))])
-        value = alpha(table[:, drawn], level)
-        found += [] if value is None else [value]
-    if len(found) < RESAMPLES / 2:
-        return None, None, "no interval: most resamples have one answer only"
-    ends: np.ndarray = np.percentile(found, [2.5, 97.5])
-    return float(ends[0]), float(ends[1]), ""
+    found = alpha_interval(table, groups, LEVELS[figure])
+    return Agreement(figure, criterion, "all", measure, value, found.low, found.high, shared, found.reason)
 
 
 def pairwise(votes: Sequence[Vote], figure: int, criterion: str, who: dict[str, int]) -> Iterator[Agreement]:

@@ -40,15 +40,19 @@ def interval(totals: np.ndarray, counts: np.ndarray, resamples: int = RESAMPLES)
     """
     groups = len(totals)
     if groups < LEAST_GROUPS:
-        found = f"{groups} group{'s' * (groups > 1)}"
-        reason = f"no interval: {found}; under {LEAST_GROUPS} a 95 % interval would cover the truth too rarely"
-        return Interval(None, None, "", reason)
+        return too_few(groups)
     if groups >= BCA_GROUPS:
         return Interval(*bca_interval(totals, counts, resamples), f"BCa bootstrap, {resamples:,} resamples", "")
     ends = bootstrap_t_interval(totals, counts, resamples)
     if all(map(math.isfinite, ends)):
         return Interval(*ends, f"bootstrap-t, {resamples:,} resamples", "")
     return Interval(*t_interval(totals, counts), "t over groups: too few different values for bootstrap-t", "")
+
+
+def too_few(groups: int) -> Interval:
+    found = f"{groups} group{'s' * (groups > 1)}"
+    reason = f"no interval: {found}; under {LEAST_GROUPS} a 95 % interval would cover the truth too rarely"
+    return Interval(None, None, "", reason)
 
 
 def bootstrap_t_interval(totals: np.ndarray, counts: np.ndarray, resamples: int = RESAMPLES) -> tuple[float, float]:
@@ -103,9 +107,14 @@ def bca_interval(totals: np.ndarray, counts: np.ndarray, resamples: int = RESAMP
     means = np.sort(resampled[:, 0] / resampled[:, 1])
     mean = totals.sum() / counts.sum()
     width = _rounding(totals, counts)  # resamples that are no further apart count as ties
-    if means[-1] - means[0] <= width:
-        return float(mean), float(mean)
     left_out = (totals.sum() - totals) / (counts.sum() - counts)  # (G,) mean without each group
+    return bca_ends(means, float(mean), left_out, width)
+
+
+def bca_ends(means: np.ndarray, mean: float, left_out: np.ndarray, width: float) -> tuple[float, float]:
+    """means: (R,) of resamples, sorted; left_out: (G,) without each group; width: what differs by less is equal."""
+    if means[-1] - means[0] <= width:
+        return mean, mean
     bend = left_out.mean() - left_out
     spread = (bend**2).sum() ** 1.5
     acceleration = (bend**3).sum() / (6 * spread) if spread > 0 else 0.0
@@ -122,14 +131,14 @@ def bca_interval(totals: np.ndarray, counts: np.ndarray, resamples: int = RESAMP
 
 def _resampled_sums(columns: np.ndarray, resamples: int) -> np.ndarray:
     """columns: (G, C). Returns (resamples, C): column sums over G groups drawn with replacement."""
-    draws, sums = _draws(len(columns), resamples), np.empty((resamples, columns.shape[1]))
+    draws, sums = resampling_counts(len(columns), resamples), np.empty((resamples, columns.shape[1]))
     for start in range(0, resamples, 500):  # counts are small integers: kept as bytes, widened a block at a time
         sums[start : start + 500] = draws[start : start + 500].astype(float) @ columns
     return sums
 
 
 @lru_cache(maxsize=4)
-def _draws(groups: int, resamples: int) -> np.ndarray:
+def resampling_counts(groups: int, resamples: int) -> np.ndarray:
     """(resamples, groups): how often a resample has each group. The generator is fixed: same scores, same interval."""
     rng = np.random.default_rng(0)
     counts: np.ndarray = np.empty((resamples, groups), dtype=np.uint8)
