@@ -237,12 +237,14 @@ def placed_said(asked: Plan) -> str:
     return said_of(asked.device, fingerprint.get("dtype", "no numbers of a network"), on_ray)
 
 
-def main(argv: list[str] | None = None, held: Held | None = None, progress: Progress | None = None) -> int:
-    """held: a model that may be loaded already, for one run after the other in one process."""
+def main(
+    argv: list[str] | None = None, held: Held | None = None, progress: Progress | None = None, scores: bool = True
+) -> int:  # fmt: skip
+    """held: a model that may be loaded already, for one run after the other in one process. scores=False: only edit."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # two OpenMP threads on shared cores are slower than one
     try:
         with stoppable(), nullcontext(held) if held else Held() as model:
-            return run(argv, model, progress)
+            return run(argv, model, progress, scores)
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
         return 1
@@ -257,7 +259,7 @@ def main(argv: list[str] | None = None, held: Held | None = None, progress: Prog
         return 1
 
 
-def run(argv: list[str] | None, held: Held, progress: Progress | None) -> int:
+def run(argv: list[str] | None, held: Held, progress: Progress | None, scores: bool = True) -> int:
     """The whole command; raises what main turns into an exit code."""
     from bench.runs.summary import bar, show, summary
 
@@ -277,7 +279,9 @@ def run(argv: list[str] | None, held: Held, progress: Progress | None) -> int:
         check_failures(asked)
     else:
         notices = [asked.notice, *check_files(asked)] if asked.notice else check_files(asked)
-        execute(asked, held, progress or bar, notices)
+        execute(asked, held, progress or bar, notices, scores)
+    if not scores:
+        return 0
     show(summary(asked.folder, asked.seeds, asked.wanted), asked.as_json)
     return 0
 

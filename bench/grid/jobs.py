@@ -1,5 +1,5 @@
 """Runs of bench.run carried out by worker processes: those of one model one after the other in one process, which loads
-it once. With what a display shows of them while they last.
+it once; then those of one dataset scored together. With what a display shows of them while they last.
 """
 
 import io
@@ -8,10 +8,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.grid.display import Display
+from bench.runs.plan import Plan, shown_in
 from bench.runs.pool import Pool, Tell
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class Job:
     alone: bool  # nothing runs beside it: its model may fill the GPU, or it has workers of its own
     steps: int  # edits and scores that are not there yet
     device: str  # it is asked to run on
+    plan: Plan | None = None  # what bench.run makes of argv; None: it is left to bench.run as a whole
+    before: dict | None = None  # the done.json of its folder
 
 
 class Ended(NamedTuple):
@@ -45,25 +49,24 @@ def run_jobs(jobs: Sequence[Job]) -> Iterator[tuple[int, Ended]]:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers' too
     left = set(range(len(jobs)))
     alone = any(job.alone for job in jobs)
-    cores = 1 if alone else min(len(os.sched_getaffinity(0)), MOST)
+    most = 1 if alone else min(len(os.sched_getaffinity(0)), MOST)
     with Display(sum(job.steps for job in jobs), jobs[0].device) as display:
         for again in (False, True):
-            workers = 1 if again else cores
+            workers = 1 if again else most
             groups = groups_of(jobs, sorted(left), workers)
             if not groups:
                 return
             with Pool(min(workers, len(groups)), fresh=alone or again) as pool:
+                if not again:
+                    for place, ended in edited_then_scored(jobs, workers, pool, alone, display):
+                        left.discard(place)
+                        yield place, ended
+                    groups = groups_of(jobs, sorted(left), workers)
                 for news in pool.each(run_group, [[(i, jobs[i].argv) for i in group] for group in groups]):
                     if news.kind == "said":
-                        told, place, *more = news.value
-                        if told == "ended":
+                        for place, ended in told_of(news.value, jobs, display):
                             left.discard(place)
-                            display.ended(place, jobs[place].steps, bool(more[0].reason))
-                            yield place, more[0]
-                        elif told == "tick":
-                            display.tick(place, *more)
-                        else:
-                            display.begun(place, jobs[place].label, *more)
+                            yield place, ended
                     elif news.kind == "failed":  # what bench.run does not turn into a line: a fault of ours
                         for place in groups[news.place]:
                             if place in left:
@@ -71,6 +74,48 @@ def run_jobs(jobs: Sequence[Job]) -> Iterator[tuple[int, Ended]]:
                                 yield place, Ended(None, str(news.value))
         for place in sorted(left):
             yield place, Ended(None, "its process died, twice (killed for memory?); its edits are kept")
+
+
+def edited_then_scored(
+    jobs: Sequence[Job], workers: int, pool: Pool, alone: bool, display: Display
+) -> Iterator[tuple[int, Ended]]:
+    """All edits, then the scores of each dataset's runs together. What cannot be edited ends with its reason; what is
+    not told of is left to bench.run as a whole, which says why it does not end well."""
+    from bench.runs.scorers import beside
+    from bench.runs.together import Edited, alike, score_together
+
+    plans = {i: job.plan for i, job in enumerate(jobs) if job.plan and job.plan.workers.engine == "local"}
+    edited = set[int]()
+    for news in pool.each(
+        edit_group, [[(i, jobs[i].argv) for i in g] for g in groups_of(jobs, sorted(plans), workers)]
+    ):
+        if news.kind == "said" and news.value[0] == "edited":
+            edited.add(news.value[1])
+        elif news.kind == "said":
+            yield from told_of(news.value, jobs, display)
+    groups: dict[tuple, list[int]] = {}
+    for place in sorted(edited):
+        groups.setdefault(alike(plans[place]), []).append(place)
+    for group in groups.values():
+        first = plans[group[0]]
+        display.begun(group[0], first.run.dataset, "scores")
+        runs = [Edited(plans[i], jobs[i].before, partial(display.tick, i)) for i in group]
+        count = first.workers.scoring
+        for at in score_together(runs, lambda metrics, count=count: beside(pool, metrics, count, alone)):
+            display.ended(group[at], jobs[group[at]].steps, False)
+            yield group[at], Ended(runs[at].plan.folder.path, protocols=shown_in(runs[at].plan))
+
+
+def told_of(said: tuple, jobs: Sequence[Job], display: Display) -> Iterator[tuple[int, Ended]]:
+    """What a worker says of one of its runs: shown; how it ended is handed on."""
+    told, place, *more = said
+    if told == "ended":
+        display.ended(place, jobs[place].steps, bool(more[0].reason))
+        yield place, more[0]
+    elif told == "tick":
+        display.tick(place, *more)
+    else:
+        display.begun(place, jobs[place].label, *more)
 
 
 def groups_of(jobs: Sequence[Job], places: Sequence[int], workers: int) -> list[list[int]]:
@@ -84,16 +129,25 @@ def groups_of(jobs: Sequence[Job], places: Sequence[int], workers: int) -> list[
     return sorted(dealt, key=lambda group: -sum(jobs[i].steps for i in group))
 
 
-def run_group(task: list[tuple[int, tuple[str, ...]]], tell: Tell) -> None:
+Group = list[tuple[int, tuple[str, ...]]]  # places and arguments
+
+
+def edit_group(task: Group, tell: Tell) -> None:
+    """In a worker: run_group without the scores. A run that has all its edits is not at its end."""
+    run_group(task, tell, scores=False)
+
+
+def run_group(task: Group, tell: Tell, scores: bool = True) -> None:
     """In a worker: one bench.run after the other, with what they load kept between them."""
     from bench.runs.execute import Held
 
     with Held() as held:
         for place, argv in task:
-            tell(("ended", place, run_one(place, argv, held, tell)))
+            ended = run_one(place, argv, held, tell, scores)
+            tell(("ended", place, ended) if ended else ("edited", place))
 
 
-def run_one(place: int, argv: Sequence[str], held: "Held", tell: Tell) -> Ended:
+def run_one(place: int, argv: Sequence[str], held: "Held", tell: Tell, scores: bool) -> Ended | None:
     from bench.run import main
 
     @contextmanager
@@ -103,7 +157,9 @@ def run_one(place: int, argv: Sequence[str], held: "Held", tell: Tell) -> Ended:
 
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        code = main([*argv, "--json"], held, progress)
+        code = main([*argv, "--json"], held, progress, scores)
+    if code == 0 and not scores:
+        return None
     if code == 0:
         said = json.loads(out.getvalue().splitlines()[-1])
         return Ended(Path(said["run"]), protocols={name: m["protocol"] for name, m in said["metrics"].items()})

@@ -24,7 +24,7 @@ def l1(output: "Tensor", goal: "Tensor") -> "Tensor":
 
 
 class L1:
-    name, needs, networks = "l1", ("goal_image",), ()
+    name, needs, networks, by_pair = "l1", ("goal_image",), (), True
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.protocol = f"l1: {RESIZE_RULE}, [0, 1], mean over RGB in float64"

@@ -22,7 +22,7 @@ def l2(output: "Tensor", goal: "Tensor") -> "Tensor":
 
 
 class L2:
-    name, needs, networks = "l2", ("goal_image",), ()
+    name, needs, networks, by_pair = "l2", ("goal_image",), (), True
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.protocol = f"l2: {RESIZE_RULE}, [0, 1], mean of squares over RGB in float64"

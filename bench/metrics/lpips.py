@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 from bench.metrics.networks import perceptual as backbone
 from bench.metrics.networks.features import FeatureCache
-from bench.metrics.pairs import RESIZE_RULE, Pair, Value, at_goal_size, in_unit_range, same_shape, too_small
+from bench.metrics.pairs import (
+    RESIZE_RULE,
+    Pair,
+    Picture,
+    Value,
+    at_goal_size,
+    given,
+    in_unit_range,
+    same_shape,
+    too_small,
+)
 from bench.settings import MetricSettings
 
 if TYPE_CHECKING:
@@ -18,17 +28,25 @@ if TYPE_CHECKING:
 SMALLEST = 32  # px; below it the last layers of alex (31), squeeze (17) and vgg (16) have nothing left
 
 
-def lpips(output: "Tensor", goal: "Tensor", network: backbone.Perceptual) -> "Tensor":
-    """output, goal: (B, 3, H, W) in [0, 1]. Returns (B,)."""
+def lpips(
+    output: "Tensor", goal: "Tensor", network: backbone.Perceptual, made: "list[Tensor] | None" = None
+) -> "Tensor":  # fmt: skip
+    """output, goal: (B, 3, H, W) in [0, 1]; made: features_of the goal, where they are there. Returns (B,)."""
     same_shape("lpips", output, goal)
     in_unit_range("lpips", output, goal)
-    return network.distance(2 * output - 1, 2 * goal - 1)
+    return network.between(network.features(2 * output - 1), made or features_of(goal, network))
+
+
+def features_of(image: "Tensor", network: backbone.Perceptual) -> "list[Tensor]":
+    """image: (B, 3, H, W) in [0, 1]. What each layer makes of it."""
+    return network.features(2 * image - 1)
 
 
 class LPIPS:
-    name, needs, networks = "lpips", ("goal_image",), ("lpips",)
+    name, needs, networks, by_pair = "lpips", ("goal_image",), ("lpips",), True
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
+        self.goal: tuple[Picture, list[Tensor]] | None = None  # the last one and its features: 10 MB at 512 px
         self.settings, self.weights = settings, backbone.find(settings)
         self.protocol = f"lpips: {backbone.describe(settings, self.weights)}, {RESIZE_RULE}, [-1, 1]"
 
@@ -48,5 +66,18 @@ class LPIPS:
     def of(self, pair: Pair) -> Value:
         s = self.settings
         network = backbone.perceptual(s.lpips, self.weights, s.lpips_heads, s.metric_device)
-        value = lpips(*at_goal_size(pair), network).item()
+        output, goal = at_goal_size(pair)
+        value = lpips(output, goal, network, self.goal_features(pair, goal, network)).item()
         return Value(value) if value == value else Value(None, "LPIPS is not a number: its network overflowed")
+
+    def goal_features(self, pair: Pair, goal: "Tensor", network: backbone.Perceptual) -> "list[Tensor]":
+        """Made once where outputs of several runs are compared with one goal image, one after the other."""
+        picture = given(pair.goal)
+        if self.goal is None or self.goal[0] is not picture:
+            self.goal = None  # let go before the next are made
+            self.goal = picture, features_of(goal, network)
+        return self.goal[1]
+
+    def let_go(self) -> None:
+        """Nothing more comes of the last goal image."""
+        self.goal = None

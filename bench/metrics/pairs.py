@@ -68,10 +68,29 @@ class Value(NamedTuple):
     reason: str = ""  # why None; else empty
 
 
+@dataclass
+class Latest:
+    """The tensors that were made last: metrics that look pixel by pixel ask for the same pair one after the other."""
+
+    output: Picture | None = None
+    goal: Picture | None = None
+    tensors: "tuple[Tensor, Tensor] | None" = None
+
+    def clear(self) -> None:
+        self.output = self.goal = self.tensors = None
+
+
+LATEST = Latest()
+
+
 def at_goal_size(pair: Pair) -> tuple["Tensor", "Tensor"]:
-    """Output and goal image, (1, 3, H, W) float32 in [0, 1], both at the goal image's size."""
-    goal = given(pair.goal).image
-    return to_tensor(resize(pair.output.image, goal.size))[None], to_tensor(goal)[None]
+    """Output and goal image, (1, 3, H, W) float32 in [0, 1], both at the goal image's size; not to be changed."""
+    output, goal = pair.output, given(pair.goal)
+    if LATEST.tensors is None or LATEST.output is not output or LATEST.goal is not goal:
+        second = LATEST.tensors[1] if LATEST.tensors and LATEST.goal is goal else to_tensor(goal.image)[None]
+        LATEST.tensors = to_tensor(resize(output.image, goal.image.size))[None], second
+        LATEST.output, LATEST.goal = output, goal
+    return LATEST.tensors
 
 
 def same_shape(name: str, output: "Tensor", goal: "Tensor") -> None:

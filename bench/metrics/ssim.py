@@ -70,7 +70,7 @@ def gaussian_window() -> list[float]:
 
 
 class SSIM:
-    name, needs, networks = "ssim", ("goal_image",), ()
+    name, needs, networks, by_pair = "ssim", ("goal_image",), (), True
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.protocol = (

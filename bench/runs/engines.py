@@ -5,16 +5,16 @@ import os
 import re
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from bench.records import Example
 from bench.registry import Model
-from bench.runs.runner import Edited, Outcome, Prepare, Slice, WorkerDied, edit_slice, load
+from bench.runs.actors import RayTask, Serving, Task, Worker
+from bench.runs.runner import Outcome, Prepare, Slice, WorkerDied
 from bench.settings import EditSettings, ModelSettings
 from mgie.io.devices import sees_gpu
 from mgie.io.files import write_atomic
@@ -28,18 +28,19 @@ ENGINES = ("local", "ray")
 
 @dataclass(frozen=True)
 class Workers:
-    """What --engine, --workers and --gpus-per-worker ask for."""
+    """What --engine, --workers, --gpus-per-worker and --score-workers ask for."""
 
     engine: str = "local"
     count: int = 1
     gpus_each: float = 0.0
     threads: int = 1  # of each
     out: Path | None = None  # run folders lie below it
+    scoring: int | None = None  # processes; None: as many as there are cores, where the work is worth their start
 
     def flags(self) -> tuple[str, ...]:
         """The same as arguments of bench.run."""
         if self.engine == "local":
-            return ()
+            return () if self.scoring is None else ("--score-workers", str(self.scoring))
         return ("--engine", self.engine, "--workers", str(self.count), "--gpus-per-worker", f"{self.gpus_each:g}")
 
 
@@ -55,16 +56,26 @@ def add_engine_flags(group: argparse._ActionsContainer) -> None:
         "--gpus-per-worker", type=float,
         help="--engine ray: GPUs of each actor, may be a share (default: 1 where torch sees a GPU here, else 0)",
     )  # fmt: skip
+    group.add_argument(
+        "--score-workers", type=int,
+        help="processes that score, each with one thread; no number depends on it (default: the cores that this "
+        "process may use, where there is enough to score; fewer where memory would not hold them)",
+    )  # fmt: skip
 
 
 def workers_of(args: argparse.Namespace, device: str) -> Workers:
     """Raises ValueError for flags that mean nothing together."""
     given = {"--workers": args.workers, "--gpus-per-worker": args.gpus_per_worker}
+    scoring = args.score_workers
+    if scoring is not None and scoring < 1:
+        raise ValueError(f"--score-workers {scoring}: it must be at least 1")
+    if scoring is not None and args.engine != "local":
+        raise ValueError(f"--score-workers {scoring} with --engine {args.engine}: its --workers score as well as edit")
     if args.engine == "local":
         for flag, value in given.items():
             if value is not None:
                 raise ValueError(f"{flag} {value:g} needs --engine ray; the local engine is this one process")
-        return Workers()
+        return Workers(scoring=scoring)
     count, gpus = 1 if args.workers is None else args.workers, args.gpus_per_worker
     if count < 1:
         raise ValueError(f"--workers {count}: it must be at least 1")
@@ -94,63 +105,8 @@ SESSIONS = ".ray"  # below --out: process id -> its Ray's session folder
 STORE = 200 * 2**20  # bytes of shared memory; results pass through it
 
 
-class Task(NamedTuple):
-    """One slice as it travels."""
-
-    examples: list[Example]
-    seed: int
-    settings: EditSettings
-    outputs: dict[str, bytes]  # example id -> its input image, where that is an output image of this run
-    of: "Serving"
-
-
-class Serving(NamedTuple):
-    """The run that workers are at."""
-
-    staged: tuple[str, str, Path] | None = None  # bench.runs.remote.stage's arguments, where the data root is remote
-    scratch: Path | None = None  # below it a worker keeps what one slice needs; None: the system's temporary folder
-
-
-class Worker:
-    """What an actor is made of."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.staged: tuple[str, str, Path] | None = None
-
-    def up(self, device: str) -> str:
-        """Load the model; the name of what it computes on, the sign that it is up. Raises NotLoaded."""
-        from mgie.io.devices import device_name
-
-        load(self.model)
-        return device_name(device)
-
-    def edit(self, task: Task) -> Edited:
-        if task.of.staged and task.of.staged != self.staged:
-            from bench.runs.remote import stage
-
-            stage(*task.of.staged)
-            self.staged = task.of.staged
-        if not task.outputs:
-            return edit_slice(task.examples, task.seed, task.settings, self.model)
-        if task.of.scratch:
-            task.of.scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=task.of.scratch) as folder:
-            examples = [with_input(example, task.outputs.get(example.id), Path(folder)) for example in task.examples]
-            return edit_slice(examples, task.seed, task.settings, self.model)
-
-
-def with_input(example: Example, data: bytes | None, folder: Path) -> Example:
-    """The example on its input image, which is an output image of this run and came along; None: it has its own."""
-    if data is None:
-        return example
-    path = folder / example.file_name
-    path.write_bytes(data)
-    return replace(example, input_image=path)
-
-
 @contextmanager
-def pool(model: Model, settings: EditSettings, workers: Workers, device: str) -> Iterator["Pool"]:
+def pool(model: Model | None, settings: EditSettings, workers: Workers, device: str) -> Iterator["Pool"]:
     """The workers, for as long as the block runs. device: what the model was asked to run on. Raises ValueError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     try:
@@ -201,7 +157,7 @@ def clear_sessions(folder: Path) -> None:
 
 
 class Pool:
-    def __init__(self, model: Model, settings: EditSettings, workers: Workers, device: str) -> None:
+    def __init__(self, model: Model | None, settings: EditSettings, workers: Workers, device: str) -> None:
         import ray
 
         self.ray, self.workers, self.settings, self.wanted = ray, workers, settings, device
@@ -250,11 +206,32 @@ class Pool:
                 except self.ray.exceptions.RayActorError as error:
                     place = part.seed, part.examples[0].id
                     deaths[place] = deaths.get(place, 0) + 1
-                    self.replace_dead(deaths[place], part, error)
+                    self.replace_dead(deaths[place], f"slice {part.examples[0].id} .. {part.examples[-1].id}", error)
                     waiting.insert(0, part)
                     continue
                 self.idle.append(worker)
                 yield Outcome(part, edited._replace(failures=failed + edited.failures))
+
+    def scores(self, tasks: Sequence[RayTask]) -> Iterator[tuple[int, Any]]:
+        """What the workers answer, as it comes, each with its task's place. Raises WorkerDied."""
+        waiting, deaths = list(range(len(tasks))), Counter[int]()
+        while waiting or self.at_work:
+            while waiting and self.idle:
+                place, worker = waiting.pop(0), self.idle.pop()
+                task = tasks[place]
+                ref = worker.score.remote(task.work, task.args, task.files(), self.of)
+                self.at_work[ref] = worker, place, []
+            for ref in self.wait():
+                worker, place, _ = self.at_work.pop(ref)
+                try:
+                    answer = self.answer(ref)
+                except self.ray.exceptions.RayActorError as error:
+                    deaths[place] += 1
+                    self.replace_dead(deaths[place], f"the scores of {tasks[place].label}", error)
+                    waiting.insert(0, place)
+                    continue
+                self.idle.append(worker)
+                yield place, answer
 
     def hand_out(self, waiting: list[Slice], prepare: Prepare) -> None:
         """A slice to each idle worker; a later turn waits until the slice with the turn before it is written."""
@@ -293,7 +270,7 @@ class Pool:
                 self.idle.append(worker)
             except self.ray.exceptions.RayActorError as error:
                 self.stillborn += 1
-                self.replace_dead(self.stillborn, None, error)
+                self.replace_dead(self.stillborn, "its start", error)
         return [r for r in done if r in self.at_work]
 
     def answer(self, ref: object) -> Any:
@@ -303,8 +280,7 @@ class Pool:
         except self.ray.exceptions.RayTaskError as error:
             raise error.cause from None
 
-    def replace_dead(self, deaths: int, part: Slice | None, error: Exception) -> None:
-        where = f"slice {part.examples[0].id} .. {part.examples[-1].id}" if part else "its start"
+    def replace_dead(self, deaths: int, where: str, error: Exception) -> None:
         why = re.sub(r"\x1b\[\d+m", "", str(error)).strip().splitlines()[-1][:300]  # without Ray's colours
         if deaths >= DEATHS:
             raise WorkerDied(

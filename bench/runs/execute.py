@@ -5,14 +5,18 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from bench.records import Score
 from bench.registry import Model, in_order
+from bench.runs.actors import Serving
 from bench.runs.adoption import adopt
-from bench.runs.engines import Pool, Serving, pool
+from bench.runs.collecting import Looking, score_all
+from bench.runs.engines import Pool, pool
 from bench.runs.plan import Plan, check_failures
 from bench.runs.runner import NotLoaded, WorkerDied, edit_all, free, load, profiles, unfinished
-from bench.runs.scoring import ChangedImages, Metrics, load_metrics, protocol_of, score_all, scored
+from bench.runs.scorers import Task, local, on_ray
+from bench.runs.scoring import ChangedImages, Metrics, ScoredChunk, load_metrics, protocol_of, scored
 
 Tick = Callable[[int], None]  # n more are settled
 Progress = Callable[[str, str, int], AbstractContextManager[Tick]]  # of a run: its label, edits or scores, how many
@@ -64,49 +68,79 @@ class Held:
         assert self.model is not None  # else it was said why
         return self.model
 
+    def scorers(self, plan: Plan) -> Pool:
+        """Ray's workers: those that edit, or where nothing was left to edit, others that hold no model."""
+        if self.pool is None:
+            self.close()
+            workers = replace(plan.workers, out=plan.folder.path.parent.parent)
+            self.pool = self.open.enter_context(pool(None, plan.run.edit, workers, plan.device))
+        self.pool.serve(plan.run.edit, Serving(plan.staged, plan.folder.scratch.absolute()))
+        return self.pool
 
-def execute(plan: Plan, held: Held, progress: Progress, notices: Sequence[str] = ()) -> None:
-    """Edit, score, finish: the whole run. Raises what main() turns into an exit code."""
+
+def execute(plan: Plan, held: Held, progress: Progress, notices: Sequence[str] = (), scores: bool = True) -> None:
+    """Edit, score, finish: the whole run; scores=False: edit alone, for somebody else scores it. Raises what main()
+    turns into an exit code."""
     from bench.runs.sessions import logged
 
     folder, before = plan.folder, plan.folder.earlier()
     # the metrics before the first edit: a missing network must not be found out after hours
-    metrics = load_metrics(plan.metrics, plan.metric_settings, folder.path.parent.parent / "features")
-    if metrics.not_run and (plan.strict or not metrics.ready):
-        raise FileNotFoundError(next(iter(metrics.not_run.values())))
+    metrics = metrics_of(plan)
     if plan.older:
         adopt(plan.older, folder, plan.run)
     with folder.locked(), sent(plan), logged(folder.path / "log.txt"):
         for text in notices:
             print(f"notice: {text}", file=sys.stderr)
-        failures, scores = edit_and_score(plan, metrics, held, progress)
-        folder.rewrite("scores.jsonl", scores)
-        folder.rewrite("failures.jsonl", failures)
-        check_failures(plan)
-        edited, run = folder.edits(), plan.run
-        account, earlier = scored(metrics.ready, plan.wanted, run, before), before or {"metrics": {}, "not_run": {}}
-        now = {name: protocol_of(m, run.edit) for name, m in metrics.ready.items()}
-        known = earlier["metrics"] | now
-        known = {name: known[name] for name in in_order(tuple(known))}  # in whichever order they were asked for
-        account = [entry for name in known for entry in account if entry["metric"] == name]
-        not_run = {name: why for name, why in earlier["not_run"].items() if name not in now} | metrics.not_run
-        folder.finish({
-            "seeds": len(plan.seeds), "metrics": known, "not_run": not_run, "scored": account,
-            "metric_settings": plan.wanted.of("l1"),
-            "n": sum(all((seed, e.id) in edited for seed in plan.seeds) for e in run.scored), "of": len(run.scored),
-            "failures": len(failures), "profiles": profiles(run),
-        })  # fmt: skip
+        if scores:
+            finish(plan, metrics, before, *edit_and_score(plan, metrics, held, progress))
+        else:
+            folder.rewrite("failures.jsonl", edit(plan, True, held, progress))
+            check_failures(plan)
+
+
+def metrics_of(plan: Plan) -> Metrics:
+    """Raises FileNotFoundError for a network that must be at hand and is not."""
+    metrics = load_metrics(plan.metrics, plan.metric_settings, features_of(plan))
+    if metrics.not_run and (plan.strict or not metrics.ready):
+        raise FileNotFoundError(next(iter(metrics.not_run.values())))
+    return metrics
+
+
+def features_of(plan: Plan) -> Path:
+    """Where features are kept, for all runs below --out."""
+    return plan.folder.path.parent.parent / "features"
+
+
+def finish(plan: Plan, metrics: Metrics, before: dict | None, failures: list[dict], scores: list[Score]) -> None:
+    """Write what the run ends with, done.json last. before: the one that was there. Raises TooManyFailures."""
+    folder, run = plan.folder, plan.run
+    folder.rewrite("scores.jsonl", scores)
+    folder.rewrite("failures.jsonl", failures)
+    check_failures(plan)
+    edited = folder.edits()
+    account, earlier = scored(metrics.ready, plan.wanted, run, before), before or {"metrics": {}, "not_run": {}}
+    now = {name: protocol_of(m, run.edit) for name, m in metrics.ready.items()}
+    known = earlier["metrics"] | now
+    known = {name: known[name] for name in in_order(tuple(known))}  # in whichever order they were asked for
+    account = [entry for name in known for entry in account if entry["metric"] == name]
+    not_run = {name: why for name, why in earlier["not_run"].items() if name not in now} | metrics.not_run
+    folder.finish({
+        "seeds": len(plan.seeds), "metrics": known, "not_run": not_run, "scored": account,
+        "metric_settings": plan.wanted.of("l1"),
+        "n": sum(all((seed, e.id) in edited for seed in plan.seeds) for e in run.scored), "of": len(run.scored),
+        "failures": len(failures), "profiles": profiles(run),
+    })  # fmt: skip
 
 
 def edit_and_score(plan: Plan, metrics: Metrics, held: Held, progress: Progress) -> tuple[list[dict], list[Score]]:
     """The failures and the scores. Images that were changed between edit and score are edited again, once."""
-    run, folder, size = plan.run, plan.folder, plan.metric_settings.metric_batch_size
+    run, folder = plan.run, plan.folder
     for attempt in (1, 2):
         failures = edit(plan, attempt == 1, held, progress)
         folder.rewrite("failures.jsonl", failures)
         try:
             with progress(f"{run.dataset} {run.model}", "scores", len(run.scored) * len(plan.seeds)) as tick:
-                scores, unread = score_all(run, folder, metrics.ready, plan.seeds, size, sending(plan, tick))
+                scores, unread = score(plan, metrics, held, sending(plan, tick))
             return failures + unread, scores
         except ChangedImages as error:
             if attempt == 2:
@@ -115,6 +149,26 @@ def edit_and_score(plan: Plan, metrics: Metrics, held: Held, progress: Progress)
             edits = folder.edits()
             folder.rewrite("edits.jsonl", [e for key, e in edits.items() if key not in error.edits])
     raise AssertionError("the second attempt returns or raises")
+
+
+def score(plan: Plan, metrics: Metrics, held: Held, tick: Tick) -> tuple[list[Score], list[dict]]:
+    """By this process, by others beside it, or by Ray's workers."""
+    looking = Looking(metrics.ready, plan.metric_settings, features_of(plan))
+
+    def engine(tasks: Sequence[Task]) -> Iterator[tuple[int, list[ScoredChunk]]]:
+        if not tasks:
+            return
+        if plan.workers.engine == "local":
+            yield from local(metrics.ready, plan.workers.scoring)(tasks)
+            return
+        workers = held.scorers(plan)
+        try:
+            yield from on_ray(workers)(tasks)
+        finally:
+            if workers.at_work:  # it ended early: what they are at is nobody's any more
+                held.close()
+
+    return score_all(plan.run, plan.folder, looking, plan.seeds, tick, engine)
 
 
 def edit(plan: Plan, first: bool, held: Held, progress: Progress) -> list[dict]:

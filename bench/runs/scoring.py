@@ -1,15 +1,15 @@
 """Edits x metrics -> scores. Raw values; None with a reason where a metric is not defined; never a dropped row.
 
 Pairs are scored in fixed chunks, a chunk's missing metrics together, so that each image is opened and encoded once
-and a run that was interrupted ends in the same bytes. Images are decoded ahead in worker threads.
+and a run that was interrupted ends in the same bytes, whoever scores it (bench.runs.scorers). Chunks of several runs
+and seeds over the same examples are scored together: their goal images are decoded once.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
 from bench.records import Edit, Example, Score, to_line
 from bench.registry import METRICS, in_order, load, metric_of, plain
@@ -22,9 +22,9 @@ from mgie.io.sizes import described
 
 if TYPE_CHECKING:
     from bench.metrics.networks.clip import CLIP
-    from bench.metrics.pairs import Pair, Value
+    from bench.metrics.networks.features import FeatureCache
+    from bench.metrics.pairs import Pair, Picture, Value
 
-DECODING_THREADS = 2
 IMAGES = ("goal_image", "input_image")  # what a metric may need decoded
 # Reasons that may not hold any more when the same command is given again: those scores are made anew.
 NOT_EDITED, UNREADABLE, OUT_OF_MEMORY = "not edited: ", "unreadable: ", "out of memory: "
@@ -42,6 +42,8 @@ class Metric(Protocol):
     needs: tuple[str, ...]  # what of an example it looks at
     protocol: str  # what exactly it computes
 
+    # and where it is so: by_pair = True, it looks at each pair for itself, so that pairs may come in any company
+
     def __call__(self, pairs: "list[Pair]") -> "list[Value]":
         """One value a pair, in order."""
         ...
@@ -55,19 +57,27 @@ class TextMetric(Metric, Protocol):
     def texts(self, example: Example) -> dict[str, str | None]: ...
 
 
+@runtime_checkable
+class Keeps(Protocol):
+    """A metric that keeps what it made of the last goal image."""
+
+    def let_go(self) -> None: ...
+
+
 class Metrics(NamedTuple):
     ready: dict[str, Metric]  # name -> metric
     not_run: dict[str, str]  # name -> why: its network is not at hand
 
 
-def load_metrics(names: tuple[str, ...], settings: MetricSettings, cache: Path | None) -> Metrics:
+def load_metrics(names: tuple[str, ...], settings: MetricSettings, cache: "Path | FeatureCache | None") -> Metrics:
     """The metrics in the registry's order; those whose network is not at hand with the reason.
 
     Raises ValueError for a name or variant that is not known.
     """
     from bench.metrics.networks.features import FeatureCache
 
-    features, ready, not_run = FeatureCache(cache), {}, {}
+    features = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
+    ready, not_run = {}, {}
     for name in in_order(names):
         own = metric_of(name, settings)
         try:
@@ -135,51 +145,29 @@ def protocol_of(metric: Metric, settings: EditSettings) -> str:
 
 
 class Chunk(NamedTuple):
+    """Examples of one run and seed that are scored together, with all that whoever scores them must know of the run."""
+
     seed: int
     examples: list[Example]
     metrics: list[str]  # those with at least one score missing in this chunk
+    edits: dict[str, Edit]  # by example id
+    reasons: dict[str, str]  # by example id, why there is no edit
+    settings: EditSettings
+    folder: Path  # of the run
 
 
-def score_all(
-    run: Run, folder: RunFolder, metrics: dict[str, Metric], seeds: range, size: int, tick: Callable[[int], None]
-) -> tuple[list[Score], list[dict]]:
-    """Score every edit; returns all scores in final order (seed, example, metric, protocol) and the failures to
-    read an image.
-
-    What scores.jsonl already holds is kept, under whatever protocol. Raises ChangedImages.
-    """
-    edits, scores, failures = folder.edits(), folder.every_score(), folder.failures()
-    reasons = {(f["seed"], f["example_id"]): f["reason"] for f in failures if f["stage"] == "edit"}
-    found: list[dict] = []
-    chunks = list(missing_chunks(run, metrics, seeds, size, scores, edits))
-    tick(len(run.scored) * len(seeds) - sum(len(c.examples) for c in chunks))
-    with ThreadPoolExecutor(DECODING_THREADS) as pool:
-        ahead: Future | None = None
-        for place, chunk in enumerate(chunks):
-            pairs = ahead.result() if ahead else decode(chunk, run, folder, edits, metrics)
-            rest = chunks[place + 1 : place + 2]
-            ahead = pool.submit(decode, rest[0], run, folder, edits, metrics) if rest else None
-            lost = {p.example.id for p in pairs if p.edit is None and (chunk.seed, p.example.id) not in reasons}
-            changed = [(chunk.seed, p.example.id) for p in pairs if p.changed or p.example.id in lost]
-            if changed:
-                raise ChangedImages(changed)
-            new = score_chunk(chunk, pairs, metrics, reasons, run.edit)
-            folder.append("scores.jsonl", new)
-            scores |= {(s.seed, s.example_id, s.metric, s.protocol): s for s in new}
-            found += [failure(p.example, chunk.seed, next(iter(p.broken.values())), "score") for p in pairs if p.broken]
-            by_id = {e.id: e for e in chunk.examples}
-            short = {s.example_id: s.reason for s in new if s.reason.startswith(OUT_OF_MEMORY)}
-            found += [failure(by_id[i], chunk.seed, reason, "score") for i, reason in short.items()]
-            tick(len(chunk.examples))
-    order = {e.id: place for place, e in enumerate(run.examples)}
-    rank = {name: place for place, name in enumerate(METRICS)}
-    kept = [s for s in scores.values() if s.example_id in order and plain(s.metric) in rank]
-    return sorted(kept, key=lambda s: (s.seed, order[s.example_id], rank[plain(s.metric)], s.metric, s.protocol)), found
+class ScoredChunk(NamedTuple):
+    scores: list[Score]
+    failures: list[dict]  # to read an image, or for want of memory
+    changed: list[tuple[int, str]]  # edits whose image is no longer what was written; then there are no scores
 
 
 def missing_chunks(
-    run: Run, metrics: dict[str, Metric], seeds: range, size: int, scores: dict, edits: dict
+    run: Run, folder: RunFolder, metrics: dict[str, Metric], seeds: range, size: int, scores: dict
 ) -> Iterator[Chunk]:
+    """The chunks of which scores (RunFolder.every_score) lacks something, in order."""
+    edits, failures = folder.edits(), folder.failures()
+    reasons = {(f["seed"], f["example_id"]): f["reason"] for f in failures if f["stage"] == "edit"}
     for seed in seeds:
         for start in range(0, len(run.scored), size):
             examples = run.scored[start : start + size]
@@ -198,7 +186,10 @@ def missing_chunks(
 
             todo = [name for name in metrics if not whole(name)]
             if todo:
-                yield Chunk(seed, examples, todo)
+                ids = [e.id for e in examples]
+                made = {i: edits[seed, i] for i in ids if (seed, i) in edits}
+                why = {i: reasons[seed, i] for i in ids if (seed, i) in reasons}
+                yield Chunk(seed, examples, todo, made, why, run.edit, folder.path)
 
 
 class Opened(NamedTuple):
@@ -211,24 +202,29 @@ class Opened(NamedTuple):
     changed: bool  # the output image is not the one that was written
 
 
-def decode(chunk: Chunk, run: Run, folder: RunFolder, edits: dict, metrics: dict[str, Metric]) -> list[Opened]:
-    """The chunk's images, those that its metrics need decoded; runs in a worker thread, one chunk ahead."""
+def decode(chunk: Chunk, metrics: dict[str, Metric], seen: "dict[tuple[Path, EditSettings], Picture]") -> list[Opened]:
+    """The chunk's images, those that its metrics need decoded. seen: pictures of the dataset that were opened before,
+    for another run's chunk of the same examples."""
     needs = {need for name in chunk.metrics for need in metrics[name].needs}
-    return [opened(e, chunk.seed, run.edit, folder, edits.get((chunk.seed, e.id)), needs) for e in chunk.examples]
+    return [opened(example, chunk, needs, seen) for example in chunk.examples]
 
 
-def opened(
-    example: Example, seed: int, settings: EditSettings, folder: RunFolder, edit: Edit | None, needs: set[str]
-) -> Opened:
+def opened(example: Example, chunk: Chunk, needs: set[str], seen: "dict[tuple[Path, EditSettings], Picture]") -> Opened:
     from bench.metrics.pairs import Pair, Picture
 
+    def shared(path: Path, settings: EditSettings) -> Picture:
+        return seen.setdefault((path, settings), Picture(path, settings))
+
+    edit, settings = chunk.edits.get(example.id), chunk.settings
     if edit is None:
         return Opened(example, None, None, {}, False)
     # an output image is what the model returned, so the settings for the dataset's images are not applied to it
-    output = Picture(folder.path / edit.output_image, EditSettings())
-    path = example.input_image if example.previous is None else folder.path / folder.image(seed, example.previous)
-    source = Picture(path, settings)
-    goal = Picture(example.goal_image, settings.for_goal()) if example.goal_image else None
+    output = Picture(chunk.folder / edit.output_image, EditSettings())
+    if example.previous is None:
+        source = shared(example.input_image, settings)
+    else:
+        source = Picture(chunk.folder / RunFolder(chunk.folder).image(chunk.seed, example.previous), settings)
+    goal = shared(example.goal_image, settings.for_goal()) if example.goal_image else None
     try:
         changed = output.sha256 != edit.image_sha256
     except ImageError:
@@ -257,31 +253,85 @@ def values_of(metric: Metric, pairs: "list[Pair]") -> "list[Value]":
     return values_of(metric, pairs[:middle]) + values_of(metric, pairs[middle:])
 
 
-def score_chunk(
-    chunk: Chunk, opened: list[Opened], metrics: dict[str, Metric], reasons: dict, settings: EditSettings
-) -> list[Score]:
+def why_not(metric: Metric, o: Opened, chunk: Chunk) -> str:
+    """Why a metric is not asked for a value of this example; empty where it is."""
+    if o.edit is None:
+        return f"{NOT_EDITED}{chunk.reasons.get(o.example.id, 'no output image')}"
+    if unread := [o.broken[n] for n in metric.needs if n in o.broken]:
+        return f"{UNREADABLE}{unread[0]}"
+    if lacking := [n for n in IMAGES if n in metric.needs and getattr(o.example, n) is None]:
+        return f"no {lacking[0].replace('_', ' ')}"
+    blank = [what for what, text in texts_of(metric, o.example).items() if not (text and text.strip())]
+    return f"no {blank[0]}" if blank else ""
+
+
+Known = dict[tuple[str, str], "Value"]  # (metric, example id) -> value
+
+
+def by_pair(chunks: Sequence[Chunk], opened: Sequence[list[Opened]], metrics: dict[str, Metric]) -> list[Known]:
+    """Of each chunk the values of those metrics that look at a pair for itself: example by example, all chunks' pairs
+    with its goal image one after the other, so that what is made of the goal image serves them all and is let go."""
+    from bench.metrics.pairs import LATEST
+
+    found: list[Known] = [{} for _ in chunks]
+    for row in zip(*opened, strict=True):
+        for o, chunk, values in zip(row, chunks, found, strict=True):
+            for name in chunk.metrics:
+                metric = metrics[name]
+                if getattr(metric, "by_pair", False) and not why_not(metric, o, chunk):
+                    assert o.pair is not None  # it has an edit
+                    (values[name, o.example.id],) = values_of(metric, [o.pair])
+    LATEST.clear()
+    for metric in metrics.values():
+        if isinstance(metric, Keeps):
+            metric.let_go()
+    return found
+
+
+def score_chunks(
+    chunks: Sequence[Chunk], opened: Sequence[list[Opened]], metrics: dict[str, Metric]
+) -> list[ScoredChunk]:
+    """opened: what decode made of each. All chunks have the same examples. A chunk with changed images gets none."""
+    found = []
+    for chunk, row, known in zip(chunks, opened, by_pair(chunks, opened, metrics), strict=True):
+        changed = [(chunk.seed, o.example.id) for o in row if o.changed or is_lost(chunk, o)]
+        if changed:
+            found.append(ScoredChunk([], [], changed))
+            continue
+        scores = score_chunk(chunk, row, metrics, known)
+        failures = [failure(o.example, chunk.seed, next(iter(o.broken.values())), "score") for o in row if o.broken]
+        by_id = {e.id: e for e in chunk.examples}
+        short = {s.example_id: s.reason for s in scores if s.reason.startswith(OUT_OF_MEMORY)}
+        failures += [failure(by_id[i], chunk.seed, reason, "score") for i, reason in short.items()]
+        found.append(ScoredChunk(scores, failures, []))
+    return found
+
+
+def is_lost(chunk: Chunk, o: Opened) -> bool:
+    """Whether its image is gone: no edit, and nothing says why there is none."""
+    return o.edit is None and o.example.id not in chunk.reasons
+
+
+def score_chunk(chunk: Chunk, opened: list[Opened], metrics: dict[str, Metric], known: Known) -> list[Score]:
+    """known: values that are there already."""
     rows = []
     for name in chunk.metrics:
         metric = metrics[name]
         ready: list[Pair] = []
         values: dict[str, tuple[float | None, str]] = {}
-        protocol = protocol_of(metric, settings)
+        protocol = protocol_of(metric, chunk.settings)
         for o in opened:
-            if o.edit is None:
-                why = reasons.get((chunk.seed, o.example.id), "no output image")
-                values[o.example.id] = (None, f"{NOT_EDITED}{why}")
-            elif unread := [o.broken[n] for n in metric.needs if n in o.broken]:
-                values[o.example.id] = (None, f"{UNREADABLE}{unread[0]}")
-            elif lacking := [n for n in IMAGES if n in metric.needs and getattr(o.example, n) is None]:
-                values[o.example.id] = (None, f"no {lacking[0].replace('_', ' ')}")
-            elif blank := [what for what, text in texts_of(metric, o.example).items() if not (text and text.strip())]:
-                values[o.example.id] = (None, f"no {blank[0]}")
+            if why := why_not(metric, o, chunk):
+                values[o.example.id] = (None, why)
+            elif (name, o.example.id) in known:
+                values[o.example.id] = known[name, o.example.id]
             else:
                 assert o.pair is not None  # it has an edit
                 ready.append(o.pair)
         for pair, value in zip(ready, values_of(metric, ready), strict=True):
-            values[pair.example.id] = (None if value.value is None else float(value.value), value.reason)
-        rows += [
-            Score(o.example.id, o.example.group, chunk.seed, name, *values[o.example.id], protocol) for o in opened
-        ]
+            values[pair.example.id] = value
+        for o in opened:
+            value, reason = values[o.example.id]
+            number = None if value is None else float(value)
+            rows.append(Score(o.example.id, o.example.group, chunk.seed, name, number, reason, protocol))
     return rows

@@ -130,8 +130,22 @@ def all_cores() -> Iterator[None]:
     """While weights are loaded torch may use every core, whatever OMP_NUM_THREADS says for the work itself."""
     import torch
 
+    with threads(max(torch.get_num_threads(), cores())):
+        yield
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """torch works with so many threads while the block lasts."""
+    import torch
+
     before = torch.get_num_threads()
-    torch.set_num_threads(max(before, len(os.sched_getaffinity(0))))
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -150,18 +150,18 @@ def plant_no_heads(patch):
 
 
 def plant_dropout(patch):
-    original = lpips_backbone.Perceptual.distance
+    original = lpips_backbone.Perceptual.between
 
-    def distance(self, output, goal):
+    def between(self, output, goal):
         self.network.train()
         return original(self, output, goal)
 
-    patch.setattr(lpips_backbone.Perceptual, "distance", distance)
+    patch.setattr(lpips_backbone.Perceptual, "between", between)
 
 
 def plant_unit_lpips(patch):
-    original = lpips_backbone.Perceptual.distance
-    patch.setattr(lpips_backbone.Perceptual, "distance", lambda self, a, b: original(self, (a + 1) / 2, (b + 1) / 2))
+    original = lpips_backbone.Perceptual.features
+    patch.setattr(lpips_backbone.Perceptual, "features", lambda self, image: original(self, (image + 1) / 2))
 
 
 def plant_swapped_direction(patch):

@@ -46,8 +46,10 @@ One = TypeVar("One", bound=Known)  # an image, or a text
 class FeatureCache:
     """Features in memory and, with a folder, in <folder>/<first two hex>/<key>.npy."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None, writes: bool = True) -> None:
+        """writes=False: the folder is only read; what would be written is handed to somebody else, see handed_over."""
+        self.folder, self.writes = folder, writes
+        self.unwritten: dict[str, np.ndarray] = {}
         self.units: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def features(
@@ -65,17 +67,34 @@ class FeatureCache:
             return np.zeros((0, 0), dtype=np.float32)
         distinct = {picture.sha256: picture for picture in pictures}
         key = hashlib.sha256("\n".join([protocol, *distinct]).encode()).hexdigest()
-        path = self.folder / key[:2] / f"{key}.npy" if self.folder and on_disk else None
+        path = self.path(key) if self.folder and on_disk else None
         unit = self.units.get(key)
         if unit is None and path:
             unit = read(path)
         if unit is None:
             unit = encoded(list(distinct.values()), encode)
         if path and not path.exists():
-            write(path, unit)
+            self.keep({key: unit})
         self.remember(key, unit)
         place = {sha256: row for row, sha256 in enumerate(distinct)}
         return unit[[place[picture.sha256] for picture in pictures]]
+
+    def path(self, key: str) -> Path:
+        assert self.folder is not None  # only those that have one are asked
+        return self.folder / key[:2] / f"{key}.npy"
+
+    def keep(self, units: dict[str, np.ndarray]) -> None:
+        """Store what is not there yet; nothing without a folder."""
+        for key, unit in units.items():
+            if not self.writes:
+                self.unwritten[key] = unit
+            elif self.folder and not self.path(key).exists():
+                write(self.path(key), unit)
+
+    def handed_over(self) -> dict[str, np.ndarray]:
+        """What was made since this was last asked and is to be kept, by key."""
+        made, self.unwritten = self.unwritten, {}
+        return made
 
     def remember(self, key: str, unit: np.ndarray) -> None:
         self.units[key] = unit

@@ -35,8 +35,28 @@ class Perceptual(NamedTuple):
 
     def distance(self, output: "Tensor", goal: "Tensor") -> "Tensor":
         """output, goal: (B, 3, H, W) in [-1, 1]. Returns (B,)."""
+        return self.between(self.features(output), self.features(goal))
+
+    def features(self, image: "Tensor") -> "list[Tensor]":
+        """image: (B, 3, H, W) in [-1, 1]. Returns what each layer makes of it, normalised, on the network's device."""
+        import lpips
+
         with exactly(self.device):
-            return self.network(output.to(self.device), goal.to(self.device)).flatten().cpu()
+            outs = self.network.net.forward(self.network.scaling_layer(image.to(self.device)))
+            return [lpips.normalize_tensor(out) for out in outs]
+
+    def between(self, output: "list[Tensor]", goal: "list[Tensor]") -> "Tensor":
+        """Two images' features. Returns (B,): the package's forward, step by step."""
+        with exactly(self.device):
+            squares = [(a - b) ** 2 for a, b in zip(output, goal, strict=True)]
+            weighed = self.network.lins if self.network.lpips else [summed] * len(squares)
+            means = [weigh(square).mean([2, 3]) for weigh, square in zip(weighed, squares, strict=True)]
+            return sum(means[1:], means[0]).flatten().cpu()
+
+
+def summed(square: "Tensor") -> "Tensor":
+    """What stands in for a calibrated layer where there is none."""
+    return square.sum(dim=1, keepdim=True)
 
 
 def find(settings: MetricSettings) -> Path:
@@ -97,7 +117,12 @@ def shared(net: str, weights: Path, sha256: str, heads: str, device: str) -> Per
     load_exactly(network.net, state, weights)
     if heads == "linear":
         load_heads(network, Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth")
-    return Perceptual(network.eval().requires_grad_(False).to(device), device)
+    network = network.eval().requires_grad_(False).to(device)
+    if device == "cpu":  # a fifth to a half quicker there; moves a value by some 1e-9
+        import torch
+
+        network = network.to(memory_format=torch.channels_last)
+    return Perceptual(network, device)
 
 
 def sliced(key: str, net: "nn.Module") -> str:

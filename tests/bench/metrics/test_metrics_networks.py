@@ -39,7 +39,8 @@ def test_new_weights_under_the_same_path_are_another_network(tmp_path):
         file = tmp_path / f"{file}.safetensors"
         before = load(METRICS, name, "metric")(settings, FeatureCache(None))
         old = before([of])
-        save_file({key: value * 1.5 for key, value in load_file(file).items()}, file)
+        # not a multiple: LPIPS without biases is the same at any scale
+        save_file({key: value.abs() for key, value in load_file(file).items()}, file)
         after = load(METRICS, name, "metric")(settings, FeatureCache(None))
         assert after.protocol != before.protocol
         assert after([of]) != old
