@@ -62,7 +62,9 @@ def run_jobs(jobs: Sequence[Job]) -> Iterator[tuple[int, Ended]]:
                         left.discard(place)
                         yield place, ended
                     groups = groups_of(jobs, sorted(left), workers)
-                for news in pool.each(run_group, [[(i, jobs[i].argv) for i in group] for group in groups]):
+                # beside others each scores by itself
+                one = ("--score-workers", "1") if workers > 1 else ()
+                for news in pool.each(run_group, [[(i, (*jobs[i].argv, *one)) for i in group] for group in groups]):
                     if news.kind == "said":
                         for place, ended in told_of(news.value, jobs, display):
                             left.discard(place)
@@ -85,10 +87,9 @@ def edited_then_scored(
     from bench.runs.together import Edited, alike, score_together
 
     plans = {i: job.plan for i, job in enumerate(jobs) if job.plan and job.plan.workers.engine == "local"}
-    edited = set[int]()
-    for news in pool.each(
-        edit_group, [[(i, jobs[i].argv) for i in g] for g in groups_of(jobs, sorted(plans), workers)]
-    ):
+    edited: set[int] = set()
+    dealt = groups_of(jobs, sorted(plans), workers)
+    for news in pool.each(edit_group, [[(i, jobs[i].argv) for i in group] for group in dealt]):
         if news.kind == "said" and news.value[0] == "edited":
             edited.add(news.value[1])
         elif news.kind == "said":

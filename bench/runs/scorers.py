@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -115,7 +115,7 @@ def is_on_gpu(task: Task) -> bool:
 
 
 def worth_it(seconds: float, tasks: int, processes: int, now: int = 1) -> bool:
-    """Whether so many tasks of so many seconds are done sooner by processes of which all but `now` are to be started."""
+    """Whether so many tasks of so many seconds end sooner with processes of which all but `now` are to be started."""
     return START + seconds * math.ceil(tasks / processes) < seconds * math.ceil(tasks / now) / 1.25
 
 
@@ -240,8 +240,8 @@ def fitting(most: int, tasks: Sequence[Task], metrics: Mapping[str, Metric]) -> 
         return most
     fit = max(1, int(SPARE * free / each))
     print(
-        f"notice: {fit} instead of {most} processes score: each takes about {each / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
-        "are free",
+        f"notice: {fit} instead of {most} processes score: each takes about {each / 1e9:.1f} GB, and {free / 1e9:.1f} "
+        "GB are free",
         file=sys.stderr,
     )
     return fit
@@ -251,7 +251,7 @@ def process_bytes(tasks: Sequence[Task], metrics: Mapping[str, Metric]) -> int:
     """What a process takes at most, about: its networks, twice while they are loaded, and a task's decoded images."""
     networks = sum(path.stat().st_size for path in {path for m in metrics.values() for path in weights_of(m)})
     images = max(task_bytes(task) for task in tasks[:: max(1, len(tasks) // 32)])
-    pixel = max(VGG_PIXEL if "vgg" in metric.protocol else USUAL_PIXEL for metric in metrics.values())
+    pixel = VGG_PIXEL if any("vgg" in metric.protocol for metric in metrics.values()) else USUAL_PIXEL
     return BASE + 2 * networks + images + pixel * pixels_of(tasks[0].chunks[0])
 
 
@@ -280,12 +280,12 @@ def weights_of(metric: Metric) -> Iterator[Path]:
         yield own
 
 
-def on_ray(pool: RayPool) -> Engine:
-    """Ray's workers. Output images travel with a task: only the driver has them for certain."""
+def on_ray(pool: RayPool, work: Callable[..., object] | None = None) -> Engine:
+    """Ray's workers. Output images travel with a task: only the driver has them for certain. work: score_sent."""
 
     def scored(tasks: Sequence[Task]) -> Iterator[tuple[int, list[ScoredChunk]]]:
-        for place, (answer, said) in pool.scores([RayTask(score_sent, (task,), lambda t=task: sent(t), label(task))
-                                                  for task in tasks]):  # fmt: skip
+        sending = [RayTask(work or score_sent, (task,), partial(sent, task), label(task)) for task in tasks]
+        for place, (answer, said) in pool.scores(sending):
             for text in said:
                 say(text)
             yield place, settled(tasks[place], answer)

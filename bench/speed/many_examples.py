@@ -3,7 +3,8 @@
     python -m bench.speed.many_examples        writes results/mini/speed/many_examples.csv
 
 Runs the command itself (identity, L1) on 1,000 and on 10,000 drawn examples in MA5k's layout, each in a process of
-its own, and notes that process's peak memory and wall time. One thread.
+its own, and notes that process's peak memory and wall time; then L1 and SSIM of 10,000 pairs scored by two processes,
+where the peak is that of the largest process. One thread each.
 """
 
 import csv
@@ -44,11 +45,12 @@ def draw(root: Path, examples: int) -> None:
     (folder / "annotations" / "test_sess_1.json").write_text(json.dumps(records))
 
 
-def measure(examples: int) -> dict:
+def measure(examples: int, metrics: str = "l1", score_workers: int = 1) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         draw(Path(scratch) / "data", examples)
-        argv = ["--suite", "paper", "--dataset", "ma5k", "--model", "identity", "--metrics", "l1", "--json"]
+        argv = ["--suite", "paper", "--dataset", "ma5k", "--model", "identity", "--metrics", metrics, "--json"]
         argv += ["--data-root", f"{scratch}/data", "--out", f"{scratch}/runs"]
+        argv += ["--score-workers", str(score_workers)]
         start = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.run", *argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -60,21 +62,23 @@ def measure(examples: int) -> dict:
     return {
         "examples": examples, "peak_mb": round(usage.ru_maxrss / 1024), "seconds": round(seconds, 2),
         "ms_per_example": round(1000 * seconds / examples, 2), "image_px": SIDE, "threads": 1,
+        "metrics": metrics, "score_workers": score_workers,
         "device": device_name("cpu"), "python": platform.python_version(),
     }  # fmt: skip
 
 
 def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
-    rows = [measure(1_000), measure(10_000)]
+    rows = [measure(1_000), measure(10_000), *(measure(n, "l1,ssim", 2) for n in (1_000, 10_000))]
     SPEED.mkdir(parents=True, exist_ok=True)
     with open(SPEED / "many_examples.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    print(f"{'examples':>9} {'peak MB':>8} {'seconds':>8} {'ms each':>8}")
+    print(f"{'examples':>9} {'peak MB':>8} {'seconds':>8} {'ms each':>8}  scored by")
     for row in rows:
-        print(f"{row['examples']:>9} {row['peak_mb']:>8} {row['seconds']:>8} {row['ms_per_example']:>8}")
+        print(f"{row['examples']:>9} {row['peak_mb']:>8} {row['seconds']:>8} {row['ms_per_example']:>8}  "
+              f"{row['score_workers']} ({row['metrics']})")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,47 +1,25 @@
-"""Seconds by stage, counted operations and bytes, and what a device can do: the measuring behind Table 4.
+"""Seconds by stage and peak memory, of the device that is timed: cuda:1 times itself, whichever GPU is the current one.
 
 A GPU is timed with events recorded where a stage begins and ends, so nothing waits in between; the whole call is
-synchronised. Operations are those of matrix products, convolutions and attention as torch's FlopCounterMode counts
-them; bytes are the weights, read once a pass (activations and the cache are left out, so the limit is a true limit).
+synchronised.
 """
 
 import resource
-import statistics
 import subprocess
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
-
-
-class Work(NamedTuple):
-    """What one call asks of the device, by stage."""
-
-    flops: dict[str, float]
-    bytes: dict[str, float]
-
-
-class Rates(NamedTuple):
-    """Measured, not quoted."""
-
-    flops: float  # a second, of a large matrix product in the dtype that is timed
-    bytes: float  # a second, read and written by a large copy
-
-    def limit(self, work: Work) -> dict[str, float]:
-        """Seconds below which no stage can come: by its operations or by its bytes, whichever takes longer."""
-        return {s: max(work.flops[s] / self.flops, work.bytes[s] / self.bytes) for s in work.flops}
 
 
 class Stages:
     """Counts and times the forward passes of named modules, for as long as the block runs."""
 
     def __init__(self, modules: "dict[str, nn.Module]", device: str) -> None:
-        self.modules, self.on_gpu = modules, device.startswith("cuda")
+        self.modules, self.device, self.on_gpu = modules, device, device.startswith("cuda")
         self.marks: dict[str, list] = {name: [] for name in modules}
 
     def __enter__(self) -> "Stages":
@@ -61,8 +39,9 @@ class Stages:
             return
         import torch
 
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
+        with torch.cuda.device(self.device):  # an event belongs to the GPU that is the current one
+            event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self.device))
         self.marks[name].append(event)
 
     def seconds(self) -> dict[str, float]:
@@ -73,45 +52,6 @@ class Stages:
             found[name] = sum(a.elapsed_time(b) / 1000 if self.on_gpu else b - a for a, b in pairs)
             marks.clear()
         return found
-
-
-def count_work(call: Callable[[], object], modules: "dict[str, nn.Module]") -> Work:
-    """Operations by module and its weights' bytes times its passes, of one call."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    flops, passes, hooks = dict.fromkeys(modules, 0.0), dict.fromkeys(modules, 0), []
-    with FlopCounterMode(display=False) as counter:
-        before: dict[str, float] = {}
-
-        def begin(name: str) -> None:
-            before[name] = counter.get_total_flops()
-
-        def end(name: str) -> None:
-            flops[name] += counter.get_total_flops() - before[name]
-            passes[name] += 1
-
-        for name, module in modules.items():
-            hooks.append(module.register_forward_pre_hook(lambda *_, name=name: begin(name)))
-            hooks.append(module.register_forward_hook(lambda *_, name=name: end(name)))
-        try:
-            call()
-        finally:
-            for hook in hooks:
-                hook.remove()
-    sizes = {name: sum(p.numel() * p.element_size() for p in m.parameters()) for name, m in modules.items()}
-    return Work(flops, {name: float(passes[name] * sizes[name]) for name in modules})
-
-
-@lru_cache
-def rates_of(device: str, dtype: "torch.dtype") -> Rates:
-    """Medians of 5, once a process: a square matrix product, and a copy far larger than the caches."""
-    import torch
-
-    side, values = (8192, 2**28) if device.startswith("cuda") else (1024, 2**25)
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    source, target = (torch.zeros(values, device=device) for _ in range(2))
-    product, copied = (timed(call, device, 5).seconds for call in (lambda: a @ b, lambda: target.copy_(source)))
-    return Rates(2 * side**3 / statistics.median(product), 2 * values * 4 / statistics.median(copied))
 
 
 class Timings(NamedTuple):
@@ -135,7 +75,15 @@ def synchronise(device: str) -> None:
     if device.startswith("cuda"):
         import torch
 
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
+
+
+def reset_peak(device: str) -> None:
+    """From now on peak_bytes counts anew, on a GPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_bytes(device: str) -> int:
@@ -143,14 +91,18 @@ def peak_bytes(device: str) -> int:
     if device.startswith("cuda"):
         import torch
 
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def clock_of(device: str) -> str:
     """The clock the device runs at just now, as it says itself; empty where it does not."""
     if device.startswith("cuda"):
-        ask = ["nvidia-smi", "--query-gpu=clocks.sm,clocks.max.sm", "--format=csv,noheader"]
+        import torch
+
+        uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)  # its index may be another one there
+        which = ["-i", f"GPU-{uuid}"] if uuid else []
+        ask = ["nvidia-smi", *which, "--query-gpu=clocks.sm,clocks.max.sm", "--format=csv,noheader"]
         try:
             said = subprocess.run(ask, capture_output=True, text=True, timeout=10).stdout.splitlines()
         except (OSError, subprocess.TimeoutExpired):

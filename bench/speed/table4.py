@@ -18,8 +18,8 @@ STAGES = ("text_encoder", "tower", "decode", "edit_head", "vae_encode", "unet", 
 TOKENS = 32  # of the expressive instruction, with random weights: the paper's summaries are at most this long
 STAGE_NAMES = {"text_encoder": "text encoder", "tower": "vision tower", "decode": "decode", "edit_head": "edit head",
                "vae_encode": "VAE encode", "unet": "UNet", "vae_decode": "VAE decode", "other": "other"}  # fmt: skip
-HEAD = ("model", "batch", "s a call", "spread", "s an edit", "peak MB", "tokens", "at best s", "reached", "UNet rate",
-        "paper, A100")  # fmt: skip
+HEAD = ("model", "batch", "s a call", "spread", "s an edit", "peak MB", "tokens", "at best s", "reached",
+        "UNet reached", "paper, A100")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,10 @@ class TimingRow:
     gbytes: float  # of weights, once a pass
     limit: float  # seconds: the sum over stages of what operations or bytes take at the measured rates
     fraction: float  # limit / seconds
-    unet_fraction: float  # the UNet's operations a second over the measured matrix products'
-    matmul_tflops: float
-    copy_gbs: float
+    unet_fraction: float  # the same of the UNet alone
+    matmul_tflops: float  # the best of several matrix products
+    conv_tflops: float  # the best of the convolutions that are called; 0: none is
+    read_gbs: float  # the best way through a buffer of a stage's size
 
 
 def said(asked: "Case", device: str) -> str:
@@ -120,15 +121,27 @@ def notes(rows: Sequence[TimingRow]) -> list[str]:
         f"Seconds are of one call with the whole batch: median of n = {first.runs} after a warm-up, synchronised; "
         "spread is the fastest to the slowest.",
         "At best: what the counted operations (matrix products, convolutions, attention) or the weights' bytes, once a "
-        "pass, take at this device's own rates, measured in the same process: "
-        f"{first.matmul_tflops:.3g} TFLOP/s in a matrix product, {first.copy_gbs:.3g} GB/s in a copy; stage by stage, "
-        "whichever takes longer. UNet rate: its operations a second over that matrix product's.",
+        "pass (of an embedding the rows that are read), take at the best rates that this device showed in the same "
+        f"process: {first.matmul_tflops:.3g} TFLOP/s of several matrix products, {first.conv_tflops:.3g} TFLOP/s of "
+        f"the convolutions that are called, {first.read_gbs:.3g} GB/s; stage by stage, whichever takes longer. "
+        f"Reached: that over the seconds{winograd(first)}.",
         "Peak memory: " + ("of the GPU." if first.on_gpu else "of the process, Python and torch included."),
         f"The paper's column is of one A100 with the real weights; {MARK}: not confirmed. ",
     ]
     a100 = all("A100" in r.device for r in rows) and first.preset != "mini"
     lines[-1] += "Compared with it." if a100 else "Another device or size is timed here: not comparable."
     return lines
+
+
+def winograd(row: TimingRow) -> str:
+    """What the bound is of where convolutions need fewer operations than are counted."""
+    if row.conv_tflops <= row.matmul_tflops:
+        return ""
+    times = row.conv_tflops / row.matmul_tflops
+    return (
+        f". Convolutions reach {times:.2g} times the rate of matrix products, since Winograd's algorithm needs fewer "
+        "operations than are counted: the bound is of the counted operations at that rate"
+    )
 
 
 def write(stem: Path, rows: Sequence[TimingRow]) -> list[Path]:

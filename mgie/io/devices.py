@@ -117,7 +117,7 @@ def device_name(device: str) -> str:
         import torch
 
         if torch.cuda.is_available():
-            return torch.cuda.get_device_name()
+            return torch.cuda.get_device_name(None if device == "auto" else device)
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -48,6 +48,17 @@ def test_the_same_slice_is_not_encoded_twice_in_a_process_nor_in_the_next(tmp_pa
     assert len(encode.slices) == 1
 
 
+def test_a_cache_that_does_not_write_hands_over_what_is_to_be_kept(tmp_path):
+    encode, reader = Counting(), FeatureCache(tmp_path, writes=False)
+    first = reader.features("p", pictures(1, 2), encode)
+    reader.features("p", pictures(3), encode, on_disk=False)
+    assert not list(tmp_path.rglob("*.npy"))
+    made = reader.handed_over()
+    assert len(made) == 1 and reader.handed_over() == {}
+    FeatureCache(tmp_path).keep(made)
+    np.testing.assert_array_equal(FeatureCache(tmp_path, writes=False).features("p", pictures(1, 2), None), first)
+
+
 @pytest.mark.parametrize("before", [[], [(1,)], [(2, 1)], [(1, 2, 3)], [(2,), (1,)]])
 def test_what_is_stored_for_a_slice_does_not_depend_on_what_was_there(before, tmp_path):
     for slice_ in before:

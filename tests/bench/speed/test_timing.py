@@ -4,15 +4,19 @@ import csv
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 import pytest
 import tiny
 import torch
+from pretended_gpu import PretendedGPU
 
+import bench.speed.bound
 import bench.timing
 from bench.registry import PAPER_MODELS
-from bench.speed.stopwatch import Rates, Stages, Work, count_work
+from bench.speed.bound import Convolution, Rates, Work, count_work, operations, rates_of
+from bench.speed.stopwatch import Stages, peak_bytes, reset_peak, synchronise
 from bench.speed.table4 import TimingRow, cells, notes
 from bench.timing import main
 from mgie.presets import PRESETS
@@ -31,7 +35,7 @@ def row(**changes) -> TimingRow:
     made = TimingRow(
         "mgie", "7b", "random", 8, 512, 100, "bfloat16", False, "NVIDIA A100-SXM4-40GB", True, "1410 MHz", 1, 5, 18.45,
         18.0, 19.0, 30_000, 0.0, 0.1, 3.0, 0.1, 0.2, 14.0, 0.9, 0.15, 32.0, 0.0, True, 500.0, 900.0, 6.0, 0.325, 0.5,
-        250.0, 1300.0,
+        250.0, 300.0, 1300.0,
     )  # fmt: skip
     return replace(made, **changes)
 
@@ -46,6 +50,7 @@ def test_all_three_models_are_timed_and_their_stages_sum_up_to_the_call(small, t
     for r in rows:
         assert 0 < float(r["fastest"]) <= float(r["seconds"]) <= float(r["slowest"]) and int(r["peak_mb"]) > 0
         assert float(r["unet"]) > 0 and float(r["vae_decode"]) > 0 and float(r["tflop"]) > 0
+        assert 0 < float(r["fraction"]) <= 1 and 0 < float(r["unet_fraction"]) <= 1
         assert (float(r["tower"]) > 0) == (r["model"] == "mgie")
         assert (float(r["decode"]) > 0, r["tokens"]) == ((False, "") if r["model"] == "inspix2pix" else (True, "6.0"))
     assert "not comparable" in (tmp_path / "results" / "mini" / "table4.md").read_text()
@@ -76,10 +81,120 @@ def test_operations_and_bytes_are_those_of_the_closed_form():
     with torch.no_grad():
         work = count_work(call, {"linear": body[0], "conv": body[1]})
     assert work.flops == {"linear": 2 * 5 * 8 * 16, "conv": 2 * 2 * 8 * 8 * 5 * 3 * 9}
+    assert work.convolutions == {"linear": 0, "conv": work.flops["conv"]} and work.products["conv"] == 0
     assert work.bytes == {"linear": 2 * 4 * 8 * 16, "conv": 4 * 5 * 3 * 9}  # the linear layer's weights are read twice
-    limit = Rates(flops=1000.0, bytes=1e9).limit(work)
-    assert limit["linear"] == pytest.approx(1.28)  # bound by operations
-    assert Rates(1e12, 100.0).limit(Work({"a": 5.0}, {"a": 200.0})) == {"a": 2.0}  # bound by bytes
+    assert [operations(kind) for kind in work.kinds] == [work.flops["conv"]]
+
+
+def work_of(**changes) -> Work:
+    made = Work({"a": 5.0}, {"a": 0.0}, {"a": 200.0}, {"a": 1}, {"a": "float32"})
+    return made._replace(**changes)
+
+
+def test_a_stage_is_bound_by_its_operations_or_by_its_bytes():
+    quick = {64: 1e9}
+    assert Rates({"float32": 10.0}, {}, quick).limit(work_of()) == {"a": 0.5}
+    assert Rates({"float32": 1e12}, {}, {64: 100.0}).limit(work_of()) == {"a": 2.0}
+    folded = work_of(products={"a": 0.0}, convolutions={"a": 30.0})
+    assert Rates({"float32": 10.0}, {"float32": 20.0}, quick).limit(folded) == {"a": 1.5}
+    assert Rates({"float32": 10.0}, {"float32": 5.0}, quick).limit(folded) == {"a": 3.0}  # done as a product
+
+
+def test_weights_that_fit_into_a_cache_are_read_at_its_rate():
+    rates = Rates({"float32": 1e12}, {}, {64: 1000.0, 128: 100.0, 512: 10.0})
+    assert rates.limit(work_of()) == {"a": 2.0}  # 200 bytes once
+    assert rates.limit(work_of(passes={"a": 2})) == {"a": 0.2}  # 100 bytes twice
+    assert rates.limit(work_of(bytes={"a": 20.0})) == {"a": 0.02}
+
+
+def test_only_the_rows_of_an_embedding_that_are_read_count():
+    table = torch.nn.Sequential(torch.nn.Embedding(1000, 4), torch.nn.Linear(4, 2, bias=False))
+    with torch.no_grad():
+        work = count_work(lambda: (table(torch.tensor([[7, 7, 9]])), table(torch.tensor([[1]]))), {"text": table})
+    assert work.bytes == {"text": 2 * 4 * 4 * 2 + (2 + 1) * 4 * 4}
+
+
+@pytest.mark.parametrize("padding, dilation, stride, groups", [
+    ((1, 1), (1, 1), (1, 1), 1), ((0, 2), (2, 1), (2, 1), 2), ("same", (1, 1), (1, 1), 1), ("valid", (1, 1), (1, 1), 1),
+])  # fmt: skip
+def test_the_operations_of_a_convolution_are_those_torch_counts(padding, dilation, stride, groups):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    part = torch.nn.Conv2d(4, 6, 3, padding=padding, dilation=dilation, stride=stride, groups=groups)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        part(torch.ones(2, 4, 11, 9))
+    kind = Convolution((2, 4, 11, 9), tuple(part.weight.shape), stride, padding, dilation, groups, "float32")
+    assert operations(kind) == counter.get_total_flops()
+
+
+def test_rates_are_of_the_timed_dtype_and_of_the_convolutions_that_were_called(monkeypatch):
+    monkeypatch.setattr(bench.speed.bound, "RUNS", 1)
+    body = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, dtype=torch.bfloat16))
+    with torch.no_grad():
+        work = count_work(lambda: body(torch.ones(1, 3, 16, 16, dtype=torch.bfloat16)), {"unet": body})
+    rates = rates_of("cpu", work)
+    assert set(rates.products) == set(rates.convolutions) == {"bfloat16"}
+    assert set(rates.reads) == {bench.speed.bound.SMALLEST} and min(rates.reads.values()) > 0
+    twice = rates._replace(products={"bfloat16": 2 * rates.products["bfloat16"]})
+    assert rates.at_least(twice) == twice == twice.at_least(rates)
+
+
+@pytest.mark.parametrize("rate, said", [(300.0, True), (250.0, False), (0.0, False)])
+def test_the_note_says_what_the_bound_is_of_where_winograd_is_used(rate, said):
+    note = next(n for n in notes([row(conv_tflops=rate)]) if n.startswith("At best"))
+    assert ("reach 1.2 times the rate of matrix products, since Winograd's algorithm" in note) == said
+
+
+class Recorded:
+    """What of torch.cuda is asked, with the device that it is asked of."""
+
+    def __init__(self, patch) -> None:
+        self.asked: list[tuple[str, str]] = []
+        for name in ("synchronize", "reset_peak_memory_stats", "max_memory_allocated", "current_stream",
+                     "get_device_name"):  # fmt: skip
+            patch.setattr(torch.cuda, name, lambda device=None, name=name: self.answer(name, device))
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(torch.cuda, "device", self.current)
+        patch.setattr(torch.cuda, "Event", lambda enable_timing: self)
+
+    def answer(self, name, device):
+        self.asked.append((name, str(device)))
+        return device if name == "current_stream" else 7
+
+    @contextmanager
+    def current(self, device):
+        self.asked.append(("device", str(device)))
+        yield
+
+    def record(self, stream):
+        self.asked.append(("record", str(stream)))
+
+    def elapsed_time(self, other):
+        return 1000.0
+
+
+def test_a_second_gpu_times_itself(monkeypatch):
+    """cuda:1 and never the current GPU: what waits, what is recorded, what is counted, what is measured."""
+    from mgie.io.devices import device_name
+
+    recorded, part = Recorded(monkeypatch), torch.nn.Linear(4, 4)
+    monkeypatch.setattr(bench.speed.bound, "RUNS", 1)
+    monkeypatch.setattr(bench.speed.bound, "LARGEST", 2**16)
+    with PretendedGPU(), torch.no_grad():
+        part.to("cuda:1")
+        with Stages({"part": part}, "cuda:1") as stages:
+            part(torch.ones(1, 4, device="cuda:1"))
+            assert stages.seconds() == {"part": 1.0}
+        synchronise("cuda:1")
+        reset_peak("cuda:1")
+        assert peak_bytes("cuda:1") == 7 and device_name("cuda:1") == 7
+        kind = Convolution((1, 3, 8, 8), (4, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1, "float32")
+        monkeypatch.setattr(bench.speed.bound, "best_product", lambda device, dtype: recorded.answer("product", device))
+        rates = rates_of("cuda:1", work_of(kinds=(kind,)))
+    assert rates.products == {"float32": 7} and rates.convolutions["float32"] > 0
+    names, devices = zip(*recorded.asked, strict=True)
+    assert set(devices) == {"cuda:1"}
+    assert {"synchronize", "record", "reset_peak_memory_stats", "max_memory_allocated", "product"} <= set(names)
 
 
 def test_stages_count_every_pass_since_the_last_question():
