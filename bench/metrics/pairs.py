@@ -27,6 +27,7 @@ class Picture:
 
     def __init__(self, path: Path, settings: EditSettings | None = None) -> None:
         self.path, self.settings = path, settings or EditSettings()
+        self.ready: dict[str, np.ndarray] = {}  # what a network is given of it, by the network's protocol
 
     @classmethod
     def of(cls, image: "Image") -> "Picture":

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.runs.actors import RayTask
 from bench.runs.engines import DEATHS
@@ -84,12 +84,13 @@ def here(metrics: dict[str, Metric]) -> Engine:
 
 
 def local(metrics: dict[str, Metric], count: int | None = None) -> Engine:
-    """count: processes; None: as many as there are cores, where the work is worth their start; it is begun here."""
+    """count: processes; None: as many as there are cores, where the work is worth their start; it is begun here. On a
+    GPU the networks stay here, and the processes feed them."""
+    from bench.runs.feeding import fed
 
     def scored(tasks: Sequence[Task]) -> Iterator[tuple[int, list[ScoredChunk]]]:
-        most, on_gpu = min(count or cores(), len(tasks)), bool(tasks) and is_on_gpu(tasks[0])
-        done = 0
-        if most <= 1 or on_gpu:
+        most, done = min(count or cores(), len(tasks)), 0
+        if most <= 1:
             yield from here(metrics)(tasks)
             return
         if count is None:
@@ -104,7 +105,8 @@ def local(metrics: dict[str, Metric], count: int | None = None) -> Engine:
         rest = tasks[done:]
         if rest:
             with Pool(fitting(min(most, len(rest)), rest, metrics)) as pool:
-                for place, answer in in_pool(pool)(rest):
+                engine = fed(pool, metrics) if is_on_gpu(rest[0]) else in_pool(pool)
+                for place, answer in engine(rest):
                     yield done + place, answer
 
     return scored
@@ -120,38 +122,49 @@ def worth_it(seconds: float, tasks: int, processes: int, now: int = 1) -> bool:
 
 
 def in_pool(pool: Pool) -> Engine:
-    """The processes of a pool. One that dies (killed for memory?) is not replaced, and its task is done by another."""
+    """The processes of a pool."""
 
     def scored(tasks: Sequence[Task]) -> Iterator[tuple[int, list[ScoredChunk]]]:
-        waiting, deaths = list(range(len(tasks))), Counter[int]()
-        while waiting:
-            again: list[int] = []
-            for news in pool.each(score_task, [tasks[place] for place in waiting]):
-                place = waiting[news.place]
-                if news.kind == "said":
-                    say(news.value)
-                elif news.kind == "failed":  # a fault of ours
-                    raise RuntimeError(f"{label(tasks[place])}: {news.value}")
-                elif news.kind == "died":
-                    deaths[place] += 1
-                    pool.most = max(1, pool.most - 1)
-                    complain(deaths[place], tasks[place], f"exit code {news.value}", pool.most)
-                    again.append(place)
-                else:
-                    yield place, settled(tasks[place], news.value)
-            waiting = again
+        for place, answer in answers(pool, score_task, tasks):
+            yield place, settled(tasks[place], answer)
 
     return scored
 
 
+def answers(pool: Pool, work: Callable[[Task, Tell], Any], tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
+    """What work returns of each task. A process that dies (killed for memory?) is not replaced, and its task is done by
+    another. Raises WorkerDied where a task has killed too many."""
+    waiting, deaths = list(range(len(tasks))), Counter[int]()
+    while waiting:
+        again: list[int] = []
+        for news in pool.each(work, [tasks[place] for place in waiting]):
+            place = waiting[news.place]
+            if news.kind == "said":
+                say(news.value)
+            elif news.kind == "failed":  # a fault of ours
+                raise RuntimeError(f"{label(tasks[place])}: {news.value}")
+            elif news.kind == "died":
+                deaths[place] += 1
+                pool.most = max(1, pool.most - 1)
+                complain(deaths[place], tasks[place], f"exit code {news.value}", pool.most)
+                again.append(place)
+            else:
+                yield place, news.value
+        waiting = again
+
+
 def beside(pool: Pool, metrics: dict[str, Metric], count: int | None, alone: bool) -> Engine:
-    """A pool that stands already, with more processes where the work is worth their start; alone: its processes may
-    have filled the GPU, so that others score."""
+    """A pool that stands already, with more processes where the work is worth their start; alone: its processes serve
+    one task each, so that others score."""
+    from bench.runs.feeding import in_one_process
 
     def scored(tasks: Sequence[Task]) -> Iterator[tuple[int, list[ScoredChunk]]]:
         if not tasks:
             return
-        most = 1 if is_on_gpu(tasks[0]) else min(count or cores(), len(tasks))
+        if is_on_gpu(tasks[0]):
+            yield from in_one_process(tasks, count)
+            return
+        most = min(count or cores(), len(tasks))
         fit = fitting(most, tasks, metrics)
         if alone or fit < len(pool.workers):
             with Pool(fit) as own:
@@ -269,15 +282,17 @@ def pixels_of(chunk: Chunk) -> int:
     return 0
 
 
-def weights_of(metric: Metric) -> Iterator[Path]:
+def networks_of(metric: Metric) -> list[Any]:
+    """Those that are given pictures through a transform of their own: CLIP, DINO."""
+    holders = (metric, getattr(metric, "direction", None))
+    found = [getattr(holder, name, None) for holder in holders for name in ("clip", "dino")]
+    return [network for network in found if network is not None]
+
+
+def weights_of(metric: Metric) -> list[Path]:
     """The files of a metric's networks."""
-    for holder in (metric, getattr(metric, "direction", metric)):
-        for network in (getattr(holder, "clip", None), getattr(holder, "dino", None)):
-            if network is not None:
-                yield network.source.weights
     own = getattr(metric, "weights", None)
-    if own is not None:
-        yield own
+    return [network.source.weights for network in networks_of(metric)] + ([own] if own is not None else [])
 
 
 def on_ray(pool: RayPool, work: Callable[..., object] | None = None) -> Engine:

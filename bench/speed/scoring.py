@@ -3,10 +3,10 @@
     python -m bench.speed.scoring --pairs 16 --runs 3      minutes, on two idle cores
 
 The pairs and networks of bench.speed.metric_engine: 512 px, CLIP ViT-B/32, DINO ViT-S/16, AlexNet of the true sizes.
-The processes are up and hold their networks before anything is timed; every call begins with an empty cache. Reference is
-MagicBrush's way on one core. All sides take turns; seconds are medians of the wall clock, every claim is a ratio. The
-scores of all sides are compared to the bit with those of one process and within 1e-4 with the reference's. Writes
-results/mini/speed/scoring.csv.
+The processes are up and hold their networks before anything is timed; every call begins with an empty cache. The
+reference is MagicBrush's way on one core. All sides take turns; seconds are medians of the wall clock, every claim is a
+ratio. The scores of all sides are compared to the bit with those of one process and within 1e-4 with the reference's.
+Writes results/mini/speed/scoring.csv.
 """
 
 import argparse

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL.Image import Resampling
 
-from bench.metrics.networks.features import FeatureCache, Seen, in_batches, who
+from bench.metrics.networks.features import FeatureCache, Seen, in_batches, prepare, row_of, who
 from bench.metrics.networks.middle import middle
 from bench.settings import MetricSettings
 from mgie.io.devices import device_of
@@ -123,7 +123,14 @@ class CLIP:
         return cache.features(key, pictures, self.encode_images, on_disk)
 
     def encode_images(self, pictures: Sequence[Seen]) -> np.ndarray:
-        return self.encode_tensors([self.transform(self.middle(picture.image)) for picture in pictures])
+        return self.encode_tensors([row_of(self, picture) for picture in pictures])
+
+    def prepare(self, picture: Seen) -> None:
+        prepare(self, picture)
+
+    def transformed(self, image: "Image") -> "Tensor":
+        """(3, size, size), normalised."""
+        return self.transform(self.middle(image))
 
     def middle(self, image: "Image") -> "Image":
         """Of a thin picture what the transform keeps; any other as it is."""

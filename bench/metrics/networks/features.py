@@ -156,13 +156,43 @@ def exactly(device: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
 
 
+def row_of(network: "Transforming", picture: Seen) -> "Tensor":
+    """(3, S, S): what the network is given of a picture; transformed now, or before in another process."""
+    import torch
+
+    made = getattr(picture, "ready", {}).get(network.protocol)
+    return network.transformed(picture.image) if made is None else torch.from_numpy(made)
+
+
+def prepare(network: "Transforming", picture: Seen) -> None:
+    """Transform the picture now, for whoever is handed it."""
+    ready = getattr(picture, "ready", None)
+    if ready is not None and network.protocol not in ready:
+        ready[network.protocol] = network.transformed(picture.image).numpy()
+
+
+class Transforming(Protocol):
+    """A network with a transform of its own."""
+
+    protocol: str
+
+    def transformed(self, image: Image) -> "Tensor": ...
+
+
 def in_batches(rows: list["Tensor"], size: int, device: str, encode: Callable[["Tensor"], "Tensor"]) -> np.ndarray:
     """encode's features of all rows, float32 on the CPU."""
     import torch
 
     with exactly(device):
-        parts = [encode(torch.stack(rows[i : i + size]).to(device)).float().cpu() for i in range(0, len(rows), size)]
+        parts = [encode(sent(torch.stack(rows[i : i + size]), device)).float().cpu() for i in range(0, len(rows), size)]
     return torch.cat(parts).numpy()
+
+
+def sent(batch: "Tensor", device: str) -> "Tensor":
+    """The batch on the device; to a GPU from pinned memory, so that the copy waits for nothing."""
+    if not device.startswith("cuda"):
+        return batch.to(device)
+    return batch.pin_memory().to(device, non_blocking=True)
 
 
 def who(protocol: str, sha256: str, device: str, batch_size: int) -> str:

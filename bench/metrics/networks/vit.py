@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bench.metrics.networks.features import FeatureCache, Seen, in_batches, who
+from bench.metrics.networks.features import FeatureCache, Seen, in_batches, prepare, row_of, who
 from bench.metrics.networks.middle import middle
 from bench.settings import MetricSettings
 from mgie.io.devices import device_of
@@ -94,9 +94,15 @@ class DINONetwork:
         return cache.features(key, pictures, self.encode_images, on_disk)
 
     def encode_images(self, pictures: Sequence[Seen]) -> np.ndarray:
-        kept = [middle(picture.image, self.resize_to, self.source.size) for picture in pictures]
-        rows = [self.transform(image) for image in kept]
+        rows = [row_of(self, picture) for picture in pictures]
         return in_batches(rows, self.batch_size, self.device, lambda batch: class_token(self.network, batch))
+
+    def prepare(self, picture: Seen) -> None:
+        prepare(self, picture)
+
+    def transformed(self, image: "Image") -> "Tensor":
+        """(3, S, S), normalised."""
+        return self.transform(middle(image, self.resize_to, self.source.size))
 
 
 def class_token(network: "nn.Module", batch: "Tensor") -> "Tensor":

@@ -9,10 +9,12 @@ from tiny_networks import tiny_settings
 
 import bench.metrics.lpips
 import bench.metrics.pairs
+from bench.metrics.networks.clip import CLIP
 from bench.metrics.networks.perceptual import Perceptual
 from bench.run import main, plan
 from bench.runs import scorers
 from bench.runs.collecting import Scoring
+from bench.runs.feeding import in_one_process
 from bench.runs.pool import News
 from bench.runs.runner import WorkerDied
 from bench.runs.scorers import Answer, Task, here, in_pool, local, worth_it
@@ -60,6 +62,28 @@ def test_two_processes_write_the_bytes_of_one(data, networks, alone, tmp_path, c
         files = bytes_of(out)
         assert of_model("identity", files) == of_model("identity", alone)
         assert {p for p in files if "features/" in p} == {p for p in alone if "features/" in p}
+
+
+def test_a_gpu_that_is_fed_by_processes_gives_the_same_bytes(data, networks, alone, tmp_path, monkeypatch):
+    """On the CPU: the processes decode, transform and score L1 and SSIM, this one runs the networks."""
+    transformed = []
+    monkeypatch.setattr(scorers, "is_on_gpu", lambda task: True)
+    monkeypatch.setattr(CLIP, "transformed", lambda self, image: transformed.append(image))
+    assert main(scored_by(data, tmp_path, networks, "--score-workers", "2")) == 0
+    files = bytes_of(tmp_path)
+    assert of_model("identity", files) == of_model("identity", alone) and not transformed
+    assert {p for p in files if "features/" in p} == {p for p in alone if "features/" in p}
+
+
+def test_a_process_of_its_own_scores_where_models_fill_the_gpu(data, networks, alone, tmp_path, monkeypatch):
+    argv = scored_by(data, tmp_path, networks)
+    assert main(argv, scores=False) == 0
+    assert score_together([Edited(plan(argv), None, lambda n: None)], lambda metrics: by_one_process) == [0]
+    assert of_model("identity", bytes_of(tmp_path)) == of_model("identity", alone)
+
+
+def by_one_process(tasks):
+    return in_one_process(tasks, 1)
 
 
 def test_runs_scored_together_have_the_bytes_of_each_alone(data, networks, alone, tmp_path, monkeypatch):
