@@ -16,6 +16,8 @@ from mgie.guidance import copies, guide
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 
+    from mgie.graphs import StaticUNet
+
 Step = Callable[[Tensor], None]  # shown the latents after each step
 
 
@@ -51,11 +53,13 @@ def denoise(
     generators: list[torch.Generator] | None = None,
     noise: Tensor | None = None,
     on_step: Step | None = None,
+    static: "StaticUNet | None" = None,
 ) -> Tensor:
     """The output image's latents, (B, C, h, w) float32, scaled as they are diffused.
 
     condition: (B, C, h, w) of the input image. embeds: (B, Q, F). null: (1, Q, F). generators: one an image, for the
-    first noise and for a scheduler that draws at every step. noise: the first noise, instead of drawing it.
+    first noise and for a scheduler that draws at every step. noise: the first noise, instead of drawing it. static:
+    runs the UNet's steps with buffers of fixed shape.
     """
     scheduler = type(scheduler).from_config(scheduler.config)  # its own state: calls do not disturb each other
     scheduler.set_timesteps(num_inference_steps)  # on the CPU: looking a step up must not wait for a GPU
@@ -74,7 +78,10 @@ def denoise(
     for i, t in enumerate(scheduler.timesteps):
         noisy = scheduler.scale_model_input(torch.cat([latents] * n), t)
         model_input = torch.cat([noisy, condition], dim=1).to(dtype)  # (nB, 2C, h, w)
-        predicted = unet(model_input, t, encoder_hidden_states=embeds, return_dict=False)[0].float()
+        if static is None:
+            predicted = unet(model_input, t, encoder_hidden_states=embeds, return_dict=False)[0].float()
+        else:
+            predicted = static(unet, model_input, t, embeds).float()
         predicted = guide(predicted, guidance_scale, image_guidance_scale)  # (B, C, h, w)
         latents = scheduler.step(predicted, t, latents, return_dict=False, **draws)[0]
         # extra calls of the UNet (PNDM, second order) are no steps of their own, as in diffusers' progress bar

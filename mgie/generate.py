@@ -14,6 +14,7 @@ from mgie.mllm import positions
 from mgie.visual_tokens import NUM_VISUAL_TOKENS, StateSlice, slice_is_settled, visual_slice
 
 if TYPE_CHECKING:
+    from mgie.graphs import StaticDecoding
     from mgie.mllm import MLLM
     from mgie.tokenizer import Tokenizer
 
@@ -49,8 +50,10 @@ def decode(
     device: torch.device,
     max_new_tokens: int = 96,
     no_repeat_ngram_size: int = 3,
+    static: "StaticDecoding | None" = None,
 ) -> list[Answer]:
-    """prompts: ids of each row, unpadded. pixel_values: (B, 3, s, s), or None for an LLM without eyes.
+    """prompts: ids of each row, unpadded. pixel_values: (B, 3, s, s), or None for an LLM without eyes. static: decodes
+    in a cache of fixed length.
 
     A row ends at </s>, after max_new_tokens, or once its slice is settled as the whole decode would settle it.
     """
@@ -61,20 +64,28 @@ def decode(
     ids, mask = pad_left(prompts, tokenizer.pad, device)  # (B, L) each
     place, img0 = positions(mask), tokenizer.visual[0]
     embeddings, cache, kept = mllm.embed(ids, pixel_values), DynamicCache(config=mllm.llama.config), []
+    states = mllm.llama.model(
+        inputs_embeds=embeddings, attention_mask=mask, position_ids=place, past_key_values=cache, use_cache=True
+    ).last_hidden_state  # (B, L, D)
+    scores = mllm.llama.lm_head(states[:, -1]).float()  # (B, V)
+    fixed = static.begin(mllm, cache, mask, max_new_tokens) if static else None
     while True:
-        states = mllm.llama.model(
-            inputs_embeds=embeddings, attention_mask=mask, position_ids=place, past_key_values=cache, use_cache=True
-        ).last_hidden_state  # (B, L, D), then (B, 1, D)
         kept.append(states)
-        scores = mllm.llama.lm_head(states[:, -1]).float()  # (B, V)
         next_ids = _without_repeats(scores, rows).argmax(dim=-1)  # (B,)
         for row, token in zip(rows, next_ids.tolist(), strict=True):
             row.take(token, img0, tokenizer.eos)
         if all(row.slice for row in rows):
             break
         embeddings = mllm.llama.get_input_embeddings()(next_ids[:, None])  # no splice: the image is in the cache
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
         place = place[:, -1:] + 1
+        if fixed:
+            states, scores = fixed(embeddings, place)
+            continue
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+        states = mllm.llama.model(
+            inputs_embeds=embeddings, attention_mask=mask, position_ids=place, past_key_values=cache, use_cache=True
+        ).last_hidden_state  # (B, 1, D)
+        scores = mllm.llama.lm_head(states[:, -1]).float()
     states = torch.cat(kept, dim=1)  # (B, L + steps, D)
     return [
         _answer(row.sequence, len(prompt), row.slice, one[ids.shape[1] - len(prompt) :], count)

@@ -3,7 +3,9 @@
 Convention: StableDiffusionInstructPix2PixPipeline of diffusers, with its rule for when guidance is on.
 """
 
+from collections.abc import Callable
 from numbers import Real
+from typing import Protocol
 
 from torch import Tensor
 
@@ -21,6 +23,28 @@ def copies(guidance_scale: float, image_guidance_scale: float) -> int:
     if guidance_scale == 1:
         return 1
     return 2 if image_guidance_scale == 1 else 3
+
+
+class Usual(Protocol):
+    """A preset's own scales."""
+
+    @property
+    def guidance_scale(self) -> float: ...
+    @property
+    def image_guidance_scale(self) -> float: ...
+
+
+def scales(
+    usual: Usual, guidance_scale: float | None, image_guidance_scale: float | None, notice: Callable[[str], None]
+) -> tuple[float, float]:
+    """Those that are meant, the preset's where None is given; says so where one has no effect. Raises ValueError."""
+    text = usual.guidance_scale if guidance_scale is None else guidance_scale
+    image = usual.image_guidance_scale if image_guidance_scale is None else image_guidance_scale
+    if copies(text, image) == 1:
+        notice("guidance_scale is 1: guidance is off, and image_guidance_scale has no effect")
+    elif image_guidance_scale == 1:
+        notice("image_guidance_scale is 1: the input image gets no extra weight")
+    return text, image
 
 
 def guide(noise: Tensor, guidance_scale: float, image_guidance_scale: float) -> Tensor:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,11 +19,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mgie import diffusion, folder, generate
-from mgie.guidance import copies
+from mgie.graphs import Static
+from mgie.guidance import scales
 from mgie.inputs import Given, Inputs, Prompt, fit_answer, fit_prompt
 from mgie.io.devices import vae_dtype
 from mgie.io.files import naming
-from mgie.preprocess import ClipProcessor, edit_pixels, to_images
+from mgie.preprocess import ClipProcessor, edit_pixels, images_of
 from mgie.prompts import tidy
 from mgie.tokenizer import Tokenizer
 
@@ -86,6 +88,7 @@ class MGIEPipeline:
         self.preset, self.device = preset, mllm.llama.lm_head.weight.device
         self.progress, self._offloaded = True, False
         self._said: set[str] = set()
+        self._static: Static | None = None  # see compile
 
     # loading and placing
 
@@ -145,15 +148,18 @@ class MGIEPipeline:
             if name != "llama":
                 _, hook = cpu_offload_with_hook(part, self.device, prev_module_hook=hook)
 
-    def compile(self, backend: str = "inductor") -> None:
+    def compile(self, backend: str = "inductor", static: bool | None = None) -> None:
         """torch.compile for what runs most: the UNet, and the VAE's decoder. Minutes at the first call of each size.
 
-        Outputs stay within the tolerance that tests/bench/speed/test_reference_inference.py states, not the same to
-        the bit.
+        static: steps of fixed shape as mgie.graphs has them; None: on a GPU. Outputs stay within the tolerance that
+        tests/bench/speed/test_reference_inference.py states, not the same to the bit.
         """
+        on_gpu = self.device.type == "cuda"
         for part in (self.unet, self.vae.decoder):
             part.to(memory_format=torch.channels_last)
-            part.compile(backend=backend)
+            part.compile(backend=backend, mode="max-autotune-no-cudagraphs" if on_gpu else None)
+        if (on_gpu if static is None else static) and not self._offloaded:  # whose parts come and go
+            self._static = Static.on(self.device, self.notice)
 
     # editing
 
@@ -180,7 +186,7 @@ class MGIEPipeline:
         shrunk. Raises ValueError for bad input.
         """
         given = Inputs.check(self.preset, self.notice, image, instruction, expressive_instruction, generator)
-        guidance = self._guidance(guidance_scale, image_guidance_scale)
+        guidance = scales(self.preset, guidance_scale, image_guidance_scale, self.notice)
         steps = self._count("num_inference_steps", num_inference_steps)
         new_tokens = self._count("max_new_tokens", max_new_tokens)
         seconds: dict[str, float] = {}
@@ -233,7 +239,7 @@ class MGIEPipeline:
         eyes = self.image_processor if patches else None
         pixels = eyes(given.images).to(self.device) if eyes else None
         if given.expressive is None:
-            settings = (max_new_tokens, self.preset.no_repeat_ngram_size)
+            settings = (max_new_tokens, self.preset.no_repeat_ngram_size, self._static and self._static.decoding)
             return generate.decode(self.mllm, self.tokenizer, prompts, pixels, self.device, *settings), None
         pairs = zip(given.expressive, prompts, strict=True)
         told = [fit_answer(self.tokenizer, text, self.preset.context - len(prompt)) for text, prompt in pairs]
@@ -267,6 +273,7 @@ class MGIEPipeline:
         """Images of one size go through UNet and VAE together."""
         outputs: dict[int, Image.Image] = {}
         groups: dict[tuple[int, int], list[int]] = {}
+        late: list[tuple[list[int], Tensor]] = []  # what the VAE is at: places, (B, 3, H, W)
         drawn = [0]  # steps done, of all groups
         for i, size in enumerate(given.sizes):
             groups.setdefault(size, []).append(i)
@@ -294,22 +301,20 @@ class MGIEPipeline:
                         steps,
                         generators,
                         on_step=stepped,
+                        static=self._static and self._static.unet,
                     )
+                if self._static:  # while the next ones are denoised
+                    decode = partial(diffusion.decode_latents, self.vae)
+                    late.append((places, self._static.beside.begin(decode, latents)))
+                    continue
                 with self._stage("vae_decode", seconds):
-                    decoded = diffusion.decode_latents(self.vae, latents)  # (B, 3, H, W)
-                    refuse_nan(decoded, places)
-                    for i, output in zip(places, to_images(decoded), strict=True):
-                        outputs[i] = output
+                    outputs |= images_of(places, diffusion.decode_latents(self.vae, latents))
+            if self._static:
+                with self._stage("vae_decode", seconds):
+                    self._static.beside.wait()
+                    for places, decoded in late:
+                        outputs |= images_of(places, decoded)
         return [outputs[i] for i in range(len(given.images))]
-
-    def _guidance(self, guidance_scale: float | None, image_guidance_scale: float | None) -> tuple[float, float]:
-        text = self.preset.guidance_scale if guidance_scale is None else guidance_scale
-        image = self.preset.image_guidance_scale if image_guidance_scale is None else image_guidance_scale
-        if copies(text, image) == 1:
-            self.notice("guidance_scale is 1: guidance is off, and image_guidance_scale has no effect")
-        elif image_guidance_scale == 1:
-            self.notice("image_guidance_scale is 1: the input image gets no extra weight")
-        return text, image
 
     def _text(self, answer: generate.Answer) -> tuple[str, int]:
         """The expressive instruction and its number of tokens."""
@@ -335,13 +340,3 @@ class MGIEPipeline:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-def refuse_nan(decoded: Tensor, places: list[int]) -> None:
-    """decoded: (B, 3, H, W). Raises ValueError that names the edits of the batch that are not numbers."""
-    bad = [i for i, image in zip(places, decoded, strict=True) if not image.isfinite().all()]
-    if bad:
-        raise ValueError(
-            f"edits {bad} of this batch are NaN or infinite; on float16 try bfloat16 or float32, "
-            "else look for a damaged checkpoint"
-        )

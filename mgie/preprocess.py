@@ -129,3 +129,19 @@ def to_images(pixels: "Tensor") -> list[Image.Image]:
     """(B, 3, H, W) in about [-1, 1], any dtype -> RGB images."""
     values = (pixels.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(image) for image in (values * 255).round().astype("uint8")]
+
+
+def images_of(places: list[int], decoded: "Tensor") -> dict[int, Image.Image]:
+    """decoded: (B, 3, H, W), of these places of a batch. By place the image. Raises ValueError as refuse_nan does."""
+    refuse_nan(decoded, places)
+    return dict(zip(places, to_images(decoded), strict=True))
+
+
+def refuse_nan(decoded: "Tensor", places: list[int]) -> None:
+    """decoded: (B, 3, H, W). Raises ValueError that names the edits of the batch that are not numbers."""
+    bad = [i for i, image in zip(places, decoded, strict=True) if not image.isfinite().all()]
+    if bad:
+        raise ValueError(
+            f"edits {bad} of this batch are NaN or infinite; on float16 try bfloat16 or float32, "
+            "else look for a damaged checkpoint"
+        )

@@ -311,7 +311,7 @@ def test_a_preset_file_that_lacks_an_entry_is_refused(broken):
 
 
 def test_output_that_is_not_a_number_is_reported_with_its_place(pipe):
-    from mgie.pipeline import refuse_nan
+    from mgie.preprocess import refuse_nan
 
     decoded = torch.zeros(3, 3, 8, 8)
     refuse_nan(decoded, [4, 5, 6])
