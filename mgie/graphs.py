@@ -6,15 +6,14 @@ B batch, L prompt length, T length of the cache, D hidden size, V vocabulary.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import DynamicCache
-
-    from mgie.mllm import MLLM
 
 WARM_UP = 3  # calls before a capture, as torch asks for
 ROUND = 128  # tokens: a cache's length is a multiple of it, so that few lengths are captured
@@ -80,6 +79,12 @@ def graph_of(call: Callable[[], tuple[Tensor, ...]], device: torch.device) -> tu
     return outputs, graph.replay
 
 
+class Decoder(Protocol):
+    """An MLLM, of which a step asks for its LLM alone."""
+
+    llama: "nn.Module"
+
+
 class StaticDecoding:
     """Decoding in a cache of fixed length, a step captured once for all batches of the same size and length."""
 
@@ -87,7 +92,7 @@ class StaticDecoding:
         self.notice = notice
         self.kept: _Fixed | None = None  # only the last: at 7B a cache takes gigabytes
 
-    def begin(self, mllm: "MLLM", cache: "DynamicCache", mask: Tensor, new_tokens: int) -> "_Fixed":
+    def begin(self, mllm: Decoder, cache: "DynamicCache", mask: Tensor, new_tokens: int) -> "_Fixed":
         """cache, mask: of the prompt, (B, L). new_tokens: so many steps at most follow."""
         batch, prompt = mask.shape
         length = -(-(prompt + new_tokens + WARM_UP) // ROUND) * ROUND
@@ -99,7 +104,7 @@ class StaticDecoding:
 
 
 class _Fixed:
-    def __init__(self, mllm: "MLLM", batch: int, length: int, like: "DynamicCache", notice: Notice) -> None:
+    def __init__(self, mllm: Decoder, batch: int, length: int, like: "DynamicCache", notice: Notice) -> None:
         from transformers import StaticCache
 
         self.mllm, self.batch, self.length = mllm, batch, length
@@ -111,7 +116,7 @@ class _Fixed:
         self.prompt = self.at = 0
         self.step = Captured(self.run, keys.device, notice, self.rewind)
 
-    def serves(self, mllm: "MLLM", batch: int, length: int) -> bool:
+    def serves(self, mllm: Decoder, batch: int, length: int) -> bool:
         return (self.mllm, self.batch, self.length) == (mllm, batch, length)
 
     def fill(self, cache: "DynamicCache", mask: Tensor) -> None:
