@@ -16,7 +16,7 @@ from mgie.guidance import copies, guide
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 
-    from mgie.graphs import StaticUNet
+    from mgie.graphs.static import StaticUNet
 
 Step = Callable[[Tensor], None]  # shown the latents after each step
 

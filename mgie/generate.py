@@ -14,7 +14,7 @@ from mgie.mllm import positions
 from mgie.visual_tokens import NUM_VISUAL_TOKENS, StateSlice, slice_is_settled, visual_slice
 
 if TYPE_CHECKING:
-    from mgie.graphs import StaticDecoding
+    from mgie.graphs.decoding import StaticDecoding
     from mgie.mllm import MLLM
     from mgie.tokenizer import Tokenizer
 

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mgie import diffusion, folder, generate
-from mgie.graphs import Static
+from mgie.graphs.static import Static
 from mgie.guidance import scales
 from mgie.inputs import Given, Inputs, Prompt, fit_answer, fit_prompt
 from mgie.io.devices import vae_dtype
@@ -151,7 +151,7 @@ class MGIEPipeline:
     def compile(self, backend: str = "inductor", static: bool | None = None) -> None:
         """torch.compile for what runs most: the UNet, and the VAE's decoder. Minutes at the first call of each size.
 
-        static: steps of fixed shape as mgie.graphs has them; None: on a GPU. Outputs stay within the tolerance that
+        static: steps of fixed shape as mgie/graphs has them; None: on a GPU. Outputs stay within the tolerance that
         tests/bench/speed/test_reference_inference.py states, not the same to the bit.
         """
         on_gpu = self.device.type == "cuda"

@@ -83,8 +83,8 @@ def edited_then_scored(
 ) -> Iterator[tuple[int, Ended]]:
     """All edits, then the scores of each dataset's runs together. What cannot be edited ends with its reason; what is
     not told of is left to bench.run as a whole, which says why it does not end well."""
-    from bench.runs.scorers import beside
-    from bench.runs.together import Edited, alike, score_together
+    from bench.runs.scorers.local import beside
+    from bench.runs.scorers.together import Edited, alike, score_together
 
     plans = {i: job.plan for i, job in enumerate(jobs) if job.plan and job.plan.workers.engine == "local"}
     edited: set[int] = set()

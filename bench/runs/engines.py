@@ -5,16 +5,16 @@ import os
 import re
 import shutil
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench.records import Example
 from bench.registry import Model
-from bench.runs.actors import RayTask, Serving, Task, Worker
-from bench.runs.runner import Outcome, Prepare, Slice, WorkerDied
+from bench.runs.runner import Edited, Outcome, Prepare, Slice, WorkerDied, edit_slice, load
 from bench.settings import EditSettings, ModelSettings
 from mgie.io.devices import sees_gpu
 from mgie.io.files import write_atomic
@@ -103,6 +103,71 @@ DEATHS = 3  # of workers at one slice, until the run gives up
 PATIENCE = 60.0  # seconds without any worker, until a notice says what the cluster has
 SESSIONS = ".ray"  # below --out: process id -> its Ray's session folder
 STORE = 200 * 2**20  # bytes of shared memory; results pass through it
+
+
+class Task(NamedTuple):
+    """One slice as it travels."""
+
+    examples: list[Example]
+    seed: int
+    settings: EditSettings
+    outputs: dict[str, bytes]  # example id -> its input image, where that is an output image of this run
+    of: "Serving"
+
+
+class Serving(NamedTuple):
+    """The run that workers are at."""
+
+    staged: tuple[str, str, Path] | None = None  # bench.runs.remote.stage's arguments, where the data root is remote
+    scratch: Path | None = None  # below it a worker keeps what one slice needs; None: the system's temporary folder
+
+
+class Worker:
+    """What an actor is made of. Without a model it scores alone."""
+
+    def __init__(self, model: Model | None) -> None:
+        self.model = model
+        self.staged: tuple[str, str, Path] | None = None
+
+    def up(self, device: str) -> str:
+        """Load the model; the name of what it computes on, the sign that it is up. Raises NotLoaded."""
+        from mgie.io.devices import device_name
+
+        if self.model is not None:
+            load(self.model)
+        return device_name(device)
+
+    def at_hand(self, of: Serving) -> None:
+        """The data that a run needs, where they are remote."""
+        if of.staged and of.staged != self.staged:
+            from bench.runs.remote import stage
+
+            stage(*of.staged)
+            self.staged = of.staged
+
+    def score(self, work: Callable[..., Any], args: tuple, files: dict[str, bytes], of: Serving) -> Any:
+        self.at_hand(of)
+        return work(*args, files, of.scratch)
+
+    def edit(self, task: Task) -> Edited:
+        assert self.model is not None  # those without one only score
+        self.at_hand(task.of)
+        if not task.outputs:
+            return edit_slice(task.examples, task.seed, task.settings, self.model)
+        if task.of.scratch:
+            task.of.scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=task.of.scratch) as folder:
+            examples = [with_input(example, task.outputs.get(example.id), Path(folder)) for example in task.examples]
+            return edit_slice(examples, task.seed, task.settings, self.model)
+
+
+def with_input(example: Example, data: bytes | None, folder: Path) -> Example:
+    """The example on its input image, which is an output image of this run and came along; None: it has its own."""
+    if data is None:
+        return example
+    path = folder / example.file_name
+    path.write_bytes(data)
+    return replace(example, input_image=path)
 
 
 @contextmanager
@@ -211,27 +276,6 @@ class Pool:
                     continue
                 self.idle.append(worker)
                 yield Outcome(part, edited._replace(failures=failed + edited.failures))
-
-    def scores(self, tasks: Sequence[RayTask]) -> Iterator[tuple[int, Any]]:
-        """What the workers answer, as it comes, each with its task's place. Raises WorkerDied."""
-        waiting, deaths = list(range(len(tasks))), Counter[int]()
-        while waiting or self.at_work:
-            while waiting and self.idle:
-                place, worker = waiting.pop(0), self.idle.pop()
-                task = tasks[place]
-                ref = worker.score.remote(task.work, task.args, task.files(), self.of)
-                self.at_work[ref] = worker, place, []
-            for ref in self.wait():
-                worker, place, _ = self.at_work.pop(ref)
-                try:
-                    answer = self.answer(ref)
-                except self.ray.exceptions.RayActorError as error:
-                    deaths[place] += 1
-                    self.replace_dead(deaths[place], f"the scores of {tasks[place].label}", error)
-                    waiting.insert(0, place)
-                    continue
-                self.idle.append(worker)
-                yield place, answer
 
     def hand_out(self, waiting: list[Slice], prepare: Prepare) -> None:
         """A slice to each idle worker; a later turn waits until the slice with the turn before it is written."""

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from bench.records import Score
 from bench.registry import Model, in_order
-from bench.runs.actors import Serving
 from bench.runs.adoption import adopt
-from bench.runs.collecting import Looking, score_all
-from bench.runs.engines import Pool, pool
+from bench.runs.engines import Pool, Serving, pool
 from bench.runs.plan import Plan, check_failures
 from bench.runs.runner import NotLoaded, WorkerDied, edit_all, free, load, profiles, unfinished
-from bench.runs.scorers import Task, local, on_ray
+from bench.runs.scorers.collecting import Looking, score_all
+from bench.runs.scorers.local import local
+from bench.runs.scorers.on_ray import on_ray
+from bench.runs.scorers.tasks import Task
 from bench.runs.scoring import ChangedImages, Metrics, ScoredChunk, load_metrics, protocol_of, scored
 
 Tick = Callable[[int], None]  # n more are settled

@@ -1,7 +1,7 @@
 """Edits x metrics -> scores. Raw values; None with a reason where a metric is not defined; never a dropped row.
 
 Pairs are scored in fixed chunks, a chunk's missing metrics together, so that each image is opened and encoded once
-and a run that was interrupted ends in the same bytes, whoever scores it (bench.runs.scorers). Chunks of several runs
+and a run that was interrupted ends in the same bytes, whoever scores it (bench/runs/scorers). Chunks of several runs
 and seeds over the same examples are scored together: their goal images are decoded once.
 """
 
@@ -292,13 +292,18 @@ def score_chunks(
     chunks: Sequence[Chunk], opened: Sequence[list[Opened]], metrics: dict[str, Metric]
 ) -> list[ScoredChunk]:
     """opened: what decode made of each. All chunks have the same examples. A chunk with changed images gets none."""
+    changed = [
+        [(c.seed, o.example.id) for o in row if o.changed or is_lost(c, o)]
+        for c, row in zip(chunks, opened, strict=True)
+    ]
+    sound = [place for place, ids in enumerate(changed) if not ids]
+    known = dict(zip(sound, by_pair([chunks[p] for p in sound], [opened[p] for p in sound], metrics), strict=True))
     found = []
-    for chunk, row, known in zip(chunks, opened, by_pair(chunks, opened, metrics), strict=True):
-        changed = [(chunk.seed, o.example.id) for o in row if o.changed or is_lost(chunk, o)]
-        if changed:
-            found.append(ScoredChunk([], [], changed))
+    for place, (chunk, row) in enumerate(zip(chunks, opened, strict=True)):
+        if changed[place]:
+            found.append(ScoredChunk([], [], changed[place]))
             continue
-        scores = score_chunk(chunk, row, metrics, known)
+        scores = score_chunk(chunk, row, metrics, known[place])
         failures = [failure(o.example, chunk.seed, next(iter(o.broken.values())), "score") for o in row if o.broken]
         by_id = {e.id: e for e in chunk.examples}
         short = {s.example_id: s.reason for s in scores if s.reason.startswith(OUT_OF_MEMORY)}

@@ -28,8 +28,8 @@ from mgie.io.devices import device_name
 from mgie.mini.world.assets import PHOTOS
 
 if TYPE_CHECKING:
-    from bench.runs.collecting import Looking
-    from bench.runs.scorers import Answer, Task
+    from bench.runs.scorers.collecting import Looking
+    from bench.runs.scorers.tasks import Answer, Task
 
 SPEED = Path(__file__).parents[2] / "results" / "mini" / "speed"  # the accepted ones: results/speed
 
@@ -57,7 +57,7 @@ class Stub:
 
 def stub_scores(task: "Task", files: dict[str, bytes], scratch: Path | None) -> "tuple[Answer, list[str]]":
     """In a worker: the time that scoring takes, and a score an example."""
-    from bench.runs.scorers import Answer
+    from bench.runs.scorers.tasks import Answer
     from bench.runs.scoring import ScoredChunk
 
     (chunk,) = task.chunks
@@ -69,9 +69,9 @@ def stub_scores(task: "Task", files: dict[str, bytes], scratch: Path | None) -> 
 
 def measure(workers: int, seconds: float, slices_each: int) -> dict:
     """One run of workers x slices_each slices, from the first answer on: starting Ray is not scaling."""
-    from bench.runs.collecting import Scoring, tasks_of
     from bench.runs.engines import Workers, pool
-    from bench.runs.scorers import on_ray
+    from bench.runs.scorers.collecting import Scoring, tasks_of
+    from bench.runs.scorers.on_ray import on_ray
     from bench.speed import scale  # so that workers find the stub by a name that is not __main__
 
     photo = Image.open(next(PHOTOS.glob("*.*"))).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
@@ -102,7 +102,7 @@ def looking() -> "Looking":
     """L1 alone, which the stub takes the place of."""
     from bench.metrics.l1 import L1
     from bench.metrics.networks.features import FeatureCache
-    from bench.runs.collecting import Looking
+    from bench.runs.scorers.collecting import Looking
 
     settings = MetricSettings(metric_batch_size=BATCH)
     return Looking({"l1": L1(settings, FeatureCache(None))}, settings, None)

@@ -29,7 +29,7 @@ from mgie.io.devices import device_name
 
 if TYPE_CHECKING:
     from bench.runs.pool import Pool
-    from bench.runs.scorers import Task
+    from bench.runs.scorers.tasks import Task
     from bench.runs.scoring import Chunk
 
 MODELS, CHUNK = 3, 4
@@ -65,7 +65,7 @@ def chunks_of(files: list[Files]) -> "list[Chunk]":
 
 def scores_of(pool: "Pool", tasks: "list[Task]") -> dict:
     """(model's folder, metric, example) -> value"""
-    from bench.runs.scorers import in_pool
+    from bench.runs.scorers.processes import in_pool
 
     found = {}
     for place, answers in in_pool(pool)(tasks):
@@ -86,7 +86,7 @@ def main() -> None:
     from bench.metrics.networks.perceptual import perceptual
     from bench.metrics.networks.vit import dino_of
     from bench.runs.pool import Pool
-    from bench.runs.scorers import Task
+    from bench.runs.scorers.tasks import Task
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch, Pool(1) as one, Pool(2) as two:

@@ -5,9 +5,11 @@ import pytest
 import tiny
 import torch
 
-from mgie import graphs
 from mgie.generate import decode
-from mgie.graphs import Captured, StaticDecoding, StaticUNet
+from mgie.graphs import captured, decoding
+from mgie.graphs.captured import Captured
+from mgie.graphs.decoding import StaticDecoding
+from mgie.graphs.static import StaticUNet
 from tests.mgie.test_decode import CPU, NEW, model, prompts, tokenizer
 
 
@@ -32,7 +34,7 @@ def test_a_cache_serves_the_next_batch_of_its_size():
     decode(mllm, tokenizer(), prompts(3), None, CPU, NEW, static=static)
     first = static.kept
     again = decode(mllm, tokenizer(), prompts(4), None, CPU, NEW, static=static)
-    assert static.kept is first and first.length % graphs.ROUND == 0
+    assert static.kept is first and first.length % decoding.ROUND == 0
     eager = decode(mllm, tokenizer(), prompts(4), None, CPU, NEW)
     assert [a.sequence for a in again] == [a.sequence for a in eager]
     decode(mllm, tokenizer(), prompts(4, rows=2), None, CPU, NEW, static=static)
@@ -93,7 +95,7 @@ class Fake:
 @pytest.mark.parametrize("fails", ["", "operation not permitted when stream is capturing"])
 def test_a_captured_step_works_on_its_buffers_and_one_that_cannot_be_captured_as_it_is(monkeypatch, fails):
     fake, said, rewound = Fake(fails), [], []
-    monkeypatch.setattr(graphs, "graph_of", fake)
+    monkeypatch.setattr(captured, "graph_of", fake)
     step = Captured(lambda a, b: (a + b,), torch.device("cuda"), said.append, lambda: rewound.append(1))
     for k in range(3):
         (total,) = step(torch.full((2,), float(k)), torch.ones(2))
@@ -104,16 +106,16 @@ def test_a_captured_step_works_on_its_buffers_and_one_that_cannot_be_captured_as
 
 
 def test_what_warms_up_a_step_of_the_decode_leaves_no_token_in_the_cache(monkeypatch):
-    monkeypatch.setattr(graphs, "graph_of", Fake())
-    monkeypatch.setattr(graphs.Captured, "capture", on_gpu(graphs.Captured.capture))
+    monkeypatch.setattr(captured, "graph_of", Fake())
+    monkeypatch.setattr(Captured, "capture", on_gpu(Captured.capture))
     mllm, asked = model(5), prompts(5)
     fixed = decode(mllm, tokenizer(), asked, None, CPU, NEW, static=StaticDecoding(refused))
     assert [a.sequence for a in fixed] == [a.sequence for a in decode(mllm, tokenizer(), asked, None, CPU, NEW)]
 
 
 def on_gpu(capture):
-    def captured(self):
+    def as_there(self):
         self.device = torch.device("cuda")
         capture(self)
 
-    return captured
+    return as_there

@@ -12,14 +12,16 @@ import bench.metrics.pairs
 from bench.metrics.networks.clip import CLIP
 from bench.metrics.networks.perceptual import Perceptual
 from bench.run import main, plan
-from bench.runs import scorers
-from bench.runs.collecting import Scoring
-from bench.runs.feeding import in_one_process
 from bench.runs.pool import News
 from bench.runs.runner import WorkerDied
-from bench.runs.scorers import Answer, Task, here, in_pool, local, worth_it
+from bench.runs.scorers import local as local_module
+from bench.runs.scorers import memory, processes
+from bench.runs.scorers.collecting import Looking, Scoring, tasks_of
+from bench.runs.scorers.local import in_one_process, local
+from bench.runs.scorers.processes import here, in_pool, worth_it
+from bench.runs.scorers.tasks import Answer, Task
+from bench.runs.scorers.together import Edited, score_together
 from bench.runs.scoring import Chunk, ScoredChunk
-from bench.runs.together import Edited, score_together
 from bench.settings import EditSettings, MetricSettings
 from mgie.io.images import load
 from tests.bench.runs.test_resume import command, draw_ma5k, seeded  # noqa: F401
@@ -67,7 +69,7 @@ def test_two_processes_write_the_bytes_of_one(data, networks, alone, tmp_path, c
 def test_a_gpu_that_is_fed_by_processes_gives_the_same_bytes(data, networks, alone, tmp_path, monkeypatch):
     """On the CPU: the processes decode, transform and score L1 and SSIM, this one runs the networks."""
     transformed = []
-    monkeypatch.setattr(scorers, "is_on_gpu", lambda task: True)
+    monkeypatch.setattr(local_module, "is_on_gpu", lambda task: True)
     monkeypatch.setattr(CLIP, "transformed", lambda self, image: transformed.append(image))
     assert main(scored_by(data, tmp_path, networks, "--score-workers", "2")) == 0
     files = bytes_of(tmp_path)
@@ -114,8 +116,8 @@ def test_a_run_whose_images_changed_is_left_to_its_own_command(data, networks, a
 
 
 def test_a_small_job_starts_no_process(data, networks, alone, tmp_path, monkeypatch):
-    monkeypatch.setattr(scorers, "cores", lambda: 8)
-    monkeypatch.setattr(scorers, "Pool", None)  # calling it would fail
+    monkeypatch.setattr(local_module, "cores", lambda: 8)
+    monkeypatch.setattr(local_module, "Pool", None)  # calling it would fail
     assert main(scored_by(data, tmp_path, networks)) == 0
     assert of_model("identity", bytes_of(tmp_path)) == of_model("identity", alone)
 
@@ -148,9 +150,9 @@ def test_where_work_pays_for_them_processes_take_over(monkeypatch):
             given.append(len(tasks))
             yield from (News(k, "done", Answer([ScoredChunk([], [], [])], {})) for k in range(len(tasks)))
 
-    monkeypatch.setattr(scorers, "Pool", FakePool)
-    monkeypatch.setattr(scorers, "cores", lambda: 3)
-    monkeypatch.setattr(scorers, "START", -1000.0)
+    monkeypatch.setattr(local_module, "Pool", FakePool)
+    monkeypatch.setattr(local_module, "cores", lambda: 3)
+    monkeypatch.setattr(processes, "START", -1000.0)
     tasks = [task_at(k) for k in range(10)]
     assert [place for place, _ in local({})(tasks)] == list(range(10))
     assert given == [3, 8]
@@ -184,25 +186,24 @@ def test_a_task_that_kills_every_process_ends_the_run():
 
 
 def test_there_are_only_as_many_processes_as_memory_holds(monkeypatch, capsys):
-    monkeypatch.setattr(scorers, "free_bytes", lambda device: 4 * scorers.BASE)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 4 * memory.BASE)
     from bench.metrics.l1 import L1
 
     metrics = {"l1": L1(MetricSettings(), None)}
-    assert scorers.fitting(2, [task_at(0)], metrics) == 2 and capsys.readouterr().err == ""
-    assert scorers.fitting(8, [task_at(0)], metrics) == 3
+    assert memory.fitting(2, [task_at(0)], metrics) == 2 and capsys.readouterr().err == ""
+    assert memory.fitting(8, [task_at(0)], metrics) == 3
     assert "notice: 3 instead of 8 processes score: each takes about 0.7 GB, and 2.9 GB are free" in (
         capsys.readouterr().err
     )
-    monkeypatch.setattr(scorers, "free_bytes", lambda device: 1)
-    assert scorers.fitting(8, [task_at(0)], metrics) == 1
-    monkeypatch.setattr(scorers, "free_bytes", lambda device: None)  # not known
-    assert scorers.fitting(8, [task_at(0)], metrics) == 8
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1)
+    assert memory.fitting(8, [task_at(0)], metrics) == 1
+    monkeypatch.setattr(memory, "free_bytes", lambda device: None)  # not known
+    assert memory.fitting(8, [task_at(0)], metrics) == 8
 
 
 def test_a_process_takes_its_networks_and_its_images(data, networks, tmp_path):
     argv = scored_by(data, tmp_path, networks)
     assert main(argv, scores=False) == 0
-    from bench.runs.collecting import Looking, tasks_of
     from bench.runs.execute import metrics_of
 
     asked = plan(argv)
@@ -210,8 +211,8 @@ def test_a_process_takes_its_networks_and_its_images(data, networks, tmp_path):
     looking = Looking(metrics, asked.metric_settings, None)
     tasks, _ = tasks_of([Scoring(asked.run, asked.folder, looking, asked.seeds, lambda n: None)], looking)
     weights = sum(Path(p).stat().st_size for p in (Path(networks[1]) / "open_clip_model.safetensors", networks[5]))
-    takes = scorers.process_bytes(tasks, metrics)
-    assert 0 < takes - scorers.BASE - 2 * weights < 10e6
+    takes = memory.process_bytes(tasks, metrics)
+    assert 0 < takes - memory.BASE - 2 * weights < 10e6
     assert [len(task.chunks) for task in tasks] == [2, 2, 2]  # both seeds
 
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from bench.runs.collecting import Looking, Scoring, collect
 from bench.runs.execute import features_of, finish, metrics_of
 from bench.runs.folder import Busy
 from bench.runs.plan import Plan
 from bench.runs.runner import TooManyFailures, WorkerDied
-from bench.runs.scorers import Engine
+from bench.runs.scorers.collecting import Looking, Scoring, collect
+from bench.runs.scorers.tasks import Engine
 from bench.runs.scoring import ChangedImages, Metric
 
 # What leaves a run as it is: its own command then ends in the same, and says it in words.

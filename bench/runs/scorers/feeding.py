@@ -1,14 +1,14 @@
 """A GPU that scores is fed: processes decode, transform and score what needs no network; this one runs the networks.
 
-So a GPU does not wait for PNGs. The numbers are those of bench.runs.scorers.here: images travel as they are decoded.
+So a GPU does not wait for PNGs. The numbers are those of one process: images travel as they are decoded.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bench.runs.pool import Pool, Tell
-from bench.runs.runner import WorkerDied
-from bench.runs.scorers import Answer, Engine, Task, answers, loaded, local, networks_of, opened_of, settled
+from bench.runs.scorers.processes import answers
+from bench.runs.scorers.tasks import Engine, Task, loaded, networks_of, opened_of
 from bench.runs.scoring import Chunk, Metric, Opened, ScoredChunk, score_chunks
 from mgie.io.devices import threads
 
@@ -77,30 +77,3 @@ def joined(one: ScoredChunk, other: ScoredChunk) -> ScoredChunk:
     """The scores of one chunk by different metrics."""
     failures = one.failures + [f for f in other.failures if f not in one.failures]
     return ScoredChunk(one.scores + other.scores, failures, one.changed or other.changed)
-
-
-def in_one_process(tasks: Sequence[Task], count: int | None) -> Iterator[tuple[int, list[ScoredChunk]]]:
-    """By a process of its own, whose GPU memory ends with it, and that is fed by `count` others."""
-    with Pool(1) as pool:
-        for news in pool.each(score_many, [(list(tasks), count)]):
-            if news.kind == "said":
-                place, answer = news.value
-                yield place, settled(tasks[place], answer)
-            elif news.kind == "died":
-                raise WorkerDied(f"the process that scored died (exit code {news.value}); what was done is kept")
-            elif news.kind == "failed":
-                raise RuntimeError(str(news.value))
-            elif news.value is not None:
-                raise news.value
-
-
-def score_many(given: tuple[list[Task], int | None], tell: Tell) -> Exception | None:
-    """In that process. What it returns ends the run."""
-    tasks, count = given
-    try:
-        metrics, features = loaded(tasks[0].names, tasks[0].settings, tasks[0].cache)
-        for place, scored in local(metrics, count)(tasks):
-            tell((place, Answer(scored, features.handed_over())))
-    except (ValueError, OSError, WorkerDied) as error:
-        return error
-    return None

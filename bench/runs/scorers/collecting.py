@@ -13,7 +13,9 @@ from bench.records import Score
 from bench.registry import METRICS, plain
 from bench.runs.description import Run
 from bench.runs.folder import RunFolder
-from bench.runs.scorers import Engine, Task, here, pixels_of
+from bench.runs.scorers.memory import pixels_of
+from bench.runs.scorers.processes import here
+from bench.runs.scorers.tasks import Engine, Task
 from bench.runs.scoring import ChangedImages, Chunk, Metric, ScoredChunk, missing_chunks
 from bench.settings import MetricSettings
 
