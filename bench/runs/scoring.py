@@ -6,7 +6,7 @@ and seeds over the same examples are scored together: their goal images are deco
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
@@ -162,36 +162,6 @@ class ScoredChunk(NamedTuple):
     changed: list[tuple[int, str]]  # edits whose image is no longer what was written; then there are no scores
 
 
-def missing_chunks(
-    run: Run, folder: RunFolder, metrics: dict[str, Metric], seeds: range, size: int, scores: dict
-) -> Iterator[Chunk]:
-    """The chunks of which scores (RunFolder.every_score) lacks something, in order."""
-    edits, failures = folder.edits(), folder.failures()
-    reasons = {(f["seed"], f["example_id"]): f["reason"] for f in failures if f["stage"] == "edit"}
-    for seed in seeds:
-        for start in range(0, len(run.scored), size):
-            examples = run.scored[start : start + size]
-
-            def whole(name: str, seed: int = seed, examples: list[Example] = examples) -> bool:
-                protocol = protocol_of(metrics[name], run.edit)
-                for e in examples:
-                    score = scores.get((seed, e.id, name, protocol))
-                    if score is None:
-                        return False
-                    if score.reason.startswith((UNREADABLE, OUT_OF_MEMORY)):
-                        return False
-                    if score.reason.startswith(NOT_EDITED) and (seed, e.id) in edits:
-                        return False
-                return True
-
-            todo = [name for name in metrics if not whole(name)]
-            if todo:
-                ids = [e.id for e in examples]
-                made = {i: edits[seed, i] for i in ids if (seed, i) in edits}
-                why = {i: reasons[seed, i] for i in ids if (seed, i) in reasons}
-                yield Chunk(seed, examples, todo, made, why, run.edit, folder.path)
-
-
 class Opened(NamedTuple):
     """One example's images, decoded."""
 
@@ -292,10 +262,7 @@ def score_chunks(
     chunks: Sequence[Chunk], opened: Sequence[list[Opened]], metrics: dict[str, Metric]
 ) -> list[ScoredChunk]:
     """opened: what decode made of each. All chunks have the same examples. A chunk with changed images gets none."""
-    changed = [
-        [(c.seed, o.example.id) for o in row if o.changed or is_lost(c, o)]
-        for c, row in zip(chunks, opened, strict=True)
-    ]
+    changed = [changed_in(chunk, row) for chunk, row in zip(chunks, opened, strict=True)]
     sound = [place for place, ids in enumerate(changed) if not ids]
     known = dict(zip(sound, by_pair([chunks[p] for p in sound], [opened[p] for p in sound], metrics), strict=True))
     found = []
@@ -312,9 +279,10 @@ def score_chunks(
     return found
 
 
-def is_lost(chunk: Chunk, o: Opened) -> bool:
-    """Whether its image is gone: no edit, and nothing says why there is none."""
-    return o.edit is None and o.example.id not in chunk.reasons
+def changed_in(chunk: Chunk, row: list[Opened]) -> list[tuple[int, str]]:
+    """The edits whose image is another one than was written, or gone: there is none, and nothing says why."""
+    lost = [o for o in row if o.changed or (o.edit is None and o.example.id not in chunk.reasons)]
+    return [(chunk.seed, o.example.id) for o in lost]
 
 
 def score_chunk(chunk: Chunk, opened: list[Opened], metrics: dict[str, Metric], known: Known) -> list[Score]:

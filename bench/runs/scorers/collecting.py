@@ -4,19 +4,28 @@ Runs of one dataset may be scored together: chunks over the same examples, of al
 a goal image is decoded once for all of them, and so is what LPIPS makes of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.records import Score
+from bench.records import Example, Score
 from bench.registry import METRICS, plain
 from bench.runs.description import Run
 from bench.runs.folder import RunFolder
 from bench.runs.scorers.memory import pixels_of
 from bench.runs.scorers.processes import here
 from bench.runs.scorers.tasks import Engine, Task
-from bench.runs.scoring import ChangedImages, Chunk, Metric, ScoredChunk, missing_chunks
+from bench.runs.scoring import (
+    NOT_EDITED,
+    OUT_OF_MEMORY,
+    UNREADABLE,
+    ChangedImages,
+    Chunk,
+    Metric,
+    ScoredChunk,
+    protocol_of,
+)
 from bench.settings import MetricSettings
 
 MOST_TOGETHER = 8  # chunks of one task
@@ -66,6 +75,36 @@ class Scoring:
         kept = [s for s in self.scores.values() if s.example_id in order and plain(s.metric) in rank]
         kept.sort(key=lambda s: (s.seed, order[s.example_id], rank[plain(s.metric)], s.metric, s.protocol))
         return kept, [failure for number in sorted(self.failures) for failure in self.failures[number]]
+
+
+def missing_chunks(
+    run: Run, folder: RunFolder, metrics: dict[str, Metric], seeds: range, size: int, scores: dict
+) -> Iterator[Chunk]:
+    """The chunks of which scores (RunFolder.every_score) lacks something, in order."""
+    edits, failures = folder.edits(), folder.failures()
+    reasons = {(f["seed"], f["example_id"]): f["reason"] for f in failures if f["stage"] == "edit"}
+    for seed in seeds:
+        for start in range(0, len(run.scored), size):
+            examples = run.scored[start : start + size]
+
+            def whole(name: str, seed: int = seed, examples: list[Example] = examples) -> bool:
+                protocol = protocol_of(metrics[name], run.edit)
+                for e in examples:
+                    score = scores.get((seed, e.id, name, protocol))
+                    if score is None:
+                        return False
+                    if score.reason.startswith((UNREADABLE, OUT_OF_MEMORY)):
+                        return False
+                    if score.reason.startswith(NOT_EDITED) and (seed, e.id) in edits:
+                        return False
+                return True
+
+            todo = [name for name in metrics if not whole(name)]
+            if todo:
+                ids = [e.id for e in examples]
+                made = {i: edits[seed, i] for i in ids if (seed, i) in edits}
+                why = {i: reasons[seed, i] for i in ids if (seed, i) in reasons}
+                yield Chunk(seed, examples, todo, made, why, run.edit, folder.path)
 
 
 def score_all(
