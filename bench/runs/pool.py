@@ -120,6 +120,7 @@ def serve(theirs: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=end_with_parent, daemon=True).start()
+    leave_no_lock()
     while True:
         try:
             work, task = theirs.recv()
@@ -130,6 +131,15 @@ def serve(theirs: Connection) -> None:
         except Exception as error:  # whatever it is, the parent says it of this task, and the others go on
             answer = "failed", f"{type(error).__name__}: {error}"
         theirs.send(answer)
+
+
+def leave_no_lock() -> None:
+    """tqdm's bars, which transformers draws while it reads and writes weights, take a lock of this process alone: their
+    own is a semaphore of the system, and a worker that is ended leaves it behind, with a warning after "stopped".
+    """
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())
 
 
 def end_with_parent() -> None:
