@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.figures.figure4 import IMAGES, SPELLED, TEXTS, TextRow, TextTest, reported
-from bench.grid.cells import Cell, Options, one_line, run_all
+from bench.grid.cells import Cell, Options, nothing_ran, one_line, run_all
 from bench.grid.options import Selection
 from bench.grid.rows import compare
 from bench.records import Example, Score
@@ -35,10 +35,8 @@ class Texts:
     runs: dict[str, str] = field(default_factory=dict)  # kind -> run folder
 
 
-def texts_of(asked: Selection, dataset: str, folders: Mapping[str, Path | str]) -> Texts:
-    """folders: by model, its finished run, or why there is none. Raises what opening the dataset does."""
-    opened = open_dataset(asked.suite, dataset, asked.data_root, asked.options.data)
-    examples = [e for e in opened.examples() if e.scored]
+def texts_of(asked: Selection, dataset: str, examples: list[Example], folders: Mapping[str, Path | str]) -> Texts:
+    """folders: by model, its finished run, or why there is none."""
     found = Texts(dataset, examples, {"instruction": {e.id: e.instruction.strip() for e in examples}})
     for model, folder in folders.items():
         if isinstance(folder, str):
@@ -105,35 +103,49 @@ def wanted_of(asked: Selection) -> list[tuple[Cell, Options]]:
     return [(Cell(asked.suite, d, m, "zero-shot", "e2e"), options) for m in WITH_FORMS for d in asked.datasets]
 
 
+def opened(asked: Selection) -> tuple[dict[str, list[Example]], dict[str, str]]:
+    """The examples of each dataset that is there, and of the others what to do."""
+    found, helps = {}, {}
+    for name in asked.datasets:
+        try:
+            dataset = open_dataset(asked.suite, name, asked.data_root, asked.options.data)
+            found[name] = [e for e in dataset.examples() if e.scored]
+        except (ValueError, OSError, ImportError) as error:  # as for the cells of a table
+            helps[name] = str(error)
+    return found, helps
+
+
 def measure(asked: Selection, networks: MetricSettings) -> tuple[list[TextRow], list[TextTest], list[Score]]:
-    """Runs what is missing of LGIE and MGIE, scores, summarises. A missing default CLIP is a reason in every row."""
+    """Runs what is missing of LGIE and MGIE, scores, summarises. A dataset that is not there is rows with the reason.
+
+    Raises ValueError, with what to do, where no dataset is there or no CLIP.
+    """
     from bench.metrics.clip_s import CLIPS
     from bench.metrics.networks.features import FeatureCache
 
+    examples, helps = opened(asked)
     try:
-        metric, absent = CLIPS(networks, FeatureCache(asked.options.out / "features")), ""
+        metric = CLIPS(networks, FeatureCache(asked.options.out / "features"))
     except FileNotFoundError as error:
-        if networks.clip != MetricSettings().clip:  # it was named with --clip
-            raise
-        metric, absent = None, f"not run: {one_line(str(error))}"
-    results = run_all(wanted_of(asked)) if metric else []
+        raise nothing_ran([*helps.values(), str(error)]) from None
+    if not examples:
+        raise nothing_ran(helps.values())
+    results = run_all([(cell, options) for cell, options in wanted_of(asked) if cell.dataset in examples])
     folders = {(r.cell.dataset, r.cell.model): r.folder or r.reason for r in results}
     rows, parts = [], []
     scores: dict[str, list[Score]] = {}
     cut: dict[str, dict[tuple[str, str], int]] = {}
     for dataset in asked.datasets:
-        if metric is None:
-            rows += [_row(asked, dataset, image, text, [], absent) for image in IMAGES for text in TEXTS]
-            continue
-        texts = texts_of(asked, dataset, {m: folders[dataset, m] for m in WITH_FORMS})
+        if dataset in helps:
+            texts = Texts(dataset, [], {}, dict.fromkeys(TEXTS, f"not run: {one_line(helps[dataset])}"))
+        else:
+            texts = texts_of(asked, dataset, examples[dataset], {m: folders[dataset, m] for m in WITH_FORMS})
         cut[dataset] = {}
         scores[dataset] = list(score(texts, metric, cut[dataset], asked.edit))
         parts.append(texts)
         rows += rows_of(asked, texts, scores[dataset], cut[dataset])
     if len(asked.datasets) > 1:
-        rows += rows_of_all(asked, parts, scores, cut) if metric else [
-            _row(asked, "all", image, text, [], absent) for image in IMAGES for text in TEXTS
-        ]  # fmt: skip
+        rows += rows_of_all(asked, parts, scores, cut)
     everything = [s for part in scores.values() for s in part]
     tests = paired_tests(asked, scores | ({"all": everything} if len(scores) > 1 else {}))
     return rows, tests, everything

@@ -7,7 +7,7 @@ A cell that cannot run is a reason, never an exception: the other cells still ma
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -152,8 +152,11 @@ def run_all(wanted: Sequence[tuple[Cell, Options]], labels: Sequence[str] = ()) 
 def refuse_nothing(results: Sequence[Result]) -> None:
     """Raises ValueError where nothing ran, with the help of all that is missing: no file is written then."""
     if results and all(r.reason for r in results):
-        helps = dict.fromkeys(r.help or r.reason for r in results)
-        raise ValueError("nothing could be run, so nothing was written.\n" + "\n\n".join(helps))
+        raise nothing_ran(r.help or r.reason for r in results)
+
+
+def nothing_ran(helps: Iterable[str]) -> ValueError:
+    return ValueError("nothing could be run, so nothing was written.\n" + "\n\n".join(dict.fromkeys(helps)))
 
 
 def make_weights(cells: Sequence[Cell], options: Options) -> None:

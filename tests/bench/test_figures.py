@@ -119,6 +119,20 @@ def test_without_weights_the_command_scores_the_human_instruction_and_names_the_
     assert clip_score([*argv, "--strict"]) == 1
     assert clip_score([*argv[:7], str(tmp_path / "nowhere"), *argv[8:]]) == 2
     assert "no such folder" in capsys.readouterr().err
+    assert clip_score([*argv, "--datasets", "ma5k,gier"]) == 0  # one of them is not there
+    (both,) = (p for p in (tmp_path / "results" / "paper").glob("figure4*gier*.csv") if "-tests" not in p.name)
+    rows = {(r["dataset"], r["image"], r["text"]): r for r in read(both)}
+    assert rows["gier", "goal image", "instruction"]["reason"].startswith("not run: GIER: no folder")
+    assert rows["ma5k", "goal image", "instruction"]["mean"] and rows["all", "goal image", "instruction"]["mean"] == ""
+
+
+def test_figure_4_of_which_nothing_can_be_run_writes_nothing_and_says_all_that_is_missing(tmp_path, capsys):
+    argv = ["--suite", "paper", "--data-root", str(tmp_path / "data"), "--results", str(tmp_path / "results")]
+    assert clip_score([*argv, "--datasets", "ma5k,gier", "--out", str(tmp_path / "runs")]) == 2
+    said = capsys.readouterr().err
+    assert "nothing could be run, so nothing was written." in said and "GIER: no folder" in said
+    assert "ViT-B-32" in said and said.count("\n") > 6  # each with what to do, and the network
+    assert not (tmp_path / "results").exists()
 
 
 def test_the_mini_clip_is_named_as_what_it_is():
