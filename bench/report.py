@@ -30,6 +30,7 @@ from mgie.io.files import write_atomic
 DEVIATIONS = Path(__file__).parent / "pages" / "deviations.csv"
 TABLES = {1: "Table 1: zero-shot editing", 2: "Table 2: fine-tuned on each dataset",
           3: "Table 3: the architecture of LGIE and MGIE", 4: "Table 4: seconds an edit"}  # fmt: skip
+BARS = "one panel a dataset and metric"
 FIGURES = {3: ("Figure 3: trade-off by image_guidance_scale", "make tradeoff", "the two similarities as curves, one a "
                "model, ours on the left, the paper's on the right"),
            4: ("Figure 4: CLIP-Score of input and goal images", "make clip-score", "bars of CLIP-S, three texts a "
@@ -67,6 +68,16 @@ class Scope:
     def file(self, name: str, ending: str) -> Path:
         return self.folder / f"{name}{self.suffix}{ending}"
 
+    def stem(self, name: str) -> str:
+        """Of a table or figure."""
+        return name if name in WHOLE else f"{name}{self.suffix}"
+
+    def others(self, name: str) -> list[str]:
+        """Stems of the same under names of their own: other settings, selections; those of other splits are not."""
+        stem = self.stem(name)
+        found = [path.stem for path in sorted(self.folder.glob(f"{stem}-*.md"))]
+        return [s for s in found if s.removeprefix(f"{stem}-").partition("-")[0] not in SUITES[self.suite].splits]
+
 
 def fold(title: str, lines: Sequence[str]) -> list[str]:
     """What opens at a click; its title is its anchor."""
@@ -79,9 +90,12 @@ def linked(folder: Path, stem: str, alt: str) -> str:
     return f"[{image}]({stem}.svg)" if (folder / f"{stem}.svg").is_file() else image
 
 
-def section(asked: Scope, name: str, title: str, make: str, alt: str, absent: str = "") -> list[str]:
-    """One table or figure as its command wrote it: its Markdown, its plot, and where its numbers are."""
-    stem = f"{name}{'' if name in WHOLE else asked.suffix}"
+def section(asked: Scope, name: str, title: str, make: str, alt: str, absent: str = "", stem: str = "") -> list[str]:
+    """One table or figure as its command wrote it: its Markdown, its plot, and where its numbers are.
+
+    stem: of one with other settings, or of a selection.
+    """
+    stem = stem or asked.stem(name)
     text, plot = asked.folder / f"{stem}.md", asked.folder / f"{stem}.png"
     if not text.is_file():
         why = absent or f"not run: {make} makes it"
@@ -99,6 +113,17 @@ def section(asked: Scope, name: str, title: str, make: str, alt: str, absent: st
     files = [asked.folder / f"{stem}{ending}" for ending in (".csv", "-tests.csv", "-figures.csv", ".tex", ".svg")]
     links = ", ".join(f"[{path.name}]({path.name})" for path in files if path.is_file())
     return fold(title, [*lines, *(["", f"Numbers: {links}"] if links else [])])
+
+
+def others(asked: Scope) -> list[str]:
+    """What was made of the tables and figures with other settings, or as a selection."""
+    titles = {f"table{n}": (title, BARS) for n, title in TABLES.items()}
+    titles |= {f"figure{n}": (title, alt) for n, (title, _, alt) in FIGURES.items()}
+    lines: list[str] = []
+    for name, (title, alt) in titles.items():
+        for stem in asked.others(name):
+            lines += section(asked, name, f"{title} ({stem.partition('-')[2]})", "", alt, stem=stem)
+    return ["## Other settings, and selections", "", *lines] if lines else []
 
 
 def human(asked: Scope) -> list[str]:
@@ -151,7 +176,7 @@ def read(path: Path) -> list[dict[str, str]]:
 def rows_of(asked: Scope) -> dict[str, list[dict[str, str]]]:
     """The CSV rows of every table and figure that is there, by its title up to the colon."""
     names = {f"table{n}": title for n, title in TABLES.items()} | {f"figure{n}": f[0] for n, f in FIGURES.items()}
-    found = {title.partition(":")[0]: read(asked.folder / f"{name}{'' if name in WHOLE else asked.suffix}.csv")
+    found = {title.partition(":")[0]: read(asked.folder / f"{asked.stem(name)}.csv")
              for name, title in names.items()}  # fmt: skip
     return {title: rows for title, rows in found.items() if rows}
 
@@ -214,9 +239,9 @@ def runs_part(asked: Scope, rows: dict[str, list[dict[str, str]]]) -> list[str]:
 
 
 def markdown(asked: Scope) -> str:
-    """Raises ValueError where no table or figure has a number."""
+    """Raises ValueError where no table or figure has a number, and none of another name is here."""
     rows = rows_of(asked)
-    if not any(row.get("mean") or row.get("value") for part in rows.values() for row in part):
+    if not others(asked) and not any(row.get("mean") or row.get("value") for part in rows.values() for row in part):
         raise ValueError(f"{asked.folder} holds no results{f' of split {asked.split}' if asked.split else ''}: "
                          f"make table1 SUITE={asked.suite} writes the first, then make report")  # fmt: skip
     split = f", split {asked.split}" if asked.split else ""
@@ -224,11 +249,11 @@ def markdown(asked: Scope) -> str:
     lines += ["## Tables", ""]
     for n, title in TABLES.items():
         absent = AUTHORS_ONLY.get(n, "") if asked.suite == "published" else ""
-        lines += section(asked, f"table{n}", title, f"make table{n}", "one panel a dataset and metric", absent)
+        lines += section(asked, f"table{n}", title, f"make table{n}", BARS, absent)
     lines += ["## Figures", ""]
     for n, (title, make, alt) in FIGURES.items():
         lines += section(asked, f"figure{n}", title, make, alt)
-    lines += human(asked) + gallery(asked)
+    lines += human(asked) + gallery(asked) + others(asked)
     if asked.suite == "mini":
         lines += ["## Only on the miniature", ""]
         for name, (title, alt) in MINIATURE.items():
@@ -253,7 +278,7 @@ def first_screen(asked: Scope, rows: dict[str, list[dict[str, str]]]) -> list[st
 def latex(asked: Scope) -> str:
     """One document that reads the tables' own files; pdflatex in results/<suite>/ compiles it."""
     names = [f"table{n}" for n in TABLES] + [f"figure{n}" for n in FIGURES]
-    stems = [name if name in WHOLE else f"{name}{asked.suffix}" for name in names]
+    stems = [asked.stem(name) for name in names]
     found = [stem for stem in stems if (asked.folder / f"{stem}.tex").is_file()]
     head = [r"\documentclass{article}", r"\usepackage{booktabs}", r"\usepackage{graphicx}",
             r"\usepackage[margin=1.5cm,landscape]{geometry}", r"\begin{document}"]  # fmt: skip
