@@ -23,8 +23,8 @@ HEAD = [
     "what holds or fails here need not do so at full size.",
     "Difference: first minus second, mean over examples (and seeds); p from a paired permutation test that flips whole "
     "photographs, two-sided; 95 % interval: the differences that this test does not reject, so it leaves out 0 where p "
-    "before Holm is below .05. Holm within a claim, subset and metric.",
-    "holds: p (Holm) below .05 in the claim's direction; contradicted: below .05 against it; not shown: neither.",
+    "before Holm is below 0.05. Holm within a claim, subset and metric.",
+    "holds: p (Holm) below 0.05 in the claim's direction; contradicted: below 0.05 against it; not shown: neither.",
     "Pooled metrics take every example of the datasets in brackets once. L1: lower is better; CVS, CTS and CLIP-S: "
     "higher. CVS and CTS are printed x100. The judges are the miniature's own networks.",
     "Assumed: ambiguous is what the world's families call so (ten families whose instruction does not say what to do).",

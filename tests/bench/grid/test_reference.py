@@ -10,19 +10,26 @@ import pytest
 from drawn import draw_ma5k
 
 from bench.check import main as check
+from bench.clip_score import main as clip_score
 from bench.grid import reference
 from bench.grid.accept import command_of, names_of, with_companions, without_pictures
 from bench.grid.cells import Cell, Options, argv_of
 from bench.grid.gate import Check, Tolerance
 from bench.grid.reference import against, compared, made_here, rows_of
 from bench.grid.stored import read_scores, scores_name, write_scores
+from bench.mini import claims
+from bench.mini.evidence import Runs
 from bench.records import Score
 from bench.report import main as report
 from bench.run import main as run
 from bench.stats import summarise
 from bench.tables import main as tables
+from bench.tradeoff import main as tradeoff
+from mgie.folder import MINI
+from tests.bench.mini.test_claims import runs  # noqa: F401
 
 ROOT = Path(__file__).parents[3]
+MINI_CLIP = MINI / "mini-clip"
 HEAD = "dataset,model,setting,form,metric,mean,n,protocol,reason\n"
 
 
@@ -97,6 +104,11 @@ def test_a_picture_that_is_not_accepted_is_named_in_place_of_a_broken_link(tmp_p
 
 # the gate cannot be fed by its subject
 
+FIGURES = {
+    "figure3": (tradeoff, "--models", "identity", "--image-guidance-scales", "1.4"),
+    "figure4": (clip_score,),
+}
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
@@ -130,8 +142,8 @@ def world(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("command", ["table1", "table2", "table3", "report"])
-def test_a_metric_moved_by_one_percent_stays_red_whatever_command_was_run(world, monkeypatch, capsys, command):
+@pytest.mark.parametrize("command", ["table1", "table2", "table3", "figure3", "figure4", "claims", "report"])
+def test_a_metric_moved_by_one_percent_stays_red_whatever_command_was_run(world, monkeypatch, capsys, command, request):
     monkeypatch.chdir(world)
     accepted = world / "results" / "reference"
     monkeypatch.setattr(reference, "REFERENCE", accepted)
@@ -140,7 +152,19 @@ def test_a_metric_moved_by_one_percent_stays_red_whatever_command_was_run(world,
     gate = [*suite, "--reference", "results/reference", "--runs-out", "slice"]
     assert check(gate) == 1 and "mean of l1 moved by" in capsys.readouterr().out
     if command == "report":
-        assert report(["--suite", "paper"]) == 2  # no table of the whole suite was made here: nothing to show
+        made = list((world / "results" / "paper").glob("*.md"))  # by the other cases, if they ran
+        assert report(["--suite", "paper"]) == (0 if made else 2)
+    elif command in FIGURES:
+        argv = [*suite, "--datasets", "ma5k", "--clip", str(MINI_CLIP), *FIGURES[command][1:]]
+        assert FIGURES[command][0](argv) == 0
+        assert "Nothing to compare with" in capsys.readouterr().out
+        assert list((world / "results" / "paper").glob(f"{command}*.csv"))
+    elif command == "claims":
+        monkeypatch.setattr(Runs, "run", lambda _: request.getfixturevalue("runs"))
+        monkeypatch.setattr(claims, "clip_s", lambda runs: [])
+        assert claims.main(["--datasets", "magicbrush,ma5k"]) == 0
+        assert "Nothing to compare with" in capsys.readouterr().out
+        assert list((world / "results" / "mini").glob("claims*.csv"))
     else:
         argv = [command[-1], *suite, "--models", "identity", "--datasets", "ma5k", "--metrics", "l1", "--seeds", "1"]
         assert tables([*argv, "--device", "cpu", "--metric-device", "cpu"] if has_device() else argv) == 0
