@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from baselines.editors.family import SETTINGS, Family, Source
+from baselines.editors.family import SETTINGS, Asked, Family, Source
 from baselines.editors.known import CLASSES, family_of
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
@@ -211,7 +211,7 @@ class Editor:
         """images: of one size. Returns (B, H, W, 3) float, about [0, 1]; the GPU is done when this returns."""
         import torch
 
-        drawn = self.family.run(self.pipeline, images, texts, generators, arguments)
+        drawn = self.family.run(self.pipeline, Asked(images, texts, generators, arguments))
         if self.placed.device.startswith("cuda"):
             torch.cuda.synchronize()
         pixels = np.asarray(drawn, dtype=np.float32) if drawn is not None else np.empty(0)

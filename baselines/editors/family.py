@@ -48,6 +48,30 @@ class Source(NamedTuple):
         return self.index["_class_name"]
 
 
+class Asked(NamedTuple):
+    """What one call of a pipeline is asked for."""
+
+    images: list[Image.Image]  # of one size; one alone unless the family is `batched`
+    texts: list[str]
+    generators: "list[torch.Generator]"
+    arguments: Arguments
+
+    @property
+    def of_one(self) -> Arguments:
+        """The call for one image and one text; a family whose pipeline wants lists, or other names, changes it."""
+        edit = {"image": self.images[0], "prompt": self.texts[0], "generator": self.generators[0]}
+        return edit | {"output_type": "np"} | self.arguments
+
+    @property
+    def of_all(self) -> Arguments:
+        edit = {"image": self.images, "prompt": self.texts, "generator": self.generators}
+        return edit | {"output_type": "np"} | self.arguments
+
+    @property
+    def size(self) -> Arguments:
+        return {"width": self.images[0].width, "height": self.images[0].height}
+
+
 class Family:
     """How a family is called: by default one instruction and one image a call, at the pipeline's own size.
 
@@ -119,14 +143,9 @@ class Family:
         """image at the size it is given to the pipeline at. name: who is meant in an error. Raises ValueError."""
         return image
 
-    def run(
-        self, pipeline: Pipeline, images: list[Image.Image], texts: list[str], generators: "list[torch.Generator]",
-        arguments: Arguments,
-    ) -> object:  # fmt: skip
-        """The pipeline's answer, output_type np. images: of one size; one alone unless `batched`."""
-        return pipeline(
-            image=images[0], prompt=texts[0], generator=generators[0], output_type="np", **arguments
-        ).images  # fmt: skip
+    def run(self, pipeline: Pipeline, asked: Asked) -> object:
+        """The pipeline's answer, output_type np."""
+        return pipeline(**asked.of_one).images
 
 
 def rounded(image: Image.Image, multiple: int, name: str) -> Image.Image:

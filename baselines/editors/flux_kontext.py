@@ -3,14 +3,9 @@
 diffusers' own call would draw a square, or snap to one of 17 preferred sizes: neither is the input's shape.
 """
 
-from typing import TYPE_CHECKING
-
 from PIL import Image
 
-from baselines.editors.family import Arguments, Family, Kind, Pipeline
-
-if TYPE_CHECKING:
-    import torch
+from baselines.editors.family import Asked, Family, Kind, Pipeline
 
 
 class FluxKontext(Family):
@@ -27,12 +22,6 @@ class FluxKontext(Family):
             raise ValueError(f"{name}: image is {image.width}x{image.height} px, too thin for an area of {side}x{side}")
         return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
 
-    def run(
-        self, pipeline: Pipeline, images: list[Image.Image], texts: list[str], generators: "list[torch.Generator]",
-        arguments: Arguments,
-    ) -> object:  # fmt: skip
-        width, height = images[0].size
-        return pipeline(
-            image=images, prompt=texts, generator=generators, output_type="np", width=width, height=height,
-            max_area=width * height, _auto_resize=False, **arguments,
-        ).images  # fmt: skip
+    def run(self, pipeline: Pipeline, asked: Asked) -> object:
+        width, height = asked.images[0].size
+        return pipeline(**asked.of_all, **asked.size, max_area=width * height, _auto_resize=False).images

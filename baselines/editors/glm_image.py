@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from baselines.editors.family import INPUT, Arguments, Family, Kind, Pipeline, rounded, seeded
+from baselines.editors.family import INPUT, Asked, Family, Kind, Pipeline, rounded, seeded
 
 if TYPE_CHECKING:
     import torch
@@ -17,13 +17,9 @@ class GlmImage(Family):
     def fit(self, pipeline: Pipeline, image: Image.Image, name: str) -> Image.Image:
         return rounded(image, 32, name)
 
-    def run(
-        self, pipeline: Pipeline, images: list[Image.Image], texts: list[str], generators: "list[torch.Generator]",
-        arguments: Arguments,
-    ) -> object:  # fmt: skip
+    def run(self, pipeline: Pipeline, asked: Asked) -> object:
         import torch
 
-        width, height = images[0].size
         encoder = pipeline.vision_language_encoder
         whole = encoder.get_image_tokens
 
@@ -33,10 +29,7 @@ class GlmImage(Family):
 
         encoder.get_image_tokens = one_image
         try:
-            with seeded(pipeline, generators[0]):  # it draws its draft from the process's own generator
-                return pipeline(
-                    image=[images[0]], prompt=texts[0], generator=generators[0], output_type="np", width=width,
-                    height=height, **arguments,
-                ).images  # fmt: skip
+            with seeded(pipeline, asked.generators[0]):  # it draws its draft from the process's own generator
+                return pipeline(**asked.of_one | {"image": asked.images}, **asked.size).images
         finally:
             del encoder.get_image_tokens

@@ -4,13 +4,12 @@ Convention: diffusers' pipelines. CosXL is SDXL's class with is_cosxl_edit, whic
 in no model_index.json: it is known by its EDM scheduler, and asked for where that does not tell.
 """
 
-from typing import TYPE_CHECKING
-
 from PIL import Image
 
 from baselines.editors.family import (
     INPUT,
     Arguments,
+    Asked,
     Family,
     Kind,
     Pipeline,
@@ -20,9 +19,6 @@ from baselines.editors.family import (
     rounded,
 )
 from bench.settings import EditSettings
-
-if TYPE_CHECKING:
-    import torch
 
 SD, SDXL = "StableDiffusionInstructPix2PixPipeline", "StableDiffusionXLInstructPix2PixPipeline"
 
@@ -42,11 +38,8 @@ class InstructPix2Pix(Family):
     def fit(self, pipeline: Pipeline, image: Image.Image, name: str) -> Image.Image:
         return rounded(image, pipeline.image_processor.config.vae_scale_factor, name)
 
-    def run(
-        self, pipeline: Pipeline, images: list[Image.Image], texts: list[str], generators: "list[torch.Generator]",
-        arguments: Arguments,
-    ) -> object:  # fmt: skip
-        return pipeline(image=images, prompt=texts, generator=generators, output_type="np", **arguments).images
+    def run(self, pipeline: Pipeline, asked: Asked) -> object:
+        return pipeline(**asked.of_all).images
 
 
 class InstructPix2PixXL(InstructPix2Pix):
@@ -67,12 +60,8 @@ class InstructPix2PixXL(InstructPix2Pix):
         # add_watermarker None would mark the pixels on machines that have a package, and on no others
         return {"is_cosxl_edit": self.is_cosxl, "add_watermarker": False}
 
-    def run(
-        self, pipeline: Pipeline, images: list[Image.Image], texts: list[str], generators: "list[torch.Generator]",
-        arguments: Arguments,
-    ) -> object:  # fmt: skip
-        size = {"width": images[0].width, "height": images[0].height}
-        return super().run(pipeline, images, texts, generators, arguments | size)
+    def run(self, pipeline: Pipeline, asked: Asked) -> object:
+        return super().run(pipeline, asked._replace(arguments=asked.arguments | asked.size))
 
 
 def is_cosxl(source: Source) -> bool:

@@ -1,13 +1,6 @@
 """JoyAI-Image-Edit, and its Plus, whose argument is a list: images."""
 
-from typing import TYPE_CHECKING
-
-from PIL import Image
-
-from baselines.editors.family import Arguments, Family, Kind, Pipeline
-
-if TYPE_CHECKING:
-    import torch
+from baselines.editors.family import Asked, Family, Kind, Pipeline
 
 
 class JoyImageEdit(Family):
@@ -20,10 +13,6 @@ class JoyImageEditPlus(JoyImageEdit):
         Kind("JoyImageEditPlusPipeline", "jdopensource/JoyAI-Image-Edit-Plus-Diffusers", 50, 30, 4.0),
     )
 
-    def run(
-        self, pipeline: Pipeline, images: list[Image.Image], texts: list[str], generators: "list[torch.Generator]",
-        arguments: Arguments,
-    ) -> object:  # fmt: skip
-        return pipeline(
-            images=[images[0]], prompt=texts[0], generator=generators[0], output_type="np", **arguments
-        ).images  # fmt: skip
+    def run(self, pipeline: Pipeline, asked: Asked) -> object:
+        call = asked.of_one
+        return pipeline(images=[call.pop("image")], **call).images

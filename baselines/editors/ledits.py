@@ -4,14 +4,9 @@ The steps are those of the inversion, guidance_scale is edit_guidance_scale, and
 A checkpoint's model_index.json names a text-to-image class; in a copy its _class_name is changed to LEDITS++'s.
 """
 
-from typing import TYPE_CHECKING
-
 from PIL import Image
 
-from baselines.editors.family import INPUT, Arguments, Family, Kind, Pipeline, rounded
-
-if TYPE_CHECKING:
-    import torch
+from baselines.editors.family import INPUT, Arguments, Asked, Family, Kind, Pipeline, rounded
 
 XL = "LEditsPPPipelineStableDiffusionXL"
 
@@ -36,13 +31,9 @@ class Ledits(Family):
     def fit(self, pipeline: Pipeline, image: Image.Image, name: str) -> Image.Image:
         return rounded(image, 32, name)
 
-    def run(
-        self, pipeline: Pipeline, images: list[Image.Image], texts: list[str], generators: "list[torch.Generator]",
-        arguments: Arguments,
-    ) -> object:  # fmt: skip
-        arguments = dict(arguments)
-        steps = arguments.pop("num_inference_steps")
-        pipeline.invert(images[0], num_inversion_steps=steps, generator=generators[0])
-        return pipeline(
-            editing_prompt=[texts[0]], generator=generators[0], output_type="np", **arguments
-        ).images  # fmt: skip
+    def run(self, pipeline: Pipeline, asked: Asked) -> object:
+        call = asked.of_one
+        pipeline.invert(
+            call.pop("image"), num_inversion_steps=call.pop("num_inference_steps"), generator=call["generator"]
+        )
+        return pipeline(editing_prompt=[call.pop("prompt")], **call).images

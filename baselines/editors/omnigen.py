@@ -1,13 +1,6 @@
 """OmniGen v1: the images are a list, and each must be named by a tag in the prompt."""
 
-from typing import TYPE_CHECKING
-
-from PIL import Image
-
-from baselines.editors.family import Arguments, Family, Kind, Pipeline, seeded
-
-if TYPE_CHECKING:
-    import torch
+from baselines.editors.family import Asked, Family, Kind, Pipeline, seeded
 
 TAG = "<img><|image_1|></img>"
 
@@ -21,12 +14,7 @@ class OmniGen(Family):
     def record(self) -> dict[str, str]:
         return super().record() | {"prompt": f"{TAG} INSTRUCTION"}
 
-    def run(
-        self, pipeline: Pipeline, images: list[Image.Image], texts: list[str], generators: "list[torch.Generator]",
-        arguments: Arguments,
-    ) -> object:  # fmt: skip
-        with seeded(pipeline, generators[0]):  # it samples the input's latents from the process's own generator
-            return pipeline(
-                prompt=f"{TAG} {texts[0]}", input_images=[images[0]], use_input_image_size_as_output=True,
-                generator=generators[0], output_type="np", **arguments,
-            ).images  # fmt: skip
+    def run(self, pipeline: Pipeline, asked: Asked) -> object:
+        call = asked.of_one | {"prompt": f"{TAG} {asked.texts[0]}", "use_input_image_size_as_output": True}
+        with seeded(pipeline, call["generator"]):  # it samples the input's latents from the process's own generator
+            return pipeline(input_images=[call.pop("image")], **call).images

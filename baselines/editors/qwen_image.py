@@ -3,16 +3,10 @@
 They are guided by true_cfg_scale, and only where there is a negative prompt: " " as in Qwen's own examples.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-from PIL import Image
 
-from baselines.editors.family import Arguments, Family, Kind, Pipeline
+from baselines.editors.family import Arguments, Asked, Family, Kind, Pipeline
 from bench.settings import EditSettings
-
-if TYPE_CHECKING:
-    import torch
 
 NEGATIVE = " "
 
@@ -40,12 +34,9 @@ class QwenImage21(QwenImageEdit):
     kinds: tuple[Kind, ...] = (Kind("QwenImage21Pipeline", "Qwen/Qwen-Image-2.1", 32, 40, 1.0),)
     tried = 'negative prompt " " where guided; alpha laid on white'
 
-    def run(
-        self, pipeline: Pipeline, images: list[Image.Image], texts: list[str], generators: "list[torch.Generator]",
-        arguments: Arguments,
-    ) -> object:  # fmt: skip
+    def run(self, pipeline: Pipeline, asked: Asked) -> object:
         """(1, H, W, 3): it draws RGBA, which is laid on white as this project reads transparent pictures."""
-        drawn = np.asarray(super().run(pipeline, images, texts, generators, arguments), dtype=np.float32)
+        drawn = np.asarray(super().run(pipeline, asked), dtype=np.float32)
         if drawn.shape[-1] != 4:
             return drawn
         alpha = drawn[..., 3:].clip(0, 1)

@@ -4,15 +4,12 @@ It must take an image and a text, and no mask, control image or number of frames
 """
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
-from baselines.editors.family import INPUT, Arguments, Family, Pipeline, Source, rounded
+from baselines.editors.family import INPUT, Arguments, Asked, Family, Pipeline, Source, rounded
 from bench.settings import EditSettings
-
-if TYPE_CHECKING:
-    import torch
 
 REFUSED = {  # argument of __call__: why a pipeline that has it is no instruction editor
     "mask_image": "it inpaints under a mask",
@@ -62,16 +59,10 @@ class UnknownEditor(Family):
         processor = getattr(pipeline, "image_processor", None)
         return rounded(image, processor.config.vae_scale_factor if processor else 8, name)
 
-    def run(
-        self, pipeline: Pipeline, images: list[Image.Image], texts: list[str], generators: "list[torch.Generator]",
-        arguments: Arguments,
-    ) -> object:  # fmt: skip
-        size = {"width": images[0].width, "height": images[0].height}
-        arguments = arguments | {name: value for name, value in size.items() if name in self.accepted}
+    def run(self, pipeline: Pipeline, asked: Asked) -> object:
+        size = {name: value for name, value in asked.size.items() if name in self.accepted}
         try:
-            answer = pipeline(
-                image=images[0], prompt=texts[0], generator=generators[0], output_type="np", **arguments
-            )  # fmt: skip
+            answer = pipeline(**asked.of_one, **size)
         except TypeError as error:
             raise ValueError(f"{self.name} cannot be called with one image and one text: {error}") from error
         return getattr(answer, "images", None)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from baselines.editors.family import Arguments, Family, Kind, Pipeline, least
+from baselines.editors.family import Asked, Family, Kind, Pipeline, least
 
 if TYPE_CHECKING:
     import torch
@@ -26,10 +26,5 @@ class ZImageOmni(Family):
     def fit(self, pipeline: Pipeline, image: Image.Image, name: str) -> Image.Image:
         return least(image, pipeline.vae_scale_factor * 2, name)
 
-    def run(
-        self, pipeline: Pipeline, images: list[Image.Image], texts: list[str], generators: "list[torch.Generator]",
-        arguments: Arguments,
-    ) -> object:  # fmt: skip
-        return pipeline(
-            image=[images[0]], prompt=texts[0], generator=generators[0], output_type="np", **arguments
-        ).images  # fmt: skip
+    def run(self, pipeline: Pipeline, asked: Asked) -> object:
+        return pipeline(**asked.of_one | {"image": asked.images}).images

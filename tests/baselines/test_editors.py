@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from baselines.editor import Editor, find, open_editor
-from baselines.editors.family import Source
+from baselines.editors.family import Asked, Source
 from baselines.editors.known import CLASSES, family_of
 from bench.settings import EditSettings, ModelSettings, fill
 from mgie.io.devices import Placement
@@ -207,7 +207,7 @@ def test_qwen_images_transparency_is_laid_on_white():
         drawn[0, 0, 0] = (0.5, 0.5, 0.5, 1.0)
         return SimpleNamespace(images=drawn)
 
-    pixels = family.run(pipeline, [None], ["x"], [None], {})
+    pixels = family.run(pipeline, Asked([None], ["x"], [None], {}))
     assert pixels[0, 0, 0].tolist() == [0.5, 0.5, 0.5]
     assert pixels[0, 1, 1].tolist() == [1.0, 1.0, 1.0]
 
