@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mgie.io.files import write_json
-from mgie.mini.stages.tower import label_sheet, to_device
+from mgie.mini.stages.tower import Captioned, label_sheet
 from mgie.mini.training import captions
 from mgie.mini.training.labels import (
     CLIP_MEAN,
@@ -21,13 +21,12 @@ from mgie.mini.training.labels import (
     Heads,
     both_sides,
     contrast,
-    label_losses,
     label_scores,
     normal,
     retrieval,
     take,
 )
-from mgie.mini.training.pictures import CHUNK, Pictures, PictureSet
+from mgie.mini.training.pictures import CHUNK
 from mgie.mini.training.recipe import StageRecipe
 from mgie.mini.training.stage import seeded
 
@@ -82,36 +81,25 @@ class JudgeNetwork(nn.Module):
         return features, self.heads(patches)
 
 
-class MetricClip:
+class MetricClip(Captioned):
     """The stage."""
 
     def __init__(self, recipe: StageRecipe, cache: Path | None, edits: int,
                  clip: MetricClipSettings = MetricClipSettings()) -> None:  # fmt: skip
-        self.recipe, self.clip, self.edits = recipe, clip, edits
-        self.train = Pictures(PictureSet("train", recipe.seed, clip.size, STYLES), cache)
-        self.test = Pictures(PictureSet("test", recipe.seed, clip.size, STYLES), cache)
-        texts = [text for row in self.train.rows(0, min(CHUNK, edits)).captions for text in row]
-        self.tokenizer = captions.train_tokenizer(texts, clip.vocabulary)
+        self.clip = clip
+        super().__init__(recipe, cache, edits, clip.size, clip, STYLES)
 
     def settings(self) -> dict:
         return {"clip": asdict(self.clip), "edits": self.edits}
-
-    def data_hash(self) -> str:
-        return self.train.content_hash()
 
     def network(self) -> nn.Module:
         return seeded(lambda: JudgeNetwork(self.clip), self.recipe.seed)
 
     def loss(self, network: nn.Module, teacher: nn.Module, step: int, draw: torch.Generator) -> dict[str, Tensor]:
-        start = step * self.recipe.batch_size % (self.edits - self.recipe.batch_size + 1)
-        batch = to_device(take(self.train.rows(start, self.recipe.batch_size), draw, self.clip.local), network)
+        batch, ids = self.batch(network, step, draw)
         images, logits = network(batch.images)
-        ids = captions.encode(self.tokenizer, batch.captions, self.clip.text_length).to(batch.images.device)
         texts = network.clip.encode_text(ids)
-        parts = {"contrast": contrast(images, texts, network.clip.logit_scale, batch.captions),
-                 **label_losses(logits, batch)}  # fmt: skip
-        weight = {"contrast": 1.0, **{name: getattr(self.clip, name) for name in ("objects", "nouns", "faults")}}
-        return {"loss": sum(weight[name] * value for name, value in parts.items()), **parts}
+        return self.weighted(contrast(images, texts, network.clip.logit_scale, batch.captions), logits, batch)
 
     @torch.no_grad()
     def scores(self, network: nn.Module) -> dict[str, float]:
@@ -121,7 +109,7 @@ class MetricClip:
         batch, goals = both_sides(rows), take(rows, None)
         logits = self.read(network, batch.images)
         images = torch.cat([network(part)[0] for part in goals.images.split(100)])
-        texts = network.clip.encode_text(captions.encode(self.tokenizer, goals.captions, self.clip.text_length))
+        texts = network.clip.encode_text(self.ids(goals))
         return retrieval(images, texts, goals.captions) | label_scores(logits, batch)
 
     @torch.no_grad()

@@ -6,6 +6,7 @@ encoder and the read-outs serve training only; the tower is frozen afterwards. T
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,24 +84,51 @@ class TowerNetwork(nn.Module):
         return self.out(seen.pooler_output), self.heads(patches), patches
 
 
-class Tower:
+class Captioned:
+    """What the stages of MGIE's tower and of the judge's CLIP share: labelled pictures with captions, and the losses.
+
+    settings: with vocabulary, text_length, local (share of goals shown with their local caption), and a weight for each
+    loss beside the contrastive one.
+    """
+
+    def __init__(self, recipe: StageRecipe, cache: Path | None, edits: int, size: int, settings: Any,
+                 styles: tuple[str, ...] = ("plain",)) -> None:  # fmt: skip
+        self.recipe, self.edits, self.chosen = recipe, edits, settings
+        self.train = Pictures(PictureSet("train", recipe.seed, size, styles), cache)
+        self.test = Pictures(PictureSet("test", recipe.seed, size, styles), cache)
+        texts = [text for row in self.train.rows(0, min(CHUNK, edits)).captions for text in row]
+        self.tokenizer = captions.train_tokenizer(texts, settings.vocabulary)
+
+    def data_hash(self) -> str:
+        return self.train.content_hash()
+
+    def batch(self, network: nn.Module, step: int, draw: torch.Generator) -> tuple[Batch, Tensor]:
+        """The batch of a step where the network is, and its captions' ids."""
+        start = step * self.recipe.batch_size % (self.edits - self.recipe.batch_size + 1)
+        batch = to_device(take(self.train.rows(start, self.recipe.batch_size), draw, self.chosen.local), network)
+        return batch, self.ids(batch).to(batch.images.device)
+
+    def ids(self, batch: Batch) -> Tensor:
+        return captions.encode(self.tokenizer, batch.captions, self.chosen.text_length)
+
+    def weighted(self, contrast: Tensor, logits: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
+        parts = {"contrast": contrast, **label_losses(logits, batch)}
+        weight = {"contrast": 1.0, **{name: getattr(self.chosen, name) for name in ("objects", "nouns", "faults")}}
+        return {"loss": sum(weight[name] * value for name, value in parts.items()), **parts}
+
+
+class Tower(Captioned):
     """The stage."""
 
     def __init__(self, recipe: StageRecipe, cache: Path | None, edits: int, preset: Preset = PRESETS["mini"],
                  tower: TowerSettings = TowerSettings()) -> None:  # fmt: skip
-        self.recipe, self.preset, self.tower, self.edits = recipe, preset, tower, edits
+        self.preset, self.tower = preset, tower
         if preset.vision_size // preset.vision_patch != GRID:
             raise ValueError(f"patch labels are {GRID} x {GRID}; the tower has {preset.patches} patches")
-        self.train = Pictures(PictureSet("train", recipe.seed, preset.vision_size), cache)
-        self.test = Pictures(PictureSet("test", recipe.seed, preset.vision_size), cache)
-        texts = [text for row in self.train.rows(0, min(CHUNK, edits)).captions for text in row]
-        self.tokenizer = captions.train_tokenizer(texts, tower.vocabulary)
+        super().__init__(recipe, cache, edits, preset.vision_size, tower)
 
     def settings(self) -> dict:
         return {"tower": asdict(self.tower), "vision": self.preset.vision_config().to_diff_dict(), "edits": self.edits}
-
-    def data_hash(self) -> str:
-        return self.train.content_hash()
 
     def network(self) -> nn.Module:
         return seeded(lambda: TowerNetwork(self.preset, self.tower), self.recipe.seed)
@@ -110,15 +138,11 @@ class Tower:
 
     def losses(self, network: nn.Module, step: int, draw: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of one batch, and its patches at layer -2."""
-        start = step * self.recipe.batch_size % (self.edits - self.recipe.batch_size + 1)
-        batch = to_device(take(self.train.rows(start, self.recipe.batch_size), draw, self.tower.local), network)
+        batch, ids = self.batch(network, step, draw)
         images, logits, patches = network(batch.images)
-        ids = captions.encode(self.tokenizer, batch.captions, self.tower.text_length).to(batch.images.device)
         ids = ids[:, : int((ids != captions.PAD).sum(dim=1).max())]
-        parts = {"contrast": contrast(images, network.text(ids), network.scale, batch.captions),
-                 **label_losses(logits, batch)}  # fmt: skip
-        weight = {"contrast": 1.0, **{name: getattr(self.tower, name) for name in ("objects", "nouns", "faults")}}
-        return {"loss": sum(weight[name] * value for name, value in parts.items()), **parts}, patches
+        near = contrast(images, network.text(ids), network.scale, batch.captions)
+        return self.weighted(near, logits, batch), patches
 
     def scores(self, network: nn.Module) -> dict[str, float]:
         """On held-out photographs: linear read-outs of layer -2, and captions found among 500 goals."""
@@ -127,7 +151,7 @@ class Tower:
         goals = take(rows, None)
         images = self.see(network, goals)[0]
         with torch.no_grad():
-            texts = network.text(captions.encode(self.tokenizer, goals.captions, self.tower.text_length))
+            texts = network.text(self.ids(goals))
         return label_scores(logits, batch) | retrieval(images, texts, goals.captions)
 
     @torch.no_grad()
