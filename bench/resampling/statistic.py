@@ -38,7 +38,7 @@ def statistic_interval(parts: np.ndarray, statistic: Statistic, resamples: int =
     value, left_out = float(statistic(parts.sum(axis=0))), statistic(parts.sum(axis=0) - parts)
     if not np.isfinite(left_out).all():
         return Interval(None, None, "", "no interval: without one of its groups it is not defined")
-    draws = resampling_counts(groups, resamples).astype(float)
+    draws: np.ndarray = resampling_counts(groups, resamples).astype(float)
     if groups >= BCA_GROUPS:
         found = statistic(draws @ parts)
         found = np.sort(found[np.isfinite(found)])
