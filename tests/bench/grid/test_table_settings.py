@@ -8,9 +8,11 @@ from drawn import draw_magicbrush
 from bench.clip_score import main as clip_score
 from bench.grid.cells import Cell, argv_of
 from bench.grid.options import parser, selected
+from bench.run import main as run
 from bench.run import parser as run_parser
 from bench.settings import DataSettings, EditSettings, HowSettings, MetricSettings, flags_in
 from bench.tables import main, table_of, table_parser
+from mgie.mini.datasets import draw, writer
 
 RUNS = (DataSettings, EditSettings, MetricSettings, HowSettings)
 
@@ -89,6 +91,33 @@ def test_a_multi_turn_table_with_local_captions_is_made_and_says_so(tmp_path, ca
     for ending in (".md", ".tex"):
         assert "--turns multi, --caption local" in stem.with_suffix(ending).read_text(encoding="utf-8")
     assert not stem.with_name("table1.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "head"),
+    [
+        ("--size square:48 --dtype bfloat16 --caption local", "local-limit5-square48-bf16",
+         "--caption local, --limit 5, --size square:48, --dtype bfloat16."),
+        ("--turns multi", "multi-limit5", "--turns multi, --limit 5."),
+    ],
+)  # fmt: skip
+def test_the_miniatures_table_in_other_settings_is_made_and_says_so_in_its_head(
+    given, name, head, tmp_path, monkeypatch, capsys
+):
+    small = writer.Parameters(size=48, train=2, val=2, test=8, ipr2pr=2)
+    for module in (draw, writer):
+        monkeypatch.setattr(module, "Parameters", lambda: small)
+    argv = ["1", "--suite", "mini", *given.split(), "--models", "identity", "--datasets", "magicbrush", "--limit", "5",
+            "--split", "test", "--seeds", "1", "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "runs"),
+            "--results", str(tmp_path / "results")]  # fmt: skip
+    # first in this process, where the small world is; the table then finds the run
+    assert run(argv_of(Cell("mini", "magicbrush", "identity"), table_of(argv).options)) == 0
+    capsys.readouterr()
+    assert main(argv) == 0
+    said = capsys.readouterr()
+    assert f"Settings other than the default: {head}" in said.out and "to run" not in said.err
+    made = tmp_path / "results" / "mini" / f"table1-test-{name}-only-magicbrush_identity.md"
+    assert head in made.read_text(encoding="utf-8").partition("|")[0]
 
 
 def test_a_figure_refuses_what_a_run_refuses(capsys):
