@@ -45,7 +45,7 @@ def sees_gpu() -> bool:
 def driver() -> str:
     """The version of the NVIDIA driver on this machine, 580.65.06; empty where there is none."""
     try:
-        if found := re.search(r"Kernel Module\D*?\s(\d+(?:\.\d+)+)", DRIVER.read_text(errors="replace")):
+        if found := re.search(r"NVRM version:.*?(?<![\w.])(\d+(?:\.\d+)+)", DRIVER.read_text(errors="replace")):
             return found[1]
     except OSError:  # no such file: no driver, or another system
         pass
