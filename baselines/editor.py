@@ -148,7 +148,7 @@ class Editor:
             folder = Path(cached).parent if isinstance(cached, str) else None
         if folder is None:
             return {}
-        found = {}
+        found: dict[Path, float] = {}
         for name in components(index):
             small = self.quantize != "none" and name in QUANTIZED
             width = self.family.dtype_of(name, self.placed.dtype).itemsize

@@ -76,7 +76,8 @@ class TwoStep:
 
         own = parts_of(self.writer_folder, self.where.dtype)
         writing = {folder: width for folder, width in own.items() if folder.name in WRITERS}
-        return (writing or {self.writer_folder: self.where.dtype.itemsize}) | self.editor.parts()
+        whole: dict[Path, float] = {self.writer_folder: self.where.dtype.itemsize}
+        return (writing or whole) | self.editor.parts()
 
     @cached_property
     def writer(self) -> "Writer":

@@ -106,9 +106,8 @@ PARTS = (*WRITERS, "edit_head", "unet", "vae")  # subfolders with weights
 
 def parts_of(folder: Path, dtype: "torch.dtype") -> dict[Path, float]:
     """By component's folder the bytes of a value once it is loaded in dtype; of those that are there."""
-    from mgie.io.devices import vae_dtype
-
-    widths = {name: (vae_dtype(dtype) if name == "vae" else dtype).itemsize for name in PARTS}
+    full = max(4, dtype.itemsize)  # the VAE's: see mgie.io.devices.vae_dtype
+    widths = {name: full if name == "vae" else dtype.itemsize for name in PARTS}
     return {folder / name: width for name, width in widths.items() if (folder / name).is_dir()}
 
 

@@ -83,6 +83,7 @@ def planned(
     examples, out = found.examples, Path(asked.args.out) / asked.suite
     counted = examples is not None
     examples = examples if counted else expected(found)
+    edits: int | None
     if isinstance(plan, Plan):
         edits, folder = edits_to_make(plan), plan.folder.path
     else:

@@ -6,8 +6,9 @@ is missing is named at once. Nothing is loaded, fetched, drawn or written.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
-from bench.registry import MODELS, Model, form_of, load, open_model
+from bench.registry import MODELS, Dataset, Model, form_of, load, open_model
 from bench.run import Asked, Data, asked_of, data_of, plan_of
 from bench.runs.description import safe
 from bench.runs.folder import RunFolder
@@ -59,9 +60,11 @@ def look(argv: Sequence[str], on_gpu: bool = False) -> Look:
         for flag, place in (("--data-root", asked.args.data_root), ("--out", asked.args.out)):
             if is_remote(place):
                 raise ValueError(f"--plan looks at local folders, and {flag} is {place}; give the folder of its copy")
-        there = {"device": "cuda", "elsewhere": True} if on_gpu else {}
+        there: dict[str, Any] = {"device": "cuda", "elsewhere": True} if on_gpu else {}
         asked = replace(asked, spec=replace(asked.spec, unsaid=False, **there))
-        data = model = plan = None
+        data: Data | Exception
+        model: Model | Exception
+        plan: Plan | Exception | None = None
         try:
             data = data_of(asked)
         except ENDS as error:
@@ -70,7 +73,8 @@ def look(argv: Sequence[str], on_gpu: bool = False) -> Look:
             if asked.suite == "published" and isinstance(data, Exception):
                 model = data  # the outputs are part of the data
             else:
-                model = open_model(asked.spec, data.dataset if isinstance(data, Data) else None)
+                dataset = data.dataset if isinstance(data, Data) else None  # only published models ask for it
+                model = open_model(asked.spec, cast(Dataset, dataset))
         except ENDS as error:
             model = error
         if isinstance(data, Data) and not isinstance(model, Exception):
@@ -94,9 +98,10 @@ def edits_to_make(plan: Plan) -> int:
         return sum(e.id not in lost for part in todo for e in part.examples)
 
 
-def not_editable(plan: Plan) -> set[str]:
+def not_editable(plan: Plan) -> set[str | None]:
     """The examples that get no edit, and the later turns of their sessions."""
-    reads, lost = reads_of(plan.model), set()
+    reads = reads_of(plan.model)
+    lost: set[str | None] = set()
     for lack in lacks(plan):
         if lack.what.replace(" ", "_") in reads:
             lost |= lack.reasons.keys()

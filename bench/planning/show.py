@@ -2,9 +2,9 @@
 
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from bench.grid.display import spelled
 from bench.planning.cells import CellPlan
@@ -74,10 +74,14 @@ class Whole(NamedTuple):
         }  # fmt: skip
 
 
-def total(values):
+Number = TypeVar("Number", int, float)
+
+
+def total(values: Iterable[Number | None]) -> Number | None:
     """Their sum; None where one is not known."""
-    values = list(values)
-    return None if None in values else sum(values)
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
 def shown(whole: Whole) -> list[str]:

@@ -20,6 +20,7 @@ FILE = ".digests.jsonl"
 SETTLED = 2.0  # seconds since a file's last change
 THREADS = 4
 MISSING = "missing"
+HELD: "dict[str, tuple[list[int], Digest]]" = {}  # what a plan found out in this process
 
 
 class Digest(NamedTuple):
@@ -37,6 +38,7 @@ class Digests:
     def of(self, paths: Iterable[Path], images: bool = True) -> dict[Path, Digest]:
         """images: whether these are images, which are decoded once as well."""
         self.read()
+        self.known = HELD | self.known
         paths = list(dict.fromkeys(paths))
         with ThreadPoolExecutor(THREADS) as pool:
             found = dict(zip(paths, pool.map(lambda path: self.one(path, images), paths), strict=True))
@@ -79,7 +81,10 @@ class Digests:
                 continue
 
     def write(self, lines: list[dict]) -> None:
-        if self.file is None or not lines or is_looking():
+        if is_looking():  # nothing is written, and the next cell of the plan need not read it all again
+            HELD.update(self.known)
+            return
+        if self.file is None or not lines:
             return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)

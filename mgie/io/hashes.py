@@ -31,6 +31,7 @@ def digest_of(file: Path, *stamp: int) -> str:
     return file_digest(file)
 
 
+HELD: dict[Path, dict[str, dict]] = {}  # what a plan found out and does not write, for its other cells
 NOT_WEIGHTS = (".csv", ".log", ".md", ".png", ".svg")  # what a trainer or the Hub leaves beside them
 CACHED_FROM = 16 * 2**20  # bytes: the digest of a smaller file costs less than trusting size and time stamp
 
@@ -84,6 +85,8 @@ def file_digest(path: Path) -> str:
 
 
 def read_cache(path: Path) -> dict[str, dict]:
+    if path in HELD:
+        return HELD[path]
     try:
         data = json.loads(path.read_text())
     except (OSError, ValueError):  # absent, unreadable or cut short: the digests are computed again
@@ -93,6 +96,7 @@ def read_cache(path: Path) -> dict[str, dict]:
 
 def write_cache(path: Path, digests: dict[str, dict]) -> None:
     if is_looking():
+        HELD[path] = digests
         return
     with suppress(OSError):  # a read-only folder; nothing is lost but time
         write_atomic(path, json.dumps(digests, indent=1))

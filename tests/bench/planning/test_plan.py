@@ -221,3 +221,26 @@ def test_make_plan_is_of_table_1_of_suite_paper(tmp_path):
     assert "-m bench.tables 1 --plan --suite paper --models mgie --for h200" in " ".join(said.stdout.split())
     said = subprocess.run(["make", "-n", "plan", "SUITE=mini"], cwd=ROOT, capture_output=True, text=True)
     assert "--plan --suite mini" in " ".join(said.stdout.split())
+
+
+def test_a_plan_of_many_cells_reads_each_file_once(world, monkeypatch, capsys):
+    from bench.runs import digests
+
+    read: list[str] = []
+    monkeypatch.setattr(digests, "HELD", {})
+    monkeypatch.setattr(digests, "SETTLED", -1.0)  # drawn a moment ago, and yet taken for settled
+    monkeypatch.setattr(digests, "fault_of", lambda path: read.append(str(path)) or "")
+    argv = [
+        "1",
+        *PAPER,
+        "--metrics",
+        "l1",
+        "--max-failures",
+        "0.5",
+        "--models",
+        "identity,oracle",
+        "--datasets",
+        "ma5k",
+    ]
+    assert plan_of(capsys, table, argv)[0] == 0
+    assert read and len(read) == len(set(read))
