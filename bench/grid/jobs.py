@@ -101,8 +101,8 @@ def edited_then_scored(
         first = plans[group[0]]
         display.begun(group[0], first.run.dataset, "scores")
         runs = [Edited(plans[i], jobs[i].before, partial(display.tick, i)) for i in group]
-        count = first.workers.scoring
-        for at in score_together(runs, lambda metrics, count=count: beside(pool, metrics, count, alone)):
+        by = partial(beside, pool, first.workers.scoring, alone)
+        for at in score_together(runs, by):
             display.ended(group[at], jobs[group[at]].steps, False)
             yield group[at], Ended(runs[at].plan.folder.path, protocols=shown_in(runs[at].plan))
 

@@ -16,8 +16,8 @@ from bench.runs.runner import NotLoaded, WorkerDied, edit_all, free, load, profi
 from bench.runs.scorers.collecting import Looking, score_all
 from bench.runs.scorers.local import local
 from bench.runs.scorers.on_ray import on_ray
-from bench.runs.scorers.tasks import Task
-from bench.runs.scoring import ChangedImages, Metrics, ScoredChunk, load_metrics, protocol_of, scored
+from bench.runs.scorers.tasks import Scored, Task
+from bench.runs.scoring import ChangedImages, Metrics, load_metrics, protocol_of, scored
 
 Tick = Callable[[int], None]  # n more are settled
 Progress = Callable[[str, str, int], AbstractContextManager[Tick]]  # of a run: its label, edits or scores, how many
@@ -156,7 +156,7 @@ def score(plan: Plan, metrics: Metrics, held: Held, tick: Tick) -> tuple[list[Sc
     """By this process, by others beside it, or by Ray's workers."""
     looking = Looking(metrics.ready, plan.metric_settings, features_of(plan))
 
-    def engine(tasks: Sequence[Task]) -> Iterator[tuple[int, list[ScoredChunk]]]:
+    def engine(tasks: Sequence[Task]) -> Scored:
         if not tasks:
             return
         if plan.workers.engine == "local":

@@ -304,7 +304,7 @@ def score_chunk(chunk: Chunk, opened: list[Opened], metrics: dict[str, Metric], 
         for pair, value in zip(ready, values_of(metric, ready), strict=True):
             values[pair.example.id] = value
         for o in opened:
-            value, reason = values[o.example.id]
-            number = None if value is None else float(value)
+            raw, reason = values[o.example.id]
+            number = None if raw is None else float(raw)
             rows.append(Score(o.example.id, o.example.group, chunk.seed, name, number, reason, protocol))
     return rows

@@ -9,7 +9,8 @@ rate, and so the bound stays one: nothing passes it.
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bench.speed.stopwatch import synchronise
 
@@ -77,11 +78,17 @@ class Rates(NamedTuple):
 
     def at_least(self, other: "Rates") -> "Rates":
         """The better of both."""
-        products, convolutions, reads = (
-            {key: max(a.get(key, 0.0), b.get(key, 0.0)) for key in a | b}  # type: ignore[operator,arg-type]
-            for a, b in zip(self, other, strict=True)
-        )
-        return Rates(products, convolutions, reads)
+        return Rates(
+            better(self.products, other.products), better(self.convolutions, other.convolutions),
+            better(self.reads, other.reads),
+        )  # fmt: skip
+
+
+Key = TypeVar("Key", str, int)
+
+
+def better(one: dict[Key, float], other: dict[Key, float]) -> dict[Key, float]:
+    return {key: max(one.get(key, 0.0), other.get(key, 0.0)) for key in one | other}
 
 
 def count_work(call: Callable[[], object], modules: "dict[str, nn.Module]") -> Work:
@@ -90,7 +97,7 @@ def count_work(call: Callable[[], object], modules: "dict[str, nn.Module]") -> W
     from torch.utils.flop_counter import FlopCounterMode
 
     products, convolutions = dict.fromkeys(modules, 0.0), dict.fromkeys(modules, 0.0)
-    passes, rows, kinds, hooks = dict.fromkeys(modules, 0), dict.fromkeys(modules, 0.0), {}, []
+    passes, rows, kinds, hooks = dict.fromkeys(modules, 0), dict.fromkeys(modules, 0.0), dict[Convolution, int](), []
     with FlopCounterMode(display=False) as counter:
         before: dict[str, tuple[float, float]] = {}
 
@@ -188,7 +195,7 @@ def best_product(device: str, dtype: str) -> float:
     found = 0.0
     for side in (2048, 4096, 8192) if device.startswith("cuda") else (256, 512, 1024):
         a, b = (torch.randn(side, side, device=device).to(getattr(torch, dtype)) for _ in range(2))
-        found = max(found, 2.0 * side**3 / fastest(lambda a=a, b=b: a @ b, device))
+        found = max(found, 2.0 * side**3 / fastest(partial(torch.matmul, a, b), device))
     return found
 
 

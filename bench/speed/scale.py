@@ -103,9 +103,11 @@ def looking() -> "Looking":
     from bench.metrics.l1 import L1
     from bench.metrics.networks.features import FeatureCache
     from bench.runs.scorers.collecting import Looking
+    from bench.runs.scoring import Metric
 
     settings = MetricSettings(metric_batch_size=BATCH)
-    return Looking({"l1": L1(settings, FeatureCache(None))}, settings, None)
+    metric: Metric = L1(settings, FeatureCache(None))
+    return Looking({"l1": metric}, settings, None)
 
 
 def main() -> None:

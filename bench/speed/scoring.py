@@ -28,6 +28,7 @@ from bench.speed.metric_engine import METRICS, SPEED, Files, Networks, draw, ran
 from mgie.io.devices import device_name
 
 if TYPE_CHECKING:
+    from bench.metrics.networks.perceptual import Perceptual
     from bench.runs.pool import Pool
     from bench.runs.scorers.tasks import Task
     from bench.runs.scoring import Chunk
@@ -67,7 +68,7 @@ def scores_of(pool: "Pool", tasks: "list[Task]") -> dict:
     """(model's folder, metric, example) -> value"""
     from bench.runs.scorers.processes import in_pool
 
-    found = {}
+    found: dict[tuple, float | None] = {}
     for place, answers in in_pool(pool)(tasks):
         for chunk, answer in zip(tasks[place].chunks, answers, strict=True):
             found |= {(chunk.folder, s.metric, s.example_id): s.value for s in answer.scores}
@@ -102,7 +103,7 @@ def main() -> None:
             return [Task(list(group), METRICS, settings, cache) for group in zip(*groups, strict=True)]
 
         def cold(pool: "Pool", *parts: "list[list[Chunk]]") -> dict:
-            cache, found = folder / f"cache{next(fresh)}", {}
+            cache, found = folder / f"cache{next(fresh)}", dict[tuple, float | None]()
             for groups in parts:
                 found |= scores_of(pool, tasks(groups, cache))
             return found
@@ -143,7 +144,7 @@ def main() -> None:
     )
 
 
-def reference_lpips(settings: MetricSettings, perceptual: Callable) -> "object":
+def reference_lpips(settings: MetricSettings, perceptual: Callable) -> "Perceptual":
     """The package's own forward, channels first, as its users have it; this process scores nothing of ours."""
     import torch
 

@@ -3,12 +3,12 @@
 So a GPU does not wait for PNGs. The numbers are those of one process: images travel as they are decoded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from bench.runs.pool import Pool, Tell
 from bench.runs.scorers.processes import answers
-from bench.runs.scorers.tasks import Engine, Task, loaded, networks_of, opened_of
+from bench.runs.scorers.tasks import Engine, Scored, Task, loaded, networks_of, opened_of
 from bench.runs.scoring import Chunk, Metric, Opened, ScoredChunk, score_chunks
 from mgie.io.devices import threads
 
@@ -24,7 +24,7 @@ class Prepared(NamedTuple):
 def fed(pool: Pool, metrics: dict[str, Metric]) -> Engine:
     """The networks here, all else in the pool."""
 
-    def scored(tasks: Sequence[Task]) -> Iterator[tuple[int, list[ScoredChunk]]]:
+    def scored(tasks: Sequence[Task]) -> Scored:
         for place, prepared in answers(pool, prepare_task, tasks):
             if prepared.error:
                 raise prepared.error

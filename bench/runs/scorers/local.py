@@ -1,15 +1,15 @@
 """As many processes as the machine has cores for, the work is worth, and memory holds."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from bench.runs.pool import Pool, Tell
 from bench.runs.runner import WorkerDied
 from bench.runs.scorers.feeding import fed
 from bench.runs.scorers.memory import fitting
 from bench.runs.scorers.processes import here, in_pool, worth_it
-from bench.runs.scorers.tasks import Answer, Engine, Task, is_on_gpu, loaded, settled
-from bench.runs.scoring import Metric, ScoredChunk
+from bench.runs.scorers.tasks import Answer, Engine, Scored, Task, is_on_gpu, loaded, settled
+from bench.runs.scoring import Metric
 from mgie.io.devices import cores
 
 
@@ -17,7 +17,7 @@ def local(metrics: dict[str, Metric], count: int | None = None) -> Engine:
     """count: processes; None: as many as there are cores, where the work is worth their start; it is begun here. On a
     GPU the networks stay here, and the processes feed them."""
 
-    def scored(tasks: Sequence[Task]) -> Iterator[tuple[int, list[ScoredChunk]]]:
+    def scored(tasks: Sequence[Task]) -> Scored:
         most, done = min(count or cores(), len(tasks)), 0
         if most <= 1:
             yield from here(metrics)(tasks)
@@ -42,11 +42,11 @@ def local(metrics: dict[str, Metric], count: int | None = None) -> Engine:
     return scored
 
 
-def beside(pool: Pool, metrics: dict[str, Metric], count: int | None, alone: bool) -> Engine:
+def beside(pool: Pool, count: int | None, alone: bool, metrics: dict[str, Metric]) -> Engine:
     """A pool that stands already, with more processes where the work is worth their start; alone: its processes serve
     one task each, so that others score."""
 
-    def scored(tasks: Sequence[Task]) -> Iterator[tuple[int, list[ScoredChunk]]]:
+    def scored(tasks: Sequence[Task]) -> Scored:
         if not tasks:
             return
         if is_on_gpu(tasks[0]):
@@ -69,7 +69,7 @@ def beside(pool: Pool, metrics: dict[str, Metric], count: int | None, alone: boo
     return scored
 
 
-def in_one_process(tasks: Sequence[Task], count: int | None) -> Iterator[tuple[int, list[ScoredChunk]]]:
+def in_one_process(tasks: Sequence[Task], count: int | None) -> Scored:
     """By a process of its own, whose GPU memory ends with it, and that is fed by `count` others."""
     with Pool(1) as pool:
         for news in pool.each(score_many, [(list(tasks), count)]):

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from bench.runs.engines import Pool
 from bench.runs.folder import RunFolder
-from bench.runs.scorers.tasks import Answer, Engine, Task, label, score_task, settled
-from bench.runs.scoring import ScoredChunk
+from bench.runs.scorers.tasks import Answer, Engine, Scored, Task, label, score_task, settled
 from mgie.io.images import say
 
 
@@ -26,7 +25,7 @@ class RayTask(NamedTuple):
 def on_ray(pool: Pool, work: Callable[..., object] | None = None) -> Engine:
     """Ray's workers. Output images travel with a task: only the driver has them for certain. work: score_sent."""
 
-    def scored(tasks: Sequence[Task]) -> Iterator[tuple[int, list[ScoredChunk]]]:
+    def scored(tasks: Sequence[Task]) -> Scored:
         sending = [RayTask(work or score_sent, (task,), partial(sent, task), label(task)) for task in tasks]
         for place, (answer, said) in scores(pool, sending):
             for text in said:

@@ -10,8 +10,8 @@ from typing import Any
 from bench.runs.engines import DEATHS
 from bench.runs.pool import Pool, Tell
 from bench.runs.runner import WorkerDied
-from bench.runs.scorers.tasks import Engine, Task, label, opened_of, score_task, settled
-from bench.runs.scoring import Metric, ScoredChunk, score_chunks
+from bench.runs.scorers.tasks import Engine, Scored, Task, label, opened_of, score_task, settled
+from bench.runs.scoring import Metric, score_chunks
 from mgie.io.devices import threads
 from mgie.io.images import say
 
@@ -21,7 +21,7 @@ START = 8.0  # seconds from a process's start to its first score, most of them i
 def here(metrics: dict[str, Metric]) -> Engine:
     """This process; images are decoded one task ahead, in a thread."""
 
-    def scored(tasks: Sequence[Task]) -> Iterator[tuple[int, list[ScoredChunk]]]:
+    def scored(tasks: Sequence[Task]) -> Scored:
         with ThreadPoolExecutor(1) as pool:
             ahead: Future | None = None
             for place, task in enumerate(tasks):
@@ -44,7 +44,7 @@ def worth_it(seconds: float, tasks: int, processes: int, now: int = 1) -> bool:
 def in_pool(pool: Pool) -> Engine:
     """The processes of a pool."""
 
-    def scored(tasks: Sequence[Task]) -> Iterator[tuple[int, list[ScoredChunk]]]:
+    def scored(tasks: Sequence[Task]) -> Scored:
         for place, answer in answers(pool, score_task, tasks):
             yield place, settled(tasks[place], answer)
 

@@ -5,7 +5,7 @@ that a process makes come back with its scores.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,7 +39,8 @@ class Answer(NamedTuple):
 
 
 # Scores tasks in any order; each with its place in the list.
-Engine = Callable[[Sequence[Task]], Iterator[tuple[int, list[ScoredChunk]]]]
+Scored = Generator[tuple[int, list[ScoredChunk]], None, None]
+Engine = Callable[[Sequence[Task]], Scored]
 
 
 def opened_of(task: Task, metrics: dict[str, Metric]) -> list[list[Opened]]:
