@@ -190,7 +190,7 @@ def plan_cell(cell: Cell, options: Options, label: str = "") -> tuple[Result, Jo
     # one at a time where models may fill the GPU, or where a run has workers of its own
     alone = cell.suite == "paper" or asked.workers.engine != "local"
     model, steps = f"{cell.model} {cell.form} {options.weights}", 2 * len(asked.run.examples) * len(asked.seeds)
-    job = Job(tuple(argv), label or cell.label, model, alone, steps, asked.device, asked, asked.folder.done())
+    job = Job(tuple(argv), label or cell.label, model, alone, steps, asked.device, asked)
     return Result(cell, asked.folder.path), job
 
 

@@ -33,7 +33,6 @@ class Job:
     steps: int  # edits and scores that are not there yet
     device: str  # it is asked to run on
     plan: Plan | None = None  # what bench.run makes of argv; None: it is left to bench.run as a whole
-    before: dict | None = None  # the done.json of its folder
 
 
 class Ended(NamedTuple):
@@ -100,7 +99,7 @@ def edited_then_scored(
     for group in groups.values():
         first = plans[group[0]]
         display.begun(group[0], first.run.dataset, "scores")
-        runs = [Edited(plans[i], jobs[i].before, partial(display.tick, i)) for i in group]
+        runs = [Edited(plans[i], partial(display.tick, i)) for i in group]
         by = partial(beside, pool, first.workers.scoring, alone)
         for at in score_together(runs, by):
             display.ended(group[at], jobs[group[at]].steps, False)

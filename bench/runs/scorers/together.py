@@ -20,7 +20,6 @@ class Edited(NamedTuple):
     """A run whose edits are there."""
 
     plan: Plan
-    before: dict | None  # the done.json that it had before it was taken up
     tick: Callable[[int], None]
 
 
@@ -47,7 +46,7 @@ def score_together(runs: Sequence[Edited], engine: Callable[[dict[str, Metric]],
             try:
                 scores, unread = scoring.result()
                 failures = [f for f in run.plan.folder.failures() if f["stage"] == "edit"]
-                finish(run.plan, metrics, run.before, failures + unread, scores)
+                finish(run.plan, metrics, run.plan.folder.earlier(), failures + unread, scores)
             except LEFT:
                 continue
             finished.append(place)

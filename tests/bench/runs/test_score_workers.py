@@ -80,7 +80,7 @@ def test_a_gpu_that_is_fed_by_processes_gives_the_same_bytes(data, networks, alo
 def test_a_process_of_its_own_scores_where_models_fill_the_gpu(data, networks, alone, tmp_path, monkeypatch):
     argv = scored_by(data, tmp_path, networks)
     assert main(argv, scores=False) == 0
-    assert score_together([Edited(plan(argv), None, lambda n: None)], lambda metrics: by_one_process) == [0]
+    assert score_together([Edited(plan(argv), lambda n: None)], lambda metrics: by_one_process) == [0]
     assert of_model("identity", bytes_of(tmp_path)) == of_model("identity", alone)
 
 
@@ -96,7 +96,7 @@ def test_runs_scored_together_have_the_bytes_of_each_alone(data, networks, alone
     plans = [plan(one) for one in argv]
     monkeypatch.setattr(bench.metrics.pairs, "load", lambda path, how: opened.append(path) or load(path, how))
     monkeypatch.setattr(Perceptual, "features", lambda self, image: made.append(image) or features(self, image))
-    assert score_together([Edited(p, None, lambda n: None) for p in plans], here) == [0, 1]
+    assert score_together([Edited(p, lambda n: None) for p in plans], here) == [0, 1]
     assert bytes_of(tmp_path) == alone
     goals = {e.goal_image for e in plans[0].run.examples}
     assert [opened.count(goal) for goal in goals] == [1] * len(goals)  # for both models and both seeds
@@ -109,7 +109,7 @@ def test_a_run_whose_images_changed_is_left_to_its_own_command(data, networks, a
         assert main(one, scores=False) == 0
     plans = [plan(one) for one in argv]
     next((plans[0].folder.path / "images").rglob("*.png")).unlink()
-    assert score_together([Edited(p, None, lambda n: None) for p in plans], here) == [1]
+    assert score_together([Edited(p, lambda n: None) for p in plans], here) == [1]
     assert not (plans[0].folder.path / "done.json").exists()
     assert main(argv[0]) == 0
     assert bytes_of(tmp_path) == alone
