@@ -226,7 +226,7 @@ def test_flags_that_mean_nothing_are_refused(data, tmp_path, capsys, flags, said
 
 
 def test_ctrl_c_ends_the_processes_that_score(tmp_path):
-    many = draw_ma5k(tmp_path / "data", photos=24)
+    many = draw_ma5k(tmp_path / "data", photos=24, side=300)  # seconds of work are left when it stops
 
     def argv(out: str) -> list[str]:
         small = ["--metric-batch-size", "1", "--seeds", "1", "--score-workers", "2"]
