@@ -100,14 +100,11 @@ def measure(workers: int, seconds: float, slices_each: int) -> dict:
 
 def looking() -> "Looking":
     """L1 alone, which the stub takes the place of."""
-    from bench.metrics.l1 import L1
-    from bench.metrics.networks.features import FeatureCache
     from bench.runs.scorers.collecting import Looking
-    from bench.runs.scoring import Metric
+    from bench.runs.scoring import load_metrics
 
     settings = MetricSettings(metric_batch_size=BATCH)
-    metric: Metric = L1(settings, FeatureCache(None))
-    return Looking({"l1": metric}, settings, None)
+    return Looking(load_metrics(("l1",), settings, None).ready, settings, None)
 
 
 def main() -> None:
