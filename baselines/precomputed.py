@@ -2,7 +2,8 @@
 
 Takes a folder with `<id>.png` in either form (`evr/test/Reddit_1#0.png` or `evr__test__Reddit_1__0.png`), a folder in
 MagicBrush's output naming (`<img_id>/<img_id>_1.png`, `_inde_2.png`, `_iter_2.png`), or a CSV or JSONL with the
-columns id and path. JPEG and WebP are taken too; what their compression costs is then part of the score.
+columns id and path. Of a folder that bench.export has made its outputs/ are taken and its inputs/ are not. JPEG and
+WebP are taken too; what their compression costs is then part of the score.
 """
 
 import csv
@@ -14,7 +15,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from bench.records import Example, NoEdit, Output, file_name
+from bench.records import EXPORT, INPUTS, OUTPUTS, Example, NoEdit, Output, file_name
 from bench.settings import EditSettings, ModelSettings
 from mgie.io.files import UNWRITABLE
 from mgie.io.images import ImageError, load
@@ -125,7 +126,9 @@ def magicbrush_key(example_id: str) -> str | None:
 def read_index(source: Path) -> dict[str, Path]:
     """Path by key: the id, or the path below the folder without its ending."""
     if source.is_dir():
+        exported = (source / EXPORT).is_file()
         files = [p for p in below(source) if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+        files = [p for p in files if not (exported and p.is_relative_to(source / INPUTS))]
         if not files:
             raise FileNotFoundError(f"--images {source}: no {', '.join(SUFFIXES)} file in this folder")
         paths: dict[str, Path] = {}
@@ -133,6 +136,7 @@ def read_index(source: Path) -> dict[str, Path]:
             if path.exists() and not path.is_file():
                 raise ValueError(f"--images {source}: {path.relative_to(source)} is no plain file (a pipe or a folder)")
             key = path.relative_to(source).with_name(path.name[: -len(path.suffix)]).as_posix()
+            key = key.removeprefix(f"{OUTPUTS}/") if exported else key
             if key in paths:
                 raise ValueError(f"--images {source}: two images for {key}: {paths[key].name} and {path.name}")
             paths[key] = path

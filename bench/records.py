@@ -41,6 +41,10 @@ class Example:
         return file_name(self.id)
 
 
+# Of a folder that bench.export has made: what it is, the images to be edited, where their outputs go.
+EXPORT, INPUTS, OUTPUTS = "export.json", "inputs", "outputs"
+
+
 def file_name(example_id: str) -> str:
     return example_id.replace("/", "__").replace("#", "__") + ".png"
 

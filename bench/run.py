@@ -10,9 +10,10 @@ Exit codes: 0 done, 1 incomplete (stopped, too many failures, disk full), 2 wron
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -37,9 +38,10 @@ from bench.registry import (
     metrics_of,
     open_dataset,
     open_model,
+    split_of,
 )
 from bench.runs.adoption import older_folder
-from bench.runs.description import Run, files_of, manifest_hash, safe, sources_of
+from bench.runs.description import Run, files_of, is_ours, manifest_hash, safe, sources_of
 from bench.runs.digests import Digests
 from bench.runs.engines import Workers, add_engine_flags, placed, workers_of
 from bench.runs.execute import Held, Progress, execute
@@ -49,6 +51,7 @@ from bench.runs.remote import Mirror, copy_of, is_remote, place, stage
 from bench.runs.runner import TooManyFailures, WorkerDied
 from bench.runs.scoring import ChangedImages
 from bench.settings import (
+    SUITES_OWN,
     DataSettings,
     EditSettings,
     HowSettings,
@@ -58,6 +61,7 @@ from bench.settings import (
     add_metric_flags,
     add_plan_flags,
     check_numbers,
+    choices_of,
     fill,
     from_flags,
     planned,
@@ -163,7 +167,9 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
         args.dtype, args.compile, unsaid=suite == "paper" and args.device == "auto", quantize=args.quantize,
         unknown_editor=args.unknown_editor,
     ), workers)  # fmt: skip
-    return Asked(args, suite, called, from_flags(DataSettings, args), edit, names, networks, spec, workers)
+    data = from_flags(DataSettings, args)
+    data = replace(data, split=split_of(suite, False, data.split or None))  # that of the tables
+    return Asked(args, suite, called, data, edit, names, networks, spec, workers)
 
 
 def data_of(asked: Asked) -> Data:
@@ -213,11 +219,43 @@ def plan_of(asked: Asked, found: Data, model: Model) -> Plan:
 
 def printed_name(args: argparse.Namespace) -> str:
     """What the model is called in tables and file names."""
+    if args.images is not None and args.images.exists() and is_ours(args.model):
+        raise ValueError(
+            f"--model {args.model} --images: {args.model} is a model of this project; somebody's images need a name of "
+            "their own, for example --model mine"
+        )
     if args.as_name is None:
         return args.model
-    if args.as_name in MODELS or not safe(args.as_name).strip("-_."):
+    if is_ours(args.as_name) or not safe(args.as_name).strip("-_."):
         raise ValueError(f"--as {args.as_name}: expected a name of its own, not one of {', '.join(MODELS)}")
     return args.as_name
+
+
+# of the edit's settings, those that move no image that is given
+NOT_READ = ("guidance_scale", "image_guidance_scale", "num_inference_steps", "batch_size")
+
+
+def beside_others(args: argparse.Namespace) -> str:
+    """The command that shows this run in its table, as Python and make spell it."""
+    name, suite = args.as_name or args.model, args.suite or "mini"
+    given = {
+        ("--suite", "SUITE"): "" if suite == "mini" else suite, ("--data-root", "DATA"): args.data_root or "",
+        ("--datasets", "DATASETS"): args.dataset, ("--with", "WITH"): name,
+        ("--split", "SPLIT"): args.split, ("--metrics", "METRICS"): args.metrics or "",
+    }  # fmt: skip
+    others = [
+        *choices_of(DataSettings(), from_flags(DataSettings, args), ("split",)),
+        *choices_of(EditSettings(), from_flags(EditSettings, args), NOT_READ),
+        *choices_of(SUITES_OWN, from_flags(MetricSettings, args)),
+    ]  # fmt: skip
+    more = [part for choice in others for part in choice.argv()]
+    more += ["--out", str(args.out)] if str(args.out) != "runs" else []
+    flags = [part for (flag, _), value in given.items() if value for part in (flag, str(value))]
+    variables = [f"{variable}={shlex.quote(str(value))}" for (_, variable), value in given.items() if value]
+    variables += [f"ARGS={shlex.quote(shlex.join(more))}"] if more else []
+    table = 2 if args.setting == "fine-tuned" else 1
+    return (f"beside the others: python -m bench.tables {table} {shlex.join([*flags, *more])}\n"
+            f"or: make table{table} {' '.join(variables)}")  # fmt: skip
 
 
 def to_stage(suite: str, dataset: str, data_root: Path | str | None) -> tuple[str, str, Path] | None:
@@ -277,12 +315,16 @@ def run(argv: list[str] | None, held: Held, progress: Progress | None, scores: b
         if asked.notice:
             print(f"notice: {asked.notice}", file=sys.stderr)
         check_failures(asked)
+        with suppress(OSError):  # of the runs of one name the one that was asked for last counts
+            os.utime(asked.folder.path / "done.json")
     else:
         notices = [asked.notice, *check_files(asked)] if asked.notice else check_files(asked)
         execute(asked, held, progress or bar, notices, scores)
     if not scores:
         return 0
     show(summary(asked.folder, asked.seeds, asked.wanted), asked.as_json)
+    if (args.images is not None or args.as_name) and not asked.as_json and not asked.mirror:
+        print(beside_others(args))
     return 0
 
 

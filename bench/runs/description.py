@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.records import Example
+from bench.registry import MODELS
 from bench.runs.digests import Digest, Digests
 from bench.settings import DataSettings, EditSettings
 from mgie.io.images import size_of
@@ -59,11 +60,15 @@ class Run:
     @property
     def name(self) -> str:
         """Of its folder: <dataset>--<model>[-<form>]--<setting>--<hash8>."""
-        said = self.description()
-        key = json.dumps({name: said[name] for name in PIXELS}, sort_keys=True)
-        form = "" if self.form == "none" else f"-{self.form}"
-        hash8 = hashlib.sha256(key.encode()).hexdigest()[:8]
-        return f"{self.dataset}--{safe(self.model)}{form}--{self.setting}--{hash8}"
+        return name_of(self.description())
+
+
+def name_of(said: dict) -> str:
+    """The name of a run's folder, of what run.json says."""
+    key = json.dumps({name: said[name] for name in PIXELS}, sort_keys=True)
+    form = "" if said["form"] == "none" else f"-{said['form']}"
+    hash8 = hashlib.sha256(key.encode()).hexdigest()[:8]
+    return f"{said['dataset']}--{safe(said['model'])}{form}--{said['setting']}--{hash8}"
 
 
 LONGEST = 100  # bytes of a model's name in a file name; file systems take 255 for the whole
@@ -79,6 +84,20 @@ def safe(name: str) -> str:
         return plain
     start = plain.encode()[:LONGEST].decode(errors="ignore")
     return f"{start}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def is_ours(name: str) -> bool:
+    """Whether a name is that of a model of this project, however it is spelled: mgie, MGIE, mgie-e2e, Input copy."""
+    for model, entry in MODELS.items():
+        printed = entry.printed.partition(" (")[0]
+        ours = (model, entry.printed, printed, *(f"{m}{form}" for m in (model, printed) for form in entry.forms))
+        if model != "precomputed" and bare(name) in map(bare, ours):  # that name says that the images were given
+            return True
+    return name.startswith("diffusers:")
+
+
+def bare(name: str) -> str:
+    return "".join(sign for sign in name.casefold() if sign.isalnum())
 
 
 def files_of(examples: Iterable[Example], digests: Digests) -> dict[Path, Digest]:
