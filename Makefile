@@ -13,13 +13,15 @@ ONLY = $(if $(MODELS),--models $(MODELS))
 OVER = $(if $(DATASETS),--datasets $(DATASETS))
 REPEATS = $(if $(SEEDS),--seeds $(SEEDS))
 EYES = $(if $(CLIP),--clip $(CLIP))
-FLAGS = $(SHARED) $(ONLY) $(OVER) $(REPEATS) $(if $(METRICS),--metrics $(METRICS)) $(if $(VERBOSE),--verbose)
+COMMA := ,
+ROWS = $(foreach run,$(subst $(COMMA), ,$(WITH)),--with $(run))
+FLAGS = $(SHARED) $(ONLY) $(OVER) $(REPEATS) $(ROWS) $(if $(METRICS),--metrics $(METRICS)) $(if $(VERBOSE),--verbose)
 
 FETCH = $(if $(DATA),--data-root $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(MIRROR),--mirror $(MIRROR)) \
         $(if $(FROM),--from $(FROM)) $(ARGS)
 
 # What may be given on the command line; anything else is a slip of the finger and stops.
-KNOWN = SUITE DATA WEIGHTS MODELS DATASETS METRICS SEEDS SPLIT VERBOSE FULL STRICT ENGINE WORKERS CLIP SAMPLE VOTES AGAIN PYTHON ARGS \
+KNOWN = SUITE DATA WEIGHTS MODELS DATASETS METRICS SEEDS SPLIT WITH VERBOSE FULL STRICT ENGINE WORKERS CLIP SAMPLE VOTES AGAIN PYTHON ARGS \
         $(if $(filter fuzz,$(MAKECMDGOALS)),COUNT SEED) $(if $(filter accept,$(MAKECMDGOALS)),NAMES YES) \
         $(if $(filter clean-all,$(MAKECMDGOALS)),CONFIRM) $(if $(filter data weights,$(MAKECMDGOALS)),WHAT MIRROR FROM)
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v)))
@@ -87,21 +89,21 @@ table4: $(STAMP) ## Table 4: seconds a call by stage; the true sizes on a GPU (n
 
 ##@ Figures and pages
 clip-score: $(STAMP) ## Figure 4: CLIP-Score of input and goal images against three texts; CLIP=folder names another CLIP
-	@$(PY) -m bench.clip_score $(SHARED) $(OVER) $(EYES) $(ARGS)
+	@$(PY) -m bench.clip_score $(SHARED) $(OVER) $(ROWS) $(EYES) $(ARGS)
 
 tradeoff: $(STAMP) ## Figure 3: the sweep of image_guidance_scale on MagicBrush
-	@$(PY) -m bench.tradeoff $(SHARED) $(ONLY) $(REPEATS) $(EYES) $(ARGS)
+	@$(PY) -m bench.tradeoff $(SHARED) $(ONLY) $(REPEATS) $(ROWS) $(EYES) $(ARGS)
 
 gallery: $(STAMP) ## Figures 7 and 8: a page to look through every edit, from file://
-	@$(PY) -m bench.gallery $(SHARED) $(ONLY) $(OVER) $(ARGS)
+	@$(PY) -m bench.gallery $(SHARED) $(ONLY) $(OVER) $(ROWS) $(ARGS)
 
 figures: clip-score tradeoff gallery ## all of them, running what is missing
 
 standings: $(STAMP) ## published rows by protocol, your own runs among those they compare with; ARGS="--turns multi"
-	@$(PY) -m bench.standings $(ARGS)
+	@$(PY) -m bench.standings $(ROWS) $(ARGS)
 
 report: $(STAMP) ## tables, figures, protocols, environment and deviations on one page: results/<suite>/report.html
-	@$(PY) -m bench.report $(WHICH) $(ARGS)
+	@$(PY) -m bench.report $(WHICH) $(ROWS) $(ARGS)
 
 ##@ People judge
 human: $(STAMP) ## Figures 5 and 6: a web page on which people judge texts and edits, blind; SAMPLE=25 as the paper, VOTES=FILE

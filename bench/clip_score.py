@@ -11,10 +11,12 @@ Expressive instructions come from the runs of LGIE and MGIE (seed 0: they are de
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from bench.figures.figure4 import IMAGES, SPELLED, TEXTS, TextRow, TextTest, latex, markdown, name_of, plot, shown
-from bench.figures.texts import measure, wanted_of
+from bench.figures.figure4 import IMAGES, TextRow, TextTest, latex, markdown, name_of, plot, shown, spelled, texts_in
+from bench.figures.texts import measure, wanted_of, written_in
+from bench.given.named import add_with
 from bench.grid.options import Selection, parser, selected
 from bench.grid.reference import against
 from bench.grid.show import suite_line
@@ -38,9 +40,9 @@ def head_of(asked: Selection, networks: MetricSettings, rows: Sequence[TextRow])
     if is_mini(networks):
         lines.append(MINI_SAID + ("" if asked.suite == "mini" else " Name the paper's with --clip."))
     cut = {text: sum(r.truncated for r in rows if (r.text, r.image) == (text, "input image") and r.dataset != "all")
-           for text in TEXTS}  # fmt: skip
+           for text in texts_in(rows)}  # fmt: skip
     total = sum(r.n for r in rows if r.image == "input image" and r.dataset != "all")
-    said = ", ".join(f"{count} {SPELLED[text]}" for text, count in cut.items())
+    said = ", ".join(f"{count} {spelled(text)}" for text, count in cut.items())
     if total:
         lines.append(
             f"Texts that CLIP cut at its context length (see the protocol; OpenAI's: 77 tokens): "
@@ -93,23 +95,35 @@ def show(rows: Sequence[TextRow], head: Sequence[str]) -> None:
         console.print(line, markup=False)
     for image in IMAGES:
         table = Table(title=f"CLIP-S with the {image}", title_justify="left")
-        for name in ("dataset", *(SPELLED[text] for text in TEXTS)):
+        for name in ("dataset", *(spelled(text) for text in texts_in(rows))):
             table.add_column(name, justify="left" if name == "dataset" else "right")
         for dataset in dict.fromkeys(r.dataset for r in rows):
             found = {r.text: r for r in rows if (r.dataset, r.image) == (dataset, image)}
-            cells = [shown(found[text]).replace("<br>", "\n") for text in TEXTS]
+            cells = [shown(found[text]).replace("<br>", "\n") for text in texts_in(rows)]
             table.add_row(name_of(dataset, rows[0].suite), *cells)
         console.print(table, markup=False)
     for reason in dict.fromkeys(r.reason for r in rows if r.reason):
         console.print(f"- {reason}", markup=False)
 
 
+def with_texts(asked: Selection) -> Selection:
+    """Without the runs of --with that wrote no text: they have no bar here, which is said."""
+    for notice in asked.notices:
+        print(f"notice: {notice}", file=sys.stderr)
+    silent = [given for given in asked.given if not written_in(given.folder)]
+    for given in silent:
+        print(f"notice: {given.name} on {given.dataset} ({given.folder.name}) has no expressive instructions: this "
+              "figure compares texts, so it has no bar", file=sys.stderr)  # fmt: skip
+    return replace(asked, given=tuple(given for given in asked.given if given not in silent))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     p = parser("bench.clip_score", __doc__)
+    add_with(p)
     args = p.parse_args(argv)
 
     def make() -> int:
-        asked = selected(args)
+        asked = with_texts(selected(args, metrics=()))
         if planned(args):
             return of_cells("Figure 4", asked, args, wanted_of(asked), networks=(("clip_s",), asked.networks))
         print(f"{suite_line(asked.suite, asked.datasets)}\n{asked.options.placed}", flush=True)

@@ -2,6 +2,7 @@
 
     python -m bench.gallery                                                            the built-in miniature
     python -m bench.gallery --suite published --data-root data                         the authors' own outputs
+    python -m bench.gallery --with mine                                                a finished run beside the models
     python -m bench.gallery --runs runs/paper/ma5k--mgie--0123abcd runs/...            these run folders as they are
 
 Writes results/<suite>/gallery[-<split>]/, with --runs gallery-runs/: index.html, which holds its data, style and
@@ -19,6 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.given.named import add_with
 from bench.grid.between import column_name, dataset_name
 from bench.grid.cells import cells_of
 from bench.grid.options import parser, selected
@@ -165,9 +167,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--max-side", type=int, dest="shown_side", metavar="PX", default=512,
         help="px; larger images are shrunk to it on the page (default 512)",
     )  # fmt: skip
+    add_with(p)
     args = p.parse_args(argv)
 
     def make() -> int:
+        if args.runs and args.given:
+            raise ValueError(
+                f"--with {args.given[0].what} adds to the models' runs; beside --runs name its folder there"
+            )
         for flag, value in (("--limit", args.shown), ("--max-side", args.shown_side)):
             if value is not None and value < 1:
                 raise ValueError(f"{flag} {value}: it must be at least 1")
@@ -178,11 +185,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             gallery = from_runs(args.runs, args.data_root, args.shown)
             folder = args.results / gallery.suite / "gallery-runs"
         else:
-            asked = selected(args, (FLOOR, *PAPER_MODELS))
+            asked = selected(args, (FLOOR, *PAPER_MODELS), metrics=())
             if planned(args):
                 cells = cells_of(1, asked.suite, asked.models, asked.datasets)
                 return of_cells("the gallery", asked, args, [(cell, asked.options) for cell in cells])
             print(f"{suite_line(asked.suite, asked.datasets)}\n{asked.options.placed}", flush=True)
+            for notice in asked.notices:
+                print(f"notice: {notice}", file=sys.stderr)
             gallery, folder = from_cells(asked, args.shown), asked.stem("gallery")
             notes = asked.options.said
         for notice in gallery.notices:

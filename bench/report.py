@@ -5,7 +5,8 @@
 
 Collects what make table1 .. table4, make figures and bench.human wrote below results/<suite>/ and runs nothing: what is
 not there is said to be not run. Writes report[-<split>].html (one page, images inside), .md (the same) and .tex (all
-LaTeX tables in one document), and report[-<split>].png, the first screen's plot. Exit codes: 0 done, 2 wrong use.
+LaTeX tables in one document), and report[-<split>].png, the first screen's plot. --with adds a finished run to the
+first screen, and shows the tables and figures that were made with it. Exit codes: 0 done, 2 wrong use.
 """
 
 import argparse
@@ -13,17 +14,21 @@ import csv
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.figures.bars import plot_line
+from bench.given.fits import Asked
+from bench.given.named import Given, add_with, found
 from bench.grid.cells import beside
+from bench.grid.options import with_these
 from bench.grid.reference import made_here
 from bench.grid.show import markdown_table
 from bench.pages.answer import answer
 from bench.pages.provenance import environments, failures, here, incomplete, settings
 from bench.pages.render import html
-from bench.registry import SUITES, split_of
+from bench.registry import BENCHMARKS, SUITES, edit_settings, split_of
+from bench.settings import DataSettings, EditSettings
 from mgie.io.command import command, written
 from mgie.io.files import write_atomic
 
@@ -56,6 +61,7 @@ class Scope:
     split: str
     results: Path
     out: Path
+    given: tuple[Given, ...] = ()  # finished runs that are rows too (--with)
 
     @property
     def folder(self) -> Path:
@@ -66,17 +72,23 @@ class Scope:
         return beside(self.suite, self.split)
 
     def file(self, name: str, ending: str) -> Path:
-        return self.folder / f"{name}{self.suffix}{ending}"
+        """What this report writes."""
+        return self.folder / f"{name}{self.suffix}{with_these(self.given)}{ending}"
 
     def stem(self, name: str) -> str:
-        """Of a table or figure."""
-        return name if name in WHOLE else f"{name}{self.suffix}"
+        """Of a table or figure: the one with the rows of --with where it was made, else the one without."""
+        if name in WHOLE:
+            return name
+        rows = with_these(self.given)
+        made = sorted(self.folder.glob(f"{name}{self.suffix}-only-*{rows}.md")) if rows else []
+        whole = f"{name}{self.suffix}"
+        return whole + rows if (self.folder / f"{whole}{rows}.md").is_file() else made[0].stem if made else whole
 
     def others(self, name: str) -> list[str]:
         """Stems of the same under names of their own: other settings, selections; those of other splits are not."""
-        stem = self.stem(name)
-        found = [path.stem for path in sorted(self.folder.glob(f"{stem}-*.md"))]
-        return [s for s in found if s.removeprefix(f"{stem}-").partition("-")[0] not in SUITES[self.suite].splits]
+        whole = name if name in WHOLE else f"{name}{self.suffix}"
+        found = [path.stem for path in sorted(self.folder.glob(f"{whole}-*.md")) if path.stem != self.stem(name)]
+        return [s for s in found if s.removeprefix(f"{whole}-").partition("-")[0] not in SUITES[self.suite].splits]
 
 
 def fold(title: str, lines: Sequence[str]) -> list[str]:
@@ -217,8 +229,10 @@ def deviations(asked: Scope, rows: dict[str, list[dict[str, str]]]) -> list[str]
 
 def runs_here(asked: Scope, rows: dict[str, list[dict[str, str]]]) -> tuple[list[str], list[Path], list[str]]:
     """The runs that the numbers name, the folders of those that are here, and the names of the others."""
-    names = sorted({name.rpartition("/")[2] for part in rows.values() for row in part if (name := row.get("run", ""))})
-    return names, *here(names, asked.out / asked.suite)
+    own = {given.folder.name for given in asked.given}
+    names = {name.rpartition("/")[2] for part in rows.values() for row in part if (name := row.get("run", ""))}
+    found, absent = here(sorted(names - own), asked.out / asked.suite)
+    return sorted(names | own), [*found, *(given.folder for given in asked.given)], absent
 
 
 def runs_part(asked: Scope, rows: dict[str, list[dict[str, str]]]) -> list[str]:
@@ -265,7 +279,7 @@ def markdown(asked: Scope) -> str:
 def first_screen(asked: Scope, rows: dict[str, list[dict[str, str]]]) -> list[str]:
     """The answer: what was run, Table 1 in short, what its tests say, its plot."""
     _, runs, _ = runs_here(asked, {"Table 1": rows.get("Table 1", [])})
-    found = answer(asked.file("table1", ""), asked.split, runs)
+    found = answer(asked.folder / f"table1{asked.suffix}", asked.split, runs, asked.given)
     if found.grid is None:
         return found.lines
     stem = asked.file("report", "")
@@ -293,14 +307,32 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--full", action="store_true", help="mini: of the whole test split")
     p.add_argument("--results", type=made_here, default=Path("results"), help="holds <suite>/ (default: results)")
     p.add_argument("--out", type=Path, default=Path("runs"), help="holds the run folders (default: runs)")
+    add_with(p)
     return p
+
+
+def scope_of(args: argparse.Namespace) -> Scope:
+    """Raises ValueError for a run of --with that does not belong beside the rows of Table 1."""
+    plain = Scope(args.suite, split_of(args.suite, args.full, args.split), args.results, args.out)
+    if not args.given:
+        return plain
+    rows = read(plain.folder / f"table1{plain.suffix}.csv")
+    datasets = [d for d in dict.fromkeys(row["dataset"] for row in rows) if d != "all"] or list(BENCHMARKS)
+    seeds = max((int(row["seeds"]) for row in rows), default=1)
+    edit = edit_settings(args.suite, EditSettings())
+    runs = found(args.given, datasets, args.out, Asked(args.suite, DataSettings(plain.split), edit, seeds, "zero-shot"))
+    if twice := [run for run in runs.runs if any(row["model"] == run.name for row in rows)]:
+        raise ValueError(f"--with: {twice[0].name} is a row of Table 1 already; call it otherwise with --as behind it")
+    for notice in runs.notices:
+        print(f"notice: {notice}", file=sys.stderr)
+    return replace(plain, given=tuple(runs.runs))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
 
     def make() -> int:
-        asked = Scope(args.suite, split_of(args.suite, args.full, args.split), args.results, args.out)
+        asked = scope_of(args)
         text = markdown(asked)
         page = asked.file("report", ".html")
         write_atomic(asked.file("report", ".md"), text)

@@ -3,11 +3,12 @@
     python -m bench.tables 1                                                  the built-in miniature
     python -m bench.tables 1 --suite published --data-root data               the authors' own output images
     python -m bench.tables 1 --suite paper --data-root data --weights weights the reproduction
+    python -m bench.tables 1 --datasets magicbrush --with mine                your own outputs beside the others
 
 Writes CSV, Markdown, LaTeX, a plot, the paired tests and the scores behind it below results/<suite>/, and says how it
-compares with what is accepted in results/reference/. --models, --datasets and --metrics give a table of another name. A
-cell that cannot be run says why. Exit codes: 0 done, 1 stopped or (--strict) a cell was not run, 2 wrong use, or
-nothing could be run.
+compares with what is accepted in results/reference/. --models, --datasets, --metrics and --with give a table of another
+name. A cell that cannot be run says why; a run of --with that does not belong there is refused. Exit codes: 0 done,
+1 stopped or (--strict) a cell was not run, 2 wrong use, or nothing could be run.
 """
 
 import argparse
@@ -16,7 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.grid.cells import cells_of, make_weights, read_run, refuse_nothing, run_cells
+from bench.given.fits import other_protocols, refuse_unlike
+from bench.given.named import Given, add_with
+from bench.grid.cells import Cell, Result, cells_of, is_own, make_weights, read_run, refuse_nothing, run_cells
 from bench.grid.options import Selection, parser, selected, suite_of
 from bench.grid.rows import Comparison, Measured, TableRow, comparisons, rows_of, seconds_row
 from bench.grid.show import Grid, grid, markdown, suite_line
@@ -26,6 +29,7 @@ from bench.settings import planned
 from mgie.io.command import command
 from mgie.io.files import write_atomic, write_csv
 
+SETTINGS = {1: "zero-shot", 2: "fine-tuned", 3: "zero-shot"}
 SEEDS = {"mini": (1, 5), "published": (1, 1), "paper": (5, 5)}
 
 
@@ -54,6 +58,7 @@ def table_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--seeds", type=int, help="how many: seeds 0 to N-1; default: mini 1, published 1, paper 5")
     p.add_argument("--verbose", action="store_true", help="print intervals, n, protocols and every remark too")
+    add_with(p)
     return p
 
 
@@ -67,7 +72,7 @@ def table_of(argv: Sequence[str] | None) -> Table:
     models = WITH_FORMS if args.table == 3 else PAPER_MODELS
     models = ("identity", "codec", *models, "oracle") if suite == "mini" else ("identity", *models)
     seeds = SEEDS[suite][args.full] if args.seeds is None else args.seeds
-    asked = selected(args, models, (), seeds)
+    asked = selected(args, models, (), seeds, SETTINGS[args.table])
     return Table(**vars(asked), number=args.table, verbose=args.verbose)
 
 
@@ -77,25 +82,65 @@ def measure(asked: Table) -> list[Measured]:
     make_weights(cells, asked.options)
     # dataset by dataset within a model, so that processes side by side work on different data
     results = run_cells(cells, asked.options)
-    refuse_nothing(results)
-    return [
-        Measured(r.cell, None, r.reason)
-        if r.reason
-        else Measured(r.cell, read_run(r.finished, asked.options.seeds, r.protocols))
-        for r in results
-    ]
+    if not asked.given:
+        refuse_nothing(results)
+    return [measured_of(asked, r, results) for r in results] + given_cells(asked, results)
+
+
+def measured_of(asked: Table, result: Result, results: Sequence[Result]) -> Measured:
+    """A cell read back. Of somebody's own run (--models mine) the scores under the other rows' protocols are taken."""
+    if result.reason:
+        return Measured(result.cell, None, result.reason)
+    protocols = result.protocols
+    if is_own(result.cell.model) and (other := beside(result.cell.dataset, results)):
+        protocols = other.protocols
+        if why := other_protocols(result.finished, protocols):
+            return Measured(result.cell, None, f"{result.finished.name} does not belong here: {'; '.join(why)}")
+    return Measured(result.cell, read_run(result.finished, asked.options.seeds, protocols))
+
+
+def beside(dataset: str, results: Sequence[Result]) -> Result | None:
+    """The first finished run of our own on that dataset: what others must be like."""
+    return next((r for r in results if r.cell.dataset == dataset and not r.reason and r.protocols), None)
+
+
+def given_cells(asked: Table, results: Sequence[Result]) -> list[Measured]:
+    """The cells of --with. Raises ValueError for a run on other examples, or scored under other protocols."""
+    seeds, found = asked.options.seeds, []
+    for name, form in dict.fromkeys((g.name, g.form) for g in asked.given):
+        for dataset in asked.datasets:
+            cell = Cell(asked.suite, dataset, name, SETTINGS[asked.number], form)
+            given = next((g for g in asked.given if (g.name, g.form, g.dataset) == (name, form, dataset)), None)
+            if given is None:
+                found.append(Measured(cell, None, f"no run of {name} on {dataset} was given"))
+                continue
+            other = beside(dataset, results)
+            protocols = other.protocols if other else {}
+            if other:
+                refuse_unlike(given.folder, other.finished, seeds, protocols)
+            found.append(Measured(cell, read_run(given.folder, seeds, protocols)))
+    return found
 
 
 def table_rows(asked: Table, measured: Sequence[Measured]) -> list[TableRow]:
     """In the paper's order: model by model; in Table 1 the inference time of each model at its end."""
-    rows, seeds, runs = [], asked.options.seeds, f"{asked.options.out.name}/{asked.suite}"
+    rows, seeds = [], asked.options.seeds
     for model, form in dict.fromkeys((m.cell.model, m.cell.form) for m in measured):
         here = [m for m in measured if (m.cell.model, m.cell.form) == (model, form)]
         for m in here:
-            rows += rows_of(asked.number, m, asked.metrics(m.cell.dataset), seeds, runs)
+            rows += rows_of(asked.number, m, asked.metrics(m.cell.dataset), seeds, where(asked, m))
         if asked.number == 1:
             rows.append(seconds_row(asked.number, here, seeds))
     return rows
+
+
+def where(asked: Table, measured: Measured) -> str:
+    """The folder that a cell's run is said to be in."""
+    cell, here = measured.cell, asked.options.out / asked.suite
+    given = [g for g in asked.given if (g.name, g.dataset) == (cell.model, cell.dataset)]
+    if given and given[0].folder.parent.resolve() != here.resolve():
+        return "elsewhere"  # whose folders are called what is nobody's business
+    return f"{asked.options.out.name}/{asked.suite}"
 
 
 def write(asked: Table, measured: Sequence[Measured], g: Grid) -> list[Path]:
@@ -115,7 +160,13 @@ def write(asked: Table, measured: Sequence[Measured], g: Grid) -> list[Path]:
 
 
 def notes_of(asked: Table, measured: Sequence[Measured]) -> list[str]:
-    return [*asked.options.said, *sorted({m.run.note for m in measured if m.run and m.run.note})]
+    notes = sorted({m.run.note for m in measured if m.run and m.run.note})
+    return [*asked.options.said, *notes, *map(said_of, asked.given), *asked.notices]
+
+
+def said_of(given: Given) -> str:
+    more = f", {given.said}" if given.said else ""
+    return f"{given.name} on {given.dataset}: a finished run, taken as it is (--with): {given.folder.name}{more}"
 
 
 def write_stored(asked: Table, measured: Sequence[Measured]) -> None:
@@ -136,6 +187,8 @@ def make(asked: Table) -> int:
 
     lines = [suite_line(asked.suite, asked.datasets), asked.options.placed, *asked.options.said]
     print("\n".join(lines), flush=True)
+    for notice in asked.notices:
+        print(f"notice: {notice}", file=sys.stderr)
     measured = measure(asked)
     tests = comparisons(asked.number, measured, {dataset: asked.metrics(dataset) for dataset in asked.datasets})
     g = grid(table_rows(asked, measured), tests)

@@ -2,6 +2,7 @@
 
     python -m bench.tradeoff                                                           the built-in miniature
     python -m bench.tradeoff --suite paper --data-root data --weights weights          the reproduction
+    python -m bench.tradeoff --with runs/mini/magicbrush--mine--zero-shot--0123abcd    a finished run, as one point
 
 One run a model and image_guidance_scale (1.0 to 2.2 by 0.2), each resumable; writes figure3.csv, .md, .png, .svg below
 results/<suite>/. Exit codes: 0 done, 1 stopped or (--strict) something was not run, 2 wrong use,
@@ -13,7 +14,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bench.figures.figure3 import AXES, Point, SweepRow, markdown, plot, shown
+from bench.figures.figure3 import AXES, Point, SweepRow, labelled, markdown, plot, scales_in, shown
+from bench.given.fits import refuse_unlike
+from bench.given.named import add_with
 from bench.grid.between import dataset_name
 from bench.grid.cells import Cell, Options, Result, is_own, one_line, read_run, refuse_nothing, run_all
 from bench.grid.options import Selection, parser, selected
@@ -79,7 +82,25 @@ def sweep(asked: Selection, scales: Sequence[float], guidance: float | None) -> 
             rows += not_run(cell, scale, guidance, asked.options.seeds, result.reason if result else GIVEN)
         else:
             rows += rows_of(cell, scale, result, asked)
-    return sorted(rows, key=lambda r: (asked.models.index(r.model), r.image_guidance_scale))
+    rows.sort(key=lambda r: (asked.models.index(r.model), r.image_guidance_scale))
+    return rows + given_rows(asked, next((r for r in results if not r.reason), None))
+
+
+def given_rows(asked: Selection, beside: Result | None) -> list[SweepRow]:
+    """The runs of --with: one point each, at the scale that it was made with. beside: a finished run of the sweep.
+
+    Raises ValueError for a run on other examples, or scored under other protocols.
+    """
+    rows = []
+    for given in asked.given:
+        protocols = beside.protocols if beside else {}
+        if beside:
+            refuse_unlike(given.folder, beside.finished, asked.options.seeds, protocols)
+        run = RunFolder(given.folder).run()
+        scale = None if "images" in run["fingerprint"] else run["edit"]["image_guidance_scale"]
+        cell = Cell(asked.suite, given.dataset, given.name, given.setting, given.form)
+        rows += rows_of(cell, scale, Result(cell, given.folder, protocols=protocols), asked)
+    return rows
 
 
 def cell_of(asked: Selection, model: str, dataset: str) -> Cell:
@@ -91,12 +112,18 @@ def is_given(cell: Cell) -> bool:
     return is_own(cell.model) or (cell.suite == "published" and cell.model in PAPER_MODELS)
 
 
-def rows_of(cell: Cell, scale: float, result: Result, asked: Selection) -> list[SweepRow]:
+def rows_of(cell: Cell, scale: float | None, result: Result, asked: Selection) -> list[SweepRow]:
     folder = result.finished
     run, edit = read_run(folder, asked.options.seeds, result.protocols), RunFolder(folder).run()["edit"]
     where, rows = f"{asked.options.out.name}/{asked.suite}/{folder.name}", []
     for axis in AXES:
         scores = [s for s in run.scores if s.metric == axis]
+        if not scores:  # of a run that was given
+            why = f"{axis} is not among the metrics of {folder.name}; bench.run --metrics {','.join(AXES)} scores it"
+            rows += [
+                r for r in not_run(cell, scale, edit["guidance_scale"], asked.options.seeds, why) if r.axis == axis
+            ]
+            continue
         summary = summarise(scores)
         missing = [s.reason for s in scores if s.value is None]
         said = f"{len(missing)} of {len(scores)} scores missing: {missing[0]}" if missing else ""
@@ -111,7 +138,7 @@ def rows_of(cell: Cell, scale: float, result: Result, asked: Selection) -> list[
     return rows
 
 
-def not_run(cell: Cell, scale: float, guidance: float | None, seeds: int, reason: str) -> list[SweepRow]:
+def not_run(cell: Cell, scale: float | None, guidance: float | None, seeds: int, reason: str) -> list[SweepRow]:
     rows, nothing = [], Summary(None, None, None, 0, 0)
     for axis in AXES:
         point = Point(cell.dataset, cell.model, scale, axis)
@@ -161,9 +188,9 @@ def show(rows: Sequence[SweepRow], head: Sequence[str]) -> None:
         table = Table(title=model_entry(model).printed, title_justify="left")
         for name in ("image_guidance_scale", *AXES.values()):
             table.add_column(name, justify="right")
-        for scale in sorted({r.image_guidance_scale for r in rows}):
+        for scale in scales_in([r for r in rows if r.model == model]):
             cells = {r.axis: r for r in rows if (r.model, r.image_guidance_scale) == (model, scale)}
-            table.add_row(f"{scale:.1f}", *(shown(cells[axis]).replace("<br>", " ") for axis in AXES))
+            table.add_row(labelled(scale), *(shown(cells[axis]).replace("<br>", " ") for axis in AXES))
         console.print(table)
     for reason in dict.fromkeys(r.reason for r in rows if r.reason):
         console.print(f"- {reason}", markup=False)
@@ -174,10 +201,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--models", help="comma-separated; default: inspix2pix,lgie,mgie")
     p.add_argument("--seeds", type=int, default=1, help="how many: seeds 0 to N-1 (default 1)")
     p.add_argument("--image-guidance-scales", help="comma-separated; default: 1.0 to 2.2 by 0.2")
+    add_with(p)
     args = p.parse_args(argv)
 
     def make() -> int:
-        asked = selected(args, PAPER_MODELS, ("magicbrush",), args.seeds)
+        asked = selected(args, PAPER_MODELS, ("magicbrush",), args.seeds, metrics=tuple(AXES))
         scales = scales_of(args.image_guidance_scales)
         if len(asked.datasets) > 1:
             raise ValueError(f"--datasets {args.datasets}: this figure has one dataset, for example magicbrush")
@@ -189,6 +217,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             labels = [f"scale {scale:g}, {cell.model}" for scale, cell, _ in able]
             return of_cells("Figure 3", asked, args, [w[1:] for w in able], labels)
         print(f"{suite_line(asked.suite, asked.datasets)}\n{asked.options.placed}", flush=True)
+        for notice in asked.notices:
+            print(f"notice: {notice}", file=sys.stderr)
         rows = sweep(asked, scales, guidance)
         head, stem, missing = head_of(asked, rows), asked.stem("figure3"), sum(r.of is None for r in rows)
         show(rows, head)

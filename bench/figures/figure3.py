@@ -33,7 +33,7 @@ class SweepRow:
     dataset: str
     model: str
     guidance_scale: float | None
-    image_guidance_scale: float
+    image_guidance_scale: float | None  # None: a run that was given, whose images no scale of ours made
     axis: str
     mean: float | None
     low: float | None
@@ -54,14 +54,23 @@ class SweepRow:
 class Point:
     """The paper's digitised value of one axis, unscaled; empty where it has none."""
 
-    def __init__(self, dataset: str, model: str, scale: float, axis: str) -> None:
-        key = ("figure3", f"image_guidance_scale {scale:.1f}", dataset, model, f"{AXES[axis]} x100")
+    def __init__(self, dataset: str, model: str, scale: float | None, axis: str) -> None:
+        key = ("figure3", f"image_guidance_scale {labelled(scale)}", dataset, model, f"{AXES[axis]} x100")
         cell = reported_cells().get(key)
         self.value: float | None = None
         self.confirmed = ""
         self.half_unit = READ_OFF[axis]  # within it a point agrees
-        if cell is not None and abs(scale - round(scale, 1)) < 1e-9 and cell.value is not None:
+        if cell is not None and scale is not None and abs(scale - round(scale, 1)) < 1e-9 and cell.value is not None:
             self.value, self.confirmed = cell.value / 100, cell.confirmed
+
+
+def labelled(scale: float | None) -> str:
+    return "as given" if scale is None else f"{scale:.1f}"
+
+
+def scales_in(rows: Sequence[SweepRow]) -> list[float | None]:
+    """In order; last, where there is one, what has no scale."""
+    return sorted({r.image_guidance_scale for r in rows}, key=lambda scale: (scale is None, scale or 0.0))
 
 
 def shown(row: SweepRow) -> str:
@@ -79,8 +88,8 @@ def markdown(rows: Sequence[SweepRow], head: Sequence[str]) -> str:
     header = ["image_guidance_scale", *(f"{model_entry(m).printed}<br>{AXES[a]}" for m in models for a in AXES)]
     found = {(r.image_guidance_scale, r.model, r.axis): r for r in rows}
     table = [
-        [f"{scale:.1f}", *(shown(found[scale, m, a]) for m in models for a in AXES)]
-        for scale in sorted({r.image_guidance_scale for r in rows})
+        [labelled(scale), *(shown(found[scale, m, a]) if (scale, m, a) in found else "" for m in models for a in AXES)]
+        for scale in scales_in(rows)
     ]
     lines += markdown_table(header, table)
     if rows[0].suite == "mini":
@@ -93,7 +102,7 @@ def _printed(rows: Sequence[SweepRow], models: Sequence[str]) -> list[tuple[str,
     """By scale, "direction / similarity" of each model in the paper, x100."""
     found = {(r.image_guidance_scale, r.model, r.axis): x100(r.paper) for r in rows if r.paper is not None}
     table = []
-    for scale in sorted({scale for scale, _, _ in found}):
+    for scale in sorted({scale for scale, _, _ in found if scale is not None}):
         values = {model_entry(m).printed: " / ".join(found.get((scale, m, a), "") for a in AXES) for m in models
                   if any((scale, m, a) in found for a in AXES)}  # fmt: skip
         table.append((f"{scale:.1f}", values))
@@ -109,8 +118,10 @@ def plot(rows: Sequence[SweepRow], stem: Path) -> list[Path]:
         figure = Figure(figsize=(12, 5.6), layout="constrained")
         beside = rows[0].suite != "mini"
         ours, *others = figure.subplots(1, 1 + beside, sharex=same, sharey=same, squeeze=False)[0]
-        for model in dict.fromkeys(r.model for r in rows):
-            colour = colours_of([(model, "")])[model]
+        models = list(dict.fromkeys(r.model for r in rows))
+        colours = colours_of([(model, "") for model in models])
+        for model in models:
+            colour = colours[model]
             _ours(ours, [r for r in rows if r.model == model], model, colour)
             for axes in others:
                 _paper(axes, [r for r in rows if r.model == model], model, colour)
@@ -139,10 +150,10 @@ def _legend(ours: "Axes", *others: "Axes") -> None:
             axes.legend(frameon=False, fontsize=9, loc="lower left")
 
 
-def _points(rows: Sequence[SweepRow], value: str) -> list[tuple[float, SweepRow, SweepRow]]:
+def _points(rows: Sequence[SweepRow], value: str) -> list[tuple[float | None, SweepRow, SweepRow]]:
     """(image_guidance_scale, its row of either axis), where both have that value, in order of the scale."""
     found = {(r.image_guidance_scale, r.axis): r for r in rows if getattr(r, value) is not None}
-    scales = sorted({scale for scale, _ in found})
+    scales = scales_in([row for row in rows if getattr(row, value) is not None])
     one, other = AXES
     return [(s, found[s, one], found[s, other]) for s in scales if (s, one) in found and (s, other) in found]
 
@@ -181,9 +192,14 @@ def _paper(axes: "Axes", rows: Sequence[SweepRow], model: str, colour: str) -> N
 
 
 def _ends(
-    axes: "Axes", scales: Sequence[float], x: Sequence[float], y: Sequence[float], colour: str, shift: tuple[int, int]
+    axes: "Axes",
+    scales: Sequence[float | None],
+    x: Sequence[float],
+    y: Sequence[float],
+    colour: str,
+    shift: tuple[int, int],
 ) -> None:
     """The first and the last scale, written at their points."""
     for i in sorted({0, len(scales) - 1}):
-        axes.annotate(f"{scales[i]:.1f}", (x[i], y[i]), textcoords="offset points", xytext=shift, fontsize=8,
+        axes.annotate(labelled(scales[i]), (x[i], y[i]), textcoords="offset points", xytext=shift, fontsize=8,
                       color=colour)  # fmt: skip

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.figures.drawing import drawing, save
+from bench.figures.drawing import OTHERS, drawing, save
 from bench.grid.between import dataset_name
 from bench.grid.latex import escaped
 from bench.grid.paper import Reported, reported_cells
@@ -26,6 +26,16 @@ TEXTS = ("instruction", "lgie", "mgie")
 SPELLED = {"instruction": "human instruction", "lgie": "LGIE's expressive instruction",
            "mgie": "MGIE's expressive instruction"}  # fmt: skip
 COLOURS = {"instruction": "#999999", "lgie": "#56B4E9", "mgie": "#009E73"}
+
+
+def spelled(text: str) -> str:
+    """In words; a text of no model of ours is that of a run that was given (--with)."""
+    return SPELLED.get(text) or f"{text}'s expressive instruction"
+
+
+def texts_in(rows: "Sequence[TextRow]") -> list[str]:
+    """The bars of a group, in their order."""
+    return list(dict.fromkeys((*TEXTS, *(r.text for r in rows))))
 
 
 @dataclass(frozen=True)
@@ -92,13 +102,13 @@ def markdown(rows: Sequence[TextRow], tests: Sequence[TextTest], head: Sequence[
     suite = rows[0].suite
     lines = [f"# Figure 4: CLIP-Score of input and goal images (suite {suite})", "", head[0], ""]
     lines += [f"- {line}" for line in head[1:]] + [""]
-    columns = [(image, text) for image in IMAGES for text in TEXTS]
+    columns = [(image, text) for image in IMAGES for text in texts_in(rows)]
     found = {(r.dataset, r.image, r.text): r for r in rows}
     table = [
         [name_of(dataset, suite), *(shown(found[dataset, *column]) for column in columns)]
         for dataset in dict.fromkeys(r.dataset for r in rows)
     ]
-    header = ["Dataset", *(f"{image}<br>{SPELLED[text]}" for image, text in columns)]
+    header = ["Dataset", *(f"{image}<br>{spelled(text)}" for image, text in columns)]
     lines += markdown_table(header, table)
     if suite == "mini":
         printed = [(image, {SPELLED[t]: p.printed + p.mark for t in TEXTS if (p := reported("all", image, t)).printed})
@@ -119,7 +129,7 @@ def _tests(tests: Sequence[TextTest], suite: str) -> list[str]:
     lines = ["", "## Between texts", "", "Paired permutation test that flips whole groups, two-sided; Holm over the "
              f"{len(made)} comparisons of this figure. Difference: first minus second.", ""]  # fmt: skip
     table = [
-        [name_of(t.dataset, suite), t.image, f"{SPELLED[t.a]} - {SPELLED[t.b]}", f"{t.difference:+.2f}", f"{t.p:.4f}",
+        [name_of(t.dataset, suite), t.image, f"{spelled(t.a)} - {spelled(t.b)}", f"{t.difference:+.2f}", f"{t.p:.4f}",
          f"{t.p_holm:.4f}", str(t.n), str(t.groups)]
         for t in made
     ]  # fmt: skip
@@ -130,15 +140,18 @@ def latex(rows: Sequence[TextRow], head: Sequence[str]) -> str:
     """booktabs; the best text of an image in bold, the interval as subscript, the paper's value below."""
     suite, found = rows[0].suite, {(r.dataset, r.image, r.text): r for r in rows}
     lines = [f"% {line}" for line in head] + [r"\begin{table}", r"\centering", r"\resizebox{\textwidth}{!}{%"]
-    lines += [r"\begin{tabular}{lrrrrrr}", r"\toprule"]
-    lines += [" & ".join(["", *(rf"\multicolumn{{3}}{{c}}{{{image}}}" for image in IMAGES)]) + r" \\"]
-    lines += [r"\cmidrule(lr){2-4} \cmidrule(lr){5-7}"]
-    lines += [" & ".join(["Dataset", *(["Instruction", "LGIE", "MGIE"] * 2)]) + r" \\", r"\midrule"]
+    texts = texts_in(rows)
+    n = len(texts)
+    lines += [rf"\begin{{tabular}}{{l{'r' * 2 * n}}}", r"\toprule"]
+    lines += [" & ".join(["", *(rf"\multicolumn{{{n}}}{{c}}{{{image}}}" for image in IMAGES)]) + r" \\"]
+    lines += [rf"\cmidrule(lr){{2-{n + 1}}} \cmidrule(lr){{{n + 2}-{2 * n + 1}}}"]
+    heads = ["Instruction", "LGIE", "MGIE", *map(escaped, texts[len(TEXTS) :])]
+    lines += [" & ".join(["Dataset", *(heads * 2)]) + r" \\", r"\midrule"]
     for dataset in dict.fromkeys(r.dataset for r in rows):
-        cells = [_latex_cell(found, dataset, image, text) for image in IMAGES for text in TEXTS]
+        cells = [_latex_cell(found, dataset, image, text, texts) for image in IMAGES for text in texts]
         lines.append(" & ".join([escaped(name_of(dataset, suite)), *cells]) + r" \\")
     if suite != "mini":
-        paper = [reported("all", image, text) for image in IMAGES for text in TEXTS]
+        paper = [reported("all", image, text) for image in IMAGES for text in texts]
         lines.append(" & ".join([r"\quad in the paper", *(escaped(p.printed + p.mark) for p in paper)]) + r" \\")
     caption = f"Figure 4: CLIP-S (100 x cosine) of images and texts (suite {suite}). Mean with 95 % interval; "
     caption += "the nearest text in bold; ---: not run."
@@ -147,17 +160,19 @@ def latex(rows: Sequence[TextRow], head: Sequence[str]) -> str:
     return "\n".join([*lines, rf"\label{{tab:{suite}-figure4}}", r"\end{table}"]) + "\n"
 
 
-def _latex_cell(found: dict[tuple[str, str, str], TextRow], dataset: str, image: str, text: str) -> str:
+def _latex_cell(
+    found: dict[tuple[str, str, str], TextRow], dataset: str, image: str, text: str, texts: Sequence[str]
+) -> str:
     row = found[dataset, image, text]
     if row.mean is None:
         return "---"
-    best = number(max(mean for t in TEXTS if (mean := found[dataset, image, t].mean) is not None))
+    best = number(max(mean for t in texts if (mean := found[dataset, image, t].mean) is not None))
     value = rf"\textbf{{{number(row.mean)}}}" if number(row.mean) == best else number(row.mean)
     return value + ("" if row.low is None or row.high is None else rf"$_{{[{number(row.low)}, {number(row.high)}]}}$")
 
 
 def plot(rows: Sequence[TextRow], stem: Path, warning: str) -> list[Path]:
-    """One panel an image; groups of three bars a dataset, all of them, and the paper's."""
+    """One panel an image; a group of bars a dataset, one a text, and the paper's."""
     from matplotlib.figure import Figure
 
     with drawing():
@@ -166,22 +181,23 @@ def plot(rows: Sequence[TextRow], stem: Path, warning: str) -> list[Path]:
         for axes, image in zip(panels, IMAGES, strict=True):
             _panel(axes, [r for r in rows if r.image == image], image)
         panels[0].set_ylabel("CLIP-S (100 x cosine)")
-        _legend(figure, rows[0].suite)
+        _legend(figure, rows)
         figure.suptitle(f"Figure 4: CLIP-Score of image and text (suite {rows[0].suite}){warning}", fontsize=11)
         return save(figure, stem)
 
 
 def _panel(axes: "Axes", rows: Sequence[TextRow], image: str) -> None:
-    datasets = list(dict.fromkeys(r.dataset for r in rows))
+    datasets, texts = list(dict.fromkeys(r.dataset for r in rows)), texts_in(rows)
+    step, colours = 0.81 / len(texts), colours_in(rows)  # 0.27 of three
     for place, dataset in enumerate(datasets):
-        for shift, text in enumerate(TEXTS):
+        for shift, text in enumerate(texts):
             row = next(r for r in rows if (r.dataset, r.text) == (dataset, text))
-            x = place + 0.27 * (shift - 1)
+            x = place + step * (shift - (len(texts) - 1) / 2)
             if row.mean is None:
                 axes.text(x, 0.03, "not run", rotation=90, ha="center", va="bottom", color="#777777", fontsize=8,
                           transform=axes.get_xaxis_transform())  # fmt: skip
                 continue
-            axes.bar(x, row.mean, width=0.25, color=COLOURS[text])
+            axes.bar(x, row.mean, width=0.75 / len(texts), color=colours[text])
             if row.low is not None and row.high is not None:
                 ends = [[max(0, row.mean - row.low)], [max(0, row.high - row.mean)]]
                 axes.errorbar(x, row.mean, yerr=ends, color="#222222", capsize=2, linewidth=1)
@@ -202,12 +218,17 @@ def _panel(axes: "Axes", rows: Sequence[TextRow], image: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: "Figure", suite: str) -> None:
+def colours_in(rows: Sequence[TextRow]) -> dict[str, str]:
+    others = [text for text in texts_in(rows) if text not in COLOURS]
+    return COLOURS | {text: OTHERS[place % len(OTHERS)] for place, text in enumerate(others)}
+
+
+def _legend(figure: "Figure", rows: Sequence[TextRow]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    marks: list[Artist] = [Patch(facecolor=COLOURS[text], label=SPELLED[text]) for text in TEXTS]
-    if suite != "mini":
+    marks: list[Artist] = [Patch(facecolor=c, label=spelled(text)) for text, c in colours_in(rows).items()]
+    if rows[0].suite != "mini":
         marks.append(Patch(facecolor="none", edgecolor="#555555", hatch="///", label="the paper's printed bars"))
     marks.append(Line2D([], [], color="#222222", marker="_", markersize=7, linewidth=1, label="95 % interval"))
     figure.legend(handles=marks, loc="outside lower center", ncols=5, frameon=False, fontsize=9)

@@ -6,13 +6,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.figures.figure4 import IMAGES, SPELLED, TEXTS, TextRow, TextTest, reported
+from bench.figures.figure4 import IMAGES, TEXTS, TextRow, TextTest, reported, spelled
+from bench.given.fits import refuse_unlike
 from bench.grid.cells import Cell, Options, nothing_ran, one_line, run_all
 from bench.grid.options import Selection
 from bench.grid.rows import compare
-from bench.records import Example, Score
+from bench.records import Edit, Example, Score
 from bench.registry import WITH_FORMS, open_dataset
-from bench.runs.folder import RunFolder
+from bench.runs.folder import RunFolder, records
 from bench.settings import EditSettings, MetricSettings
 from bench.stats import Summary, holm, paired_test, summarise
 from mgie.io.images import ImageError
@@ -21,18 +22,25 @@ if TYPE_CHECKING:
     from bench.metrics.clip_s import CLIPS
     from bench.metrics.pairs import Picture
 
-PAIRS = tuple(combinations(reversed(TEXTS), 2))  # mgie - lgie, mgie - instruction, lgie - instruction
+
+def pairs_of(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """mgie - lgie, mgie - instruction, lgie - instruction; before them those of a run that was given."""
+    return list(combinations(reversed(texts), 2))
 
 
 @dataclass
 class Texts:
-    """The three texts of a dataset's examples, by example id; a text that is not there has its reason."""
+    """The texts of a dataset's examples, by example id; a text that is not there has its reason."""
 
     dataset: str
     examples: list[Example]
     by_kind: dict[str, dict[str, str]]
     reasons: dict[str, str] = field(default_factory=dict)  # kind -> why there is none at all
     runs: dict[str, str] = field(default_factory=dict)  # kind -> run folder
+
+    @property
+    def kinds(self) -> list[str]:
+        return list(dict.fromkeys((*TEXTS, *self.by_kind, *self.reasons)))
 
 
 def texts_of(asked: Selection, dataset: str, examples: list[Example], folders: Mapping[str, Path | str]) -> Texts:
@@ -45,7 +53,22 @@ def texts_of(asked: Selection, dataset: str, examples: list[Example], folders: M
         edits = [e for e in RunFolder(folder).edits().values() if e.seed == 0]
         found.by_kind[model] = {e.example_id: (e.expressive_instruction or "").strip() for e in edits}
         found.runs[model] = f"{asked.options.out.name}/{asked.suite}/{folder.name}"
+    for name in dict.fromkeys(given.name for given in asked.given):
+        here = [given for given in asked.given if (given.name, given.dataset) == (name, dataset)]
+        if not here:
+            found.by_kind[name], found.reasons[name] = {}, f"not run: no run of {name} on {dataset} was given"
+            continue
+        beside = [Path(folder) for folder in folders.values() if isinstance(folder, Path)]
+        if beside:
+            refuse_unlike(here[0].folder, beside[0], 1)
+        found.by_kind[name], found.runs[name] = written_in(here[0].folder), here[0].folder.name
     return found
+
+
+def written_in(folder: Path) -> dict[str, str]:
+    """The expressive instructions of a run's first seed, by example id; the outputs themselves need not be there."""
+    edits = [e for e in records(folder / "edits.jsonl", Edit) if e.seed == 0]
+    return {e.example_id: e.expressive_instruction.strip() for e in edits if e.expressive_instruction}
 
 
 def score(
@@ -62,7 +85,7 @@ def score(
             how = settings if image == "input image" else settings.for_goal()
             pictures = {name: Picture(path, how) for name, path in paths.items() if path}
             broken = {name: why for name, picture in pictures.items() if (why := _unreadable(picture))}
-            for kind in TEXTS:
+            for kind in texts.kinds:
                 if kind in texts.reasons:
                     continue
                 given = texts.by_kind[kind]
@@ -132,12 +155,12 @@ def measure(asked: Selection, networks: MetricSettings) -> tuple[list[TextRow], 
         raise nothing_ran(helps.values())
     results = run_all([(cell, options) for cell, options in wanted_of(asked) if cell.dataset in examples])
     folders = {(r.cell.dataset, r.cell.model): r.folder or r.reason for r in results}
-    rows, parts = [], []
+    rows, parts, kinds = [], [], [*TEXTS, *dict.fromkeys(given.name for given in asked.given)]
     scores: dict[str, list[Score]] = {}
     cut: dict[str, dict[tuple[str, str], int]] = {}
     for dataset in asked.datasets:
         if dataset in helps:
-            texts = Texts(dataset, [], {}, dict.fromkeys(TEXTS, f"not run: {one_line(helps[dataset])}"))
+            texts = Texts(dataset, [], {}, dict.fromkeys(kinds, f"not run: {one_line(helps[dataset])}"))
         else:
             texts = texts_of(asked, dataset, examples[dataset], {m: folders[dataset, m] for m in WITH_FORMS})
         cut[dataset] = {}
@@ -155,7 +178,7 @@ def rows_of(asked: Selection, texts: Texts, scores: Sequence[Score], cut: Mappin
     return [
         _row(asked, texts.dataset, image, text, _of(scores, image, text), texts.reasons.get(text, ""),
              cut.get((image, text), 0), texts.runs.get(text, ""))
-        for image in IMAGES for text in TEXTS
+        for image in IMAGES for text in texts.kinds
     ]  # fmt: skip
 
 
@@ -163,7 +186,7 @@ def rows_of_all(asked: Selection, parts: Sequence[Texts], scores: Mapping, cut: 
     """Over every example of every dataset, where each dataset has the text: bars side by side are of the same data."""
     rows = []
     for image in IMAGES:
-        for text in TEXTS:
+        for text in dict.fromkeys(kind for part in parts for kind in part.kinds):
             without = [part.reasons[text] for part in parts if text in part.reasons]
             found = [] if without else [s for part in scores.values() for s in _of(part, image, text)]
             count = sum(part.get((image, text), 0) for part in cut.values())
@@ -188,7 +211,7 @@ def _row(
     printed = reported(dataset, image, text)
     summary = summarise(scores) if scores else Summary(None, None, None, 0, 0)
     missing = [s.reason for s in scores if s.value is None]
-    said = f"{dataset}, {image}, {SPELLED[text]}: {len(missing)} of {len(scores)} without a value: {missing[0]}" \
+    said = f"{dataset}, {image}, {spelled(text)}: {len(missing)} of {len(scores)} without a value: {missing[0]}" \
         if missing else ""  # fmt: skip
     why = "; ".join(dict.fromkeys(part for part in (reason, summary.reason if scores else "", said) if part))
     verdict = compare(asked.suite, summary, printed) if printed.value is not None else (None, "")
@@ -201,10 +224,10 @@ def _row(
 
 def paired_tests(asked: Selection, scores: Mapping[str, Sequence[Score]]) -> list[TextTest]:
     """Every pair of texts against either image, Holm-corrected over the whole figure."""
-    found = []
+    found, pairs = [], pairs_of([*TEXTS, *dict.fromkeys(given.name for given in asked.given)])
     for dataset, part in scores.items():
         for image in IMAGES:
-            for a, b in PAIRS:
+            for a, b in pairs:
                 t = paired_test(_of(part, image, a), _of(part, image, b))
                 found.append(TextTest(4, asked.suite, "zero-shot", dataset, image, a, b, t.difference, t.p, None, t.n,
                                   t.groups, t.method, t.reason))  # fmt: skip

@@ -8,10 +8,12 @@ A cell that cannot run is a reason, never an exception: the other cells still ma
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from bench.given.fits import Asked
+from bench.given.named import newest, runs_of
 from bench.grid.jobs import Job, run_jobs
 from bench.records import Score
 from bench.registry import MODELS, SUITES, form_of, maker_of, model_entry
@@ -199,28 +201,18 @@ def is_own(model: str) -> bool:
     return model not in MODELS and not model.startswith("diffusers:")
 
 
-READ = ("size", "max_side", "exif", "alpha", "icc")  # of a run's settings, what counts where the outputs are given
-
-
 def own_run(cell: Cell, options: Options) -> Result:
-    """The finished run of somebody's own output images (bench.run --images); of several none is guessed at."""
-    found, split = [], options.split or "test"
-    wanted = asdict(replace(options.data, split=split))
-    del wanted["image_root"]  # where the images lie is no part of a run
-    for path in sorted((options.out / cell.suite).glob(f"{cell.dataset}--{safe(cell.model)}*--*/done.json")):
-        run = RunFolder(path.parent).run()
-        read = {name: run["edit"].get(name) for name in READ}
-        alike = run["data"] == wanted and (
-            options.edit.size is None or read == {n: getattr(options.edit, n) for n in READ}
-        )
-        if run["model"] == cell.model and run["setting"] == cell.setting and alike:
-            found.append(path.parent)
-    if len(found) == 1:
-        return Result(cell, found[0])
-    if found:
-        names = ", ".join(path.name for path in found)
-        return Result(cell, None, f"{len(found)} finished runs of {cell.model}, keep one: {names}")
-    where = f"--suite {cell.suite} --split {split} --dataset {cell.dataset}"
+    """The finished run of somebody's own output images (bench.run --images), or under a name of --as: the newest."""
+    runs = runs_of(cell.model, cell.dataset, options.out, cell.suite)
+    data, edit = replace(options.data, split=options.split), options.edit if options.edit.size else None
+    folder, said = newest(cell.model, cell.dataset, runs, Asked(cell.suite, data, edit, options.seeds, cell.setting))
+    if folder:
+        if said:
+            print(f"notice: {said}", file=sys.stderr)
+        return Result(cell, folder)
+    if runs:
+        return Result(cell, None, f"no run of {cell.model} belongs beside the other rows: {said}")
+    where = f"--suite {cell.suite} --dataset {cell.dataset}{options.split and f' --split {options.split}'}"
     again = f"python -m bench.run {where} --model {cell.model} --images DIR"
     return Result(cell, None, f"{cell.model} is no model of this project; for your own output images: {again}")
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
+from bench.given.fits import Asked
+from bench.given.named import Given, found
 from bench.grid.cells import Options, beside
 from bench.grid.reference import made_here
 from bench.registry import (
@@ -16,6 +18,7 @@ from bench.registry import (
     edit_settings,
     metric_of,
     metric_settings,
+    metrics_of,
     split_of,
 )
 from bench.runs.description import safe
@@ -50,6 +53,8 @@ class Selection:
     only: tuple[str, ...] = ()  # models, datasets or metrics that were named and are not the usual ones
     edit: EditSettings = field(default_factory=EditSettings)
     networks: MetricSettings = field(default_factory=MetricSettings)  # with the suite's own where none was named
+    given: tuple[Given, ...] = ()  # finished runs that are rows too (--with)
+    notices: tuple[str, ...] = ()  # what to say of them
 
     @property
     def folder(self) -> Path:
@@ -60,20 +65,27 @@ class Selection:
         return Path(self.options.data_root or "data")
 
     def stem(self, name: str) -> Path:
-        """results/<suite>/<name>[-<split>][-<setting>...][-only-<names>]: all files of a table or figure begin so.
+        """results/<suite>/<name>[-<split>][-<setting>...][-only-<names>][-with-<names>]: all files of a table or figure
+        begin so.
 
-        A selection has a name of its own, so that it never replaces the whole.
+        A selection has a name of its own, and so has one with rows added: neither replaces the whole.
         """
         split = beside(self.suite, self.options.split)
-        return self.folder / f"{name}{split}{self.options.in_name}{only_these(self.only)}"
+        rows = with_these(self.given)
+        return self.folder / f"{name}{split}{self.options.in_name}{only_these(self.only)}{rows}"
 
 
-def only_these(names: Sequence[str]) -> str:
+def only_these(names: Sequence[str], word: str = "only") -> str:
     """The end of a selection's file names; many names are cut short and told apart by their hash."""
     said = safe("+".join(names))
     if len(said) > 60:
         said = f"{said[:40]}-{sha256('+'.join(names).encode()).hexdigest()[:8]}"
-    return f"-only-{said}" if names else ""
+    return f"-{word}-{said}" if names else ""
+
+
+def with_these(given: Sequence[Given]) -> str:
+    """The end of the file names of what has rows added."""
+    return only_these(list(dict.fromkeys(run.name for run in given)), "with")
 
 
 def parser(
@@ -115,9 +127,12 @@ def suite_of(args: argparse.Namespace) -> str:
 
 
 def selected(
-    args: argparse.Namespace, models: Sequence[str] = PAPER_MODELS, datasets: Sequence[str] = (), seeds: int = 1
+    args: argparse.Namespace, models: Sequence[str] = PAPER_MODELS, datasets: Sequence[str] = (), seeds: int = 1,
+    setting: str = "zero-shot", metrics: Sequence[str] | None = None,
 ) -> Selection:  # fmt: skip
-    """models, datasets: where no flag names any; no datasets: all of the suite. Raises ValueError for wrong use."""
+    """models, datasets: where no flag names any; no datasets: all of the suite. setting, metrics: those that a run of
+    --with must have; no metrics: those of the datasets. Raises ValueError for wrong use.
+    """
     suite = suite_of(args)
     if args.json and not planned(args):
         raise ValueError("--json goes with --plan here; numbers as CSV are written below --results")
@@ -134,17 +149,27 @@ def selected(
         *choices_of(DataSettings(), data, ("split",)), *choices_of(edit_settings(suite, EditSettings()), edit),
         *choices_of(own, networks), *choices_of(HowSettings(), how),
     ]  # fmt: skip
-    metrics = chosen_metrics(getattr(args, "metrics", None), networks)
+    named_metrics = chosen_metrics(getattr(args, "metrics", None), networks)
     models, usual_models = chosen(getattr(args, "models", None), tuple(models)), models
     datasets, usual_datasets = chosen(args.datasets, tuple(datasets) or usual, DATASETS, "dataset"), datasets or usual
-    only = [names for names, all_of in ((datasets, usual_datasets), (models, usual_models), (metrics, ()))
+    only = [names for names, all_of in ((datasets, usual_datasets), (models, usual_models), (named_metrics, ()))
             if set(names) != set(all_of)]  # fmt: skip
     data = replace(data, split=split)
     options = Options(
-        split, seeds, metrics, args.data_root, args.weights, args.out, engine, tuple(others), data, edit, how
+        split, seeds, named_metrics, args.data_root, args.weights, args.out, engine, tuple(others), data, edit, how
     )  # fmt: skip
     named = tuple(name for names in only for name in names)
-    return Selection(suite, models, datasets, options, args.results, args.strict, named, edit, networks)
+    given = getattr(args, "given", None) or ()
+    wanted = (
+        tuple(dict.fromkeys(m for d in datasets for m in metrics_of(suite, d))) if metrics is None else tuple(metrics)
+    )
+    like = Asked(suite, data, edit, seeds, setting, named_metrics or wanted, networks)
+    rows = found(given, datasets, args.out, like)
+    if twice := [run for run in rows.runs if run.name in models]:
+        raise ValueError(f"--with: {twice[0].name} is a row here already; call {twice[0].folder.name} otherwise: "
+                         f"--with {twice[0].folder} --as NAME")  # fmt: skip
+    return Selection(suite, models, datasets, options, args.results, args.strict, named, edit, networks,
+                     tuple(rows.runs), tuple(rows.notices))  # fmt: skip
 
 
 def chosen_metrics(given: str | None, networks: MetricSettings) -> tuple[str, ...]:

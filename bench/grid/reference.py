@@ -8,6 +8,7 @@ import argparse
 import csv
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -50,8 +51,8 @@ def made_here(text: str) -> Path:
 
 
 def accepted_name(stem: str) -> str:
-    """Of a selection: the whole that it is a part of."""
-    return stem.partition("-only-")[0]
+    """Of a selection, or of one with rows added: the whole."""
+    return re.split("-only-|-with-", stem)[0]
 
 
 def against(made: Path, suite: str, root: Path | None = None) -> list[str]:

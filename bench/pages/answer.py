@@ -9,10 +9,13 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
 
+from bench.given.fits import refuse_unlike
+from bench.given.named import Given
 from bench.grid.between import LEVEL, better, column_name, dataset_name, in_words, model_name, test_name
-from bench.grid.rows import COPY, MODELS, Comparison, TableRow
+from bench.grid.cells import Cell, read_run
+from bench.grid.rows import COPY, MODELS, Comparison, Measured, TableRow, comparisons, rows_of
 from bench.grid.show import Grid, grid, markdown_table, sizes
-from bench.registry import model_entry
+from bench.registry import metrics_of, model_entry
 from bench.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -60,14 +63,20 @@ def comparisons_of(path: Path) -> list[Comparison]:
     return [t if t.family else replace(t, family=COPY if "identity" in (t.a, t.b) else MODELS) for t in tests]
 
 
-def answer(stem: Path, split: str, runs: Sequence[Path]) -> Answer:
-    """stem: of Table 1's files, without ending. runs: the folders of its runs that are here."""
+def answer(stem: Path, split: str, runs: Sequence[Path], given: Sequence[Given] = ()) -> Answer:
+    """stem: of Table 1's files, without ending. runs: the folders of its runs that are here. given: rows added to it.
+
+    Raises ValueError for one of these on other examples than the table's, or scored under other protocols.
+    """
     rows = read_rows(stem.with_name(f"{stem.name}.csv"), TableRow)
+    tests = comparisons_of(stem.with_name(f"{stem.name}-tests.csv"))
+    if given:
+        rows, tests = with_given(rows, runs, given)
     if not any(r.mean is not None for r in rows):
         parts = sorted(stem.parent.glob(f"{stem.name}-only-*.md"))
         said = f" Selections of it are here: {', '.join(f'[{p.name}]({p.name})' for p in parts)}." if parts else ""
         return Answer([f"Table 1 has no number here: make table1 makes it.{said}", ""], None, [])
-    g = grid(rows, comparisons_of(stem.with_name(f"{stem.name}-tests.csv")))
+    g = grid(rows, tests)
     columns = main_columns(g)
     data = "; ".join(f"{dataset_name(d, g.suite)} {sizes(g, d)}" for d, _ in columns if sizes(g, d))
     lines = [f"{made(runs)} Data{f', split {split}' if split else ''}: {data}.", ""]
@@ -76,9 +85,37 @@ def answer(stem: Path, split: str, runs: Sequence[Path]) -> Answer:
     return Answer([*lines, ""], g, columns)
 
 
+def with_given(
+    rows: list[TableRow], runs: Sequence[Path], given: Sequence[Given]
+) -> tuple[list[TableRow], list[Comparison]]:
+    """Table 1's rows and those of the runs that were given; and the tests between all whose run folders are here."""
+    by_name = {folder.name: folder for folder in runs}
+    here = {(r.model, r.dataset): (r, by_name[r.run.rpartition("/")[2]]) for r in rows
+            if r.run.rpartition("/")[2] in by_name}  # fmt: skip
+    seeds, suite = max((r.seeds for r in rows), default=1), RunFolder(given[0].folder).run()["suite"]
+    metrics: dict[str, Sequence[str]] = {
+        d: list(dict.fromkeys(r.metric for r in rows if r.dataset == d)) or list(metrics_of(suite, d))
+        for d in dict.fromkeys([*(r.dataset for r in rows if r.dataset != "all"), *(g.dataset for g in given)])
+    }
+    cells, own = [], []
+    for r, folder in here.values():
+        protocols = {x.metric: x.protocol for x in rows if (x.model, x.dataset) == (r.model, r.dataset) and x.protocol}
+        cell = Cell(suite, r.dataset, r.model, r.setting, r.form)
+        cells.append(Measured(cell, read_run(folder, seeds, protocols)))
+    for g in given:
+        protocols = {r.metric: r.protocol for r in rows if r.dataset == g.dataset and r.protocol}
+        beside = next((folder for (_, dataset), (_, folder) in here.items() if dataset == g.dataset), None)
+        refuse_unlike(g.folder, beside or g.folder, seeds, protocols)
+        own.append(Measured(Cell(suite, g.dataset, g.name, g.setting, g.form), read_run(g.folder, seeds, protocols)))
+    added = [row for m in own for row in rows_of(1, m, metrics[m.cell.dataset], seeds, "given")]
+    return rows + added, comparisons(1, cells + own, metrics)
+
+
 def main_columns(g: Grid) -> list[tuple[str, str]]:
     """One metric a dataset: the first that all datasets have, else each one's first."""
-    metrics = {d: [m for dataset, m in g.columns if dataset == d] for d, _ in g.columns if d != "all"}
+    metrics: dict[str, Sequence[str]] = {
+        d: [m for dataset, m in g.columns if dataset == d] for d, _ in g.columns if d != "all"
+    }
     shared = [m for m in next(iter(metrics.values())) if all(m in here for here in metrics.values())]
     return [(d, shared[0] if shared else here[0]) for d, here in metrics.items()]
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.given.fits import refuse_unlike
+from bench.given.named import Given
 from bench.grid.between import dataset_name
 from bench.grid.cells import cells_of, run_cells
 from bench.grid.options import Selection
@@ -82,6 +84,12 @@ def view_of(folder: Path) -> View:
             return read(reader, "no done.json")
     except Busy:
         raise ValueError(f"{folder} is being written by another process: wait for it, or leave it out") from None
+
+
+def view_of_given(given: Given) -> View:
+    """A run of --with, under the name that it has here."""
+    view = view_of(given.folder)
+    return replace(view, run=view.run | {"model": given.name})
 
 
 def read(reader: RunFolder, lacks: str) -> View:
@@ -208,11 +216,19 @@ class Gallery:
 
 
 def from_cells(asked: Selection, limit: int | None) -> Gallery:
-    """The runs of Table 1's cells; what is missing is run."""
+    """The runs of Table 1's cells, of which what is missing is run; and those of --with.
+
+    Raises ValueError for one of these on other examples than the models'.
+    """
     results = run_cells(cells_of(1, asked.suite, asked.models, asked.datasets), asked.options)
     notices = [f"{model_entry(r.cell.model).printed} on {dataset_name(r.cell.dataset, asked.suite)}: "
                f"not run: {r.reason}" for r in results if r.reason]  # fmt: skip
     views = [view_of(r.folder) for r in results if r.folder is not None]
+    for given in asked.given:
+        beside = next((v.folder for v in views if v.run["dataset"] == given.dataset), None)
+        if beside:
+            refuse_unlike(given.folder, beside, 1)
+    views += [view_of_given(given) for given in asked.given]
     views.sort(key=lambda v: asked.datasets.index(v.run["dataset"]))
     entries = entries_of(views, asked.data_root, limit)
     return Gallery(asked.suite, asked.datasets, entries, notices + [v.missing for v in views if v.missing])

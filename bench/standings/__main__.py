@@ -26,8 +26,16 @@ def parser() -> argparse.ArgumentParser:
                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     p.add_argument("--dataset", default="magicbrush", help="default: magicbrush; an unknown one lists those there are")
     p.add_argument("--turns", choices=("single", "multi"), default="single", help="default: single")
-    p.add_argument("--with", dest="given", type=Path, nargs="+", default=[], metavar="RUN",
-                   help="run folders that lie elsewhere than below --out")  # fmt: skip
+    p.add_argument(
+        "--with",
+        dest="given",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="RUN",
+        help="run folders that lie elsewhere than below --out, or bundles that bench.verify has verified",
+    )
     p.add_argument("--by", choices=COLUMNS, default="l1", help="the metric that orders the rows (default: l1)")
     p.add_argument("--out", type=Path, default=Path("runs"), help="holds the run folders (default: runs)")
     p.add_argument(

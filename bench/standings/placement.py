@@ -10,8 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.given.named import verified
 from bench.records import Score
 from bench.registry import model_entry
+from bench.runs.description import safe
 from bench.runs.folder import RunFolder
 from bench.standings.blocks import COLUMNS, DATASET, Cell, Entry, is_above, marked
 from bench.standings.published import METRICS, printed
@@ -54,13 +56,16 @@ def own_runs(out: Path, given: Sequence[Path], turns: str, goal: float | None) -
     """The finished runs of MagicBrush below out, and those that were named, each once. Raises ValueError for a named
     folder that is none of a run.
     """
-    for folder in given:
+    # named as tables name them, they are among those below out anyway
+    given = [p for p in given if p.exists() or not list(out.glob(f"*/magicbrush--{safe(str(p))}-*/run.json"))]
+    folders = [folder for path in given for folder in (verified(path, out) if path.is_file() else [path])]
+    for folder in folders:
         if not (folder / "run.json").is_file():
             raise ValueError(
                 f"--with {folder}: no run folder, for it has no run.json; bench.run prints the folder it wrote"
             )
     found = [path.parent for path in sorted(out.glob("*/magicbrush--*/run.json"))]
-    return [placed(folder, turns, goal) for folder in {f.resolve(): f for f in (*found, *given)}.values()]
+    return [placed(folder, turns, goal) for folder in {f.resolve(): f for f in (*found, *folders)}.values()]
 
 
 def placed(folder: Path, turns: str, goal: float | None = None) -> Own:
