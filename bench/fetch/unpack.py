@@ -91,6 +91,54 @@ def refuse_outside(name: str, path: Path) -> None:
         raise Damaged(f"{path}: its member {name!r:.80} would lead out of its folder; refused, nothing was unpacked")
 
 
+class Swollen(NamedTuple):
+    """How much an archive that a stranger sends may unpack to."""
+
+    times: int  # its own size
+    least: int  # bytes, in any case
+
+
+def refuse_strange(pack: Pack, swollen: Swollen) -> None:
+    """Of what a stranger sends. Refused: no zip, a name that is there twice, an encrypted member, a zip that unpacks to
+    far more than it is."""
+    if not pack.path.is_file() or not zipfile.is_zipfile(pack.path):
+        raise Refused(f"{pack.path}: no zip archive")
+    with zipfile.ZipFile(pack.path) as archive:
+        infos = archive.infolist()
+    names = [info.orig_filename for info in infos if not info.is_dir()]
+    said = "refused, nothing was unpacked"
+    if len(names) != len(pack.members):
+        twice = next(name for name in pack.members if names.count(name) > 1)
+        raise Refused(f"{pack.path}: its member {twice!r:.80} is there twice; {said}")
+    if locked := [info.orig_filename for info in infos if info.flag_bits & 1]:
+        raise Refused(f"{pack.path}: its member {locked[0]!r:.80} is encrypted; {said}")
+    total, size = sum(pack.members.values()), pack.path.stat().st_size
+    if total > max(swollen.least, swollen.times * size):
+        raise Refused(f"{pack.path}: it would unpack to {total / 1e6:,.0f} MB, from {size / 1e6:,.1f} MB; {said}")
+
+
+def member_of(pack: Pack, name: str, most: int) -> bytes:
+    """One member of a zip, read without unpacking. Refused: it is not there, larger than `most` bytes, or damaged."""
+    size = pack.members.get(name)
+    if size is None or size > most:
+        raise Refused(f"{pack.path}: it holds no {name}" + ("" if size is None else f" of at most {most:,} bytes"))
+    try:
+        with zipfile.ZipFile(pack.path) as archive, archive.open(name) as file:
+            return file.read(size + 1)
+    except (*DAMAGED, OSError, RuntimeError, NotImplementedError) as error:
+        raise Damaged(f"{pack.path}: damaged or cut short ({error}); get it again") from None
+
+
+def write_zip(to: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """A zip of these files, in their order; the same files are the same bytes. Images, packed already, are stored."""
+    with zipfile.ZipFile(to, "w") as archive:
+        for name, data in files:
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # the first day that a zip knows
+            info.compress_type = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, data)
+
+
 def selected(row: Row, pack: Pack) -> dict[str, str]:
     """member -> where it goes below the thing's folder; empty where the pack is not of this row."""
     names = [name for name in pack.members if not re.search(r"(?:^|/)(?:__MACOSX/|\._|\.git/)", name)]
