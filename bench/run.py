@@ -160,7 +160,7 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
     networks = metric_settings(suite, from_flags(MetricSettings, args))
     for name in names if args.metrics else ():
         metric_of(name, networks)
-    if args.images is not None and args.seeds > 1:
+    if args.images is not None and args.images.exists() and args.seeds > 1:
         raise ValueError(f"--images holds one image an example; --seeds {args.seeds} would score it several times")
     spec = placed(ModelSettings(
         args.model, suite, args.dataset, args.setting, args.form or "e2e", args.weights, args.images, args.device,
