@@ -6,10 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from bench.bundle.__main__ import main as bundle
-from bench.verify.__main__ import main as verify
 from seen_runs import draw_runs
 
+from bench.bundle.__main__ import main as bundle
 from bench.clip_score import with_texts
 from bench.datasets.magicbrush import MagicBrush
 from bench.figures.figure3 import AXES, SweepRow, markdown, plot
@@ -26,6 +25,7 @@ from bench.report import main as report
 from bench.runs.folder import RunFolder
 from bench.settings import DataSettings
 from bench.tables import main as tables
+from bench.verify.__main__ import main as verify
 
 
 @pytest.fixture(scope="module")
