@@ -33,7 +33,7 @@ ifneq ($(STRANGE),)
 $(error unknown variable $(STRANGE); $(shell $(PYTHON) -c '$(CLOSEST)' $(STRANGE) $(KNOWN)))
 endif
 
-.PHONY: help setup data weights plan test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery standings report demo human human-report mini claims ablations check-training world lint accept clean clean-all
+.PHONY: help setup data weights plan test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery controls agreement standings report demo human human-report mini claims ablations check-training world lint accept clean clean-all
 .DEFAULT_GOAL := help
 
 ##@ Start
@@ -98,6 +98,12 @@ gallery: $(STAMP) ## Figures 7 and 8: a page to look through every edit, from fi
 	@$(PY) -m bench.gallery $(SHARED) $(ONLY) $(OVER) $(ROWS) $(ARGS)
 
 figures: clip-score tradeoff gallery ## all of them, running what is missing
+
+controls: $(STAMP) ## what each metric rewards: goal image, input copy, black image and mixed-up outputs ranked; ARGS=--check
+	@$(PY) -m bench.controls $(SHARED) $(OVER) $(EYES) $(if $(METRICS),--metrics $(METRICS)) $(ARGS)
+
+agreement: $(STAMP) ## rank agreement between metrics, and with the miniature's right answers (people's: make human-report)
+	@$(PY) -m bench.agreement $(SHARED) $(ONLY) $(OVER) $(EYES) $(if $(METRICS),--metrics $(METRICS)) $(ARGS)
 
 standings: $(STAMP) ## published rows by protocol, your own runs among those they compare with; ARGS="--turns multi"
 	@$(PY) -m bench.standings $(ROWS) $(ARGS)

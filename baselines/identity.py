@@ -1,4 +1,9 @@
-"""Identity: returns the input image. The floor: aligned metrics reward doing nothing, so every table carries it."""
+"""Identity: returns the input image. The floor: aligned metrics reward doing nothing, so every table carries it.
+
+Black, a black image, is the floor below it: a control of the metrics (bench.controls).
+"""
+
+from PIL import Image
 
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
@@ -21,3 +26,23 @@ class Identity:
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         return [Output(load(e.input_image, settings)) for e in examples]
+
+
+class Black:
+    """A black image of the input's size. A control: a metric that ranks it above the input copy sees nothing."""
+
+    name = "black"
+    defaults = EditSettings()
+    seeded = False
+
+    def __init__(self, spec: ModelSettings) -> None:
+        pass
+
+    def fingerprint(self) -> dict[str, str]:
+        return {}
+
+    def load(self) -> None:
+        """Nothing is."""
+
+    def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
+        return [Output(Image.new("RGB", load(e.input_image, settings).size)) for e in examples]

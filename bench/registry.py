@@ -89,6 +89,7 @@ MODELS = {
     "identity": ModelEntry("baselines.identity:Identity", "Input copy (identity)", bound=True),
     "oracle": ModelEntry("baselines.oracle:Oracle", "Goal image (oracle)", bound=True),
     "codec": ModelEntry("baselines.codec:Codec", "Codec copy (VAE)", bound=True),
+    "black": ModelEntry("baselines.identity:Black", "Black image", bound=True),
     "precomputed": ModelEntry("baselines.precomputed:Precomputed", "precomputed"),
     "inspix2pix": ModelEntry(
         "baselines.inspix2pix:InsPix2Pix", "InsPix2Pix", in_paper=True,

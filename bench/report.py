@@ -43,6 +43,10 @@ FIGURES = {3: ("Figure 3: trade-off by image_guidance_scale", "make tradeoff", "
 AUTHORS_ONLY = {2: "suite published holds one output of each model, not fine-tuned ones",
                 3: "suite published holds one output of each model, not one a form",
                 4: "the output images were given: nothing was timed"}  # fmt: skip
+SEEING = {"controls": ("Controls: what each metric rewards", "make controls",
+                       "for each metric the share of examples on which it ranks rows rightly, as colours"),
+          "agreement": ("What each metric sees: rank agreement between metrics and with the right answers",
+                        "python -m bench.agreement", "Kendall's tau-b of every two, as colours")}  # fmt: skip
 MINIATURE = {"claims": ("The paper's claims, tested on the miniature", "edits side by side"),
              "ablations": ("Ablations: without L_ins, with fewer visual tokens", "bars, one a variant")}  # fmt: skip
 SEEN = {"table": "A point a model, its whiskers the 95 % interval over groups, the dashed line what the input copy "
@@ -50,7 +54,9 @@ SEEN = {"table": "A point a model, its whiskers the 95 % interval over groups, t
         "figur": "Whiskers: 95 % intervals. Where they overlap widely the plot shows no difference; the "
                  "numbers are in the CSV.",
         "claim": "Bars: what was measured of each claim, with 95 % intervals.",
-        "ablat": "Bars: one a variant, with 95 % intervals."}  # fmt: skip
+        "ablat": "Bars: one a variant, with 95 % intervals.",
+        "contr": "The share of examples in %; green is right, red is the wrong way round.",
+        "agree": "Blue: both rank edits alike; red: the other way round; white: no relation."}  # fmt: skip
 WHOLE = ("table4", *MINIATURE)  # of no split: one file a suite
 CELLS = 60  # rows of a CSV that are printed
 
@@ -122,7 +128,10 @@ def section(asked: Scope, name: str, title: str, make: str, alt: str, absent: st
         lines += fold(f"{title.partition(':')[0]}: notes and protocols", body[noted:tested])
     if tested < len(body):
         lines += fold(f"{title.partition(':')[0]}: paired tests between models", body[tested + 1 :])
-    files = [asked.folder / f"{stem}{ending}" for ending in (".csv", "-tests.csv", "-figures.csv", ".tex", ".svg")]
+    files = [
+        asked.folder / f"{stem}{ending}"
+        for ending in (".csv", "-tests.csv", "-rows.csv", "-figures.csv", ".tex", ".svg")
+    ]
     links = ", ".join(f"[{path.name}]({path.name})" for path in files if path.is_file())
     return fold(title, [*lines, *(["", f"Numbers: {links}"] if links else [])])
 
@@ -165,6 +174,18 @@ def csv_table(path: Path) -> list[str]:
         return ["no row"]
     more = [] if len(rows) <= CELLS else ["", f"{len(rows) - CELLS} more rows are in the file."]
     return markdown_table(list(rows[0]), [list(row.values()) for row in rows[:CELLS]]) + more
+
+
+def published(asked: Scope) -> list[str]:
+    """The standings, with own runs among them."""
+    from bench.standings.section import section as standings
+
+    title = "Standings: what other papers print for MagicBrush"
+    try:
+        lines = standings(asked.out, asked.folder)
+    except (ValueError, FileNotFoundError) as error:
+        return fold(f"{title} (not here)", [f"Not made: {error}"])
+    return fold(title, [line.replace("### ", "#### ", 1) if line.startswith("### ") else line for line in lines])
 
 
 def gallery(asked: Scope) -> list[str]:
@@ -268,6 +289,10 @@ def markdown(asked: Scope) -> str:
     for n, (title, make, alt) in FIGURES.items():
         lines += section(asked, f"figure{n}", title, make, alt)
     lines += human(asked) + gallery(asked) + others(asked)
+    lines += ["## What the metrics see", ""]
+    for name, (title, make, alt) in SEEING.items():
+        lines += section(asked, name, title, make, alt)
+    lines += ["## Published rows", "", *published(asked)]
     if asked.suite == "mini":
         lines += ["## Only on the miniature", ""]
         for name, (title, alt) in MINIATURE.items():

@@ -19,6 +19,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.datasets.shuffled import shuffled
+from bench.metrics.sets import SETS, described, expanded
 from bench.records import Example
 from bench.registry import (
     DATASETS,
@@ -46,7 +48,7 @@ from bench.runs.digests import Digests
 from bench.runs.engines import Workers, add_engine_flags, placed, workers_of
 from bench.runs.execute import Held, Progress, execute
 from bench.runs.folder import Busy, RunFolder
-from bench.runs.plan import Plan, check_failures, check_files, is_done, reads_of
+from bench.runs.plan import Plan, check_failures, check_files, is_done, of_sets, reads_of
 from bench.runs.remote import Mirror, copy_of, is_remote, place, stage
 from bench.runs.runner import TooManyFailures, WorkerDied
 from bench.runs.scoring import ChangedImages
@@ -84,7 +86,8 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--metrics",
         help=f"of {', '.join(METRICS)}; variants behind @: "
-        "lpips@vgg, cvs@ViT-L-14, cts@local; default: those of Table 1 for the dataset",
+        "lpips@vgg, cvs@ViT-L-14, cts@local, l1@inside, l1@outside, l1@input; a set stands for a published protocol: "
+        f"{described()}; default: those of Table 1 for the dataset",
     )
     what.add_argument(
         "--report-missing", action="store_true",
@@ -125,6 +128,8 @@ class Asked:
     networks: MetricSettings
     spec: ModelSettings
     workers: Workers
+    sets: tuple[str, ...] = ()  # of --metrics, those that name a published protocol
+    argv: tuple[str, ...] = ()
 
     @property
     def strict(self) -> bool:
@@ -154,7 +159,8 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
     suite, workers = args.suite or "mini", workers_of(args, args.device)
     edit = edit_settings(suite, from_flags(EditSettings, args))
     to_stage(suite, args.dataset, args.data_root)
-    names = tuple((args.metrics or ",".join(metrics_of(suite, args.dataset))).replace(" ", "").split(","))
+    metrics = tuple((args.metrics or ",".join(metrics_of(suite, args.dataset))).replace(" ", "").split(","))
+    names = expanded(metrics, args.dataset)
     if names == ("",) and args.dataset in DATASETS:
         raise ValueError(f"dataset {args.dataset} has no metrics of its own in bench/registry.py; name some: --metrics")
     networks = metric_settings(suite, from_flags(MetricSettings, args))
@@ -169,7 +175,8 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
     ), workers)  # fmt: skip
     data = from_flags(DataSettings, args)
     data = replace(data, split=split_of(suite, False, data.split or None))  # that of the tables
-    return Asked(args, suite, called, data, edit, names, networks, spec, workers)
+    sets, given = tuple(n for n in metrics if n in SETS), tuple(sys.argv[1:] if argv is None else argv)
+    return Asked(args, suite, called, data, edit, names, networks, spec, workers, sets, given)
 
 
 def data_of(asked: Asked) -> Data:
@@ -180,6 +187,8 @@ def data_of(asked: Asked) -> Data:
     examples = dataset.examples()
     if not examples:
         raise ValueError(f"{args.dataset}: no example with these settings: {asked.data}")
+    if asked.data.instructions == "shuffled":
+        examples = shuffled(examples)
     return Data(root, dataset, examples)
 
 
@@ -199,7 +208,8 @@ def plan_of(asked: Asked, found: Data, model: Model) -> Plan:
     notice = model.check(examples, args.max_failures) if hasattr(model, "check") else ""
     edit = fill(asked.edit, model.defaults)
     data = replace(asked.data, split=getattr(dataset, "split", asked.data.split))
-    note = "; ".join(n for n in (dataset.note, getattr(model, "note", "")) if n)
+    control = "instructions of other examples: a control" if data.instructions == "shuffled" else ""
+    note = "; ".join(n for n in (dataset.note, getattr(model, "note", ""), control) if n)
     out = copy_of(args.out, Path("runs")) if is_remote(args.out) else args.out
     files = files_of(examples, Digests(out))
     run = Run(
@@ -213,7 +223,7 @@ def plan_of(asked: Asked, found: Data, model: Model) -> Plan:
     return Plan(
         run, model, folder, seeds, asked.metrics, asked.strict, networks, args.max_failures,
         args.data_root or root, asked.spec.device, args.json, "; ".join(filter(None, (notice, said))), asked.workers,
-        to_stage(suite, args.dataset, args.data_root), mirror, files, older,
+        to_stage(suite, args.dataset, args.data_root), mirror, files, older, asked.sets, asked.argv,
     )  # fmt: skip
 
 
@@ -322,7 +332,9 @@ def run(argv: list[str] | None, held: Held, progress: Progress | None, scores: b
         execute(asked, held, progress or bar, notices, scores)
     if not scores:
         return 0
-    show(summary(asked.folder, asked.seeds, asked.wanted), asked.as_json)
+    found = summary(asked.folder, asked.seeds, asked.wanted)
+    found["sets"] = of_sets(asked, {name: m["protocol"] for name, m in found["metrics"].items()})
+    show(found, asked.as_json)
     if (args.images is not None or args.as_name) and not asked.as_json and not asked.mirror:
         print(beside_others(args))
     return 0

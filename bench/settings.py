@@ -42,6 +42,12 @@ class DataSettings:
         in_name="{value}",
     )
     caption: str = flag("global", "MagicBrush: which goal caption CTS reads", ("global", "local"), in_name="{value}")
+    instructions: str = flag(
+        "own",
+        "each example's own, or another's: a control (bench.controls)",
+        ("own", "shuffled"),
+        in_name="{value}",
+    )
     image_root: Path | None = flag(None, "EVR: folder of the images, whose annotations hold bare names", in_name=None)
     limit: int | None = flag(None, "only the first N examples", in_name="limit{value}")
 
@@ -141,6 +147,9 @@ class MetricSettings:
         "clip_direction: CLIP's own transform, or instruct-pix2pix's code with its range bug",
         ("own", "ip2p_legacy"),
     )
+    mask_grow: int = flag(0, "px by which a mask is grown for l1@outside and its like", in_name="maskgrow{value}")
+    region: str = ""  # no flag: inside or outside the mask, as a metric's variant says (l1@outside)
+    against: str = "goal"  # no flag: the picture that an output is compared with; input: l1@input
     captions: str = ""  # no flag: which captions a dataset that has several kinds gives (see DataSettings.caption)
     metric_device: str = flag("auto", "where the metrics' networks run: auto, cpu, cuda, ...", in_name=None)
     metric_batch_size: int = flag(16, "examples scored together; moves a value by less than 1e-5", in_name=None)

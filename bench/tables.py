@@ -14,22 +14,25 @@ name. A cell that cannot be run says why; a run of --with that does not belong t
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.controls.rates import DISTANCE, YARDSTICKS, RateRow, block, footer, rates
 from bench.given.fits import other_protocols, refuse_unlike
 from bench.given.named import Given, add_with
-from bench.grid.cells import Cell, Result, cells_of, is_own, make_weights, read_run, refuse_nothing, run_cells
+from bench.grid.cells import Cell, Options, Result, cells_of, is_own, make_weights, read_run, refuse_nothing, run_all
 from bench.grid.options import Selection, parser, selected, suite_of
 from bench.grid.rows import Comparison, Measured, TableRow, comparisons, rows_of, seconds_row
 from bench.grid.show import Grid, grid, markdown, suite_line
-from bench.registry import METRICS, PAPER_MODELS, WITH_FORMS, metrics_of
+from bench.metrics.sets import SETS, Scored, described, expanded, said
+from bench.registry import METRICS, PAPER_MODELS, WITH_FORMS, metrics_of, model_entry
 from bench.runs.remote import place
 from bench.settings import planned
 from mgie.io.command import command
 from mgie.io.files import write_atomic, write_csv
 
 SETTINGS = {1: "zero-shot", 2: "fine-tuned", 3: "zero-shot"}
+COPIES = {"mini": ("codec", "oracle"), "published": ("oracle",), "paper": ("codec", "oracle")}  # run beside a table
 SEEDS = {"mini": (1, 5), "published": (1, 1), "paper": (5, 5)}
 
 
@@ -37,6 +40,7 @@ SEEDS = {"mini": (1, 5), "published": (1, 1), "paper": (5, 5)}
 class Table(Selection):
     number: int  # the paper's
     verbose: bool = False
+    argv: tuple[str, ...] = ()
 
     @property
     def file(self) -> Path:
@@ -44,7 +48,7 @@ class Table(Selection):
         return self.stem(f"table{self.number}")
 
     def metrics(self, dataset: str) -> tuple[str, ...]:
-        return self.options.metrics or metrics_of(self.suite, dataset)
+        return expanded(self.options.metrics, dataset) or metrics_of(self.suite, dataset)
 
 
 def table_parser() -> argparse.ArgumentParser:
@@ -54,7 +58,7 @@ def table_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--metrics",
         help=f"comma-separated, of {', '.join(METRICS)}; variants behind @: lpips@vgg, "
-        "cvs@ViT-L-14, cts@local; default: those of the table",
+        f"cvs@ViT-L-14, cts@local, l1@outside; sets: {described()}; default: those of the table",
     )
     p.add_argument("--seeds", type=int, help="how many: seeds 0 to N-1; default: mini 1, published 1, paper 5")
     p.add_argument("--verbose", action="store_true", help="print intervals, n, protocols and every remark too")
@@ -73,18 +77,21 @@ def table_of(argv: Sequence[str] | None) -> Table:
     models = ("identity", "codec", *models, "oracle") if suite == "mini" else ("identity", *models)
     seeds = SEEDS[suite][args.full] if args.seeds is None else args.seeds
     asked = selected(args, models, (), seeds, SETTINGS[args.table])
-    return Table(**vars(asked), number=args.table, verbose=args.verbose)
+    given = tuple(sys.argv[1:] if argv is None else argv)
+    return Table(**vars(asked), number=args.table, verbose=args.verbose, argv=given)
 
 
 def measure(asked: Table) -> list[Measured]:
     """Every cell of the table, run where it was not, and read back."""
     cells = cells_of(asked.number, asked.suite, asked.models, asked.datasets)
     make_weights(cells, asked.options)
+    copies = copies_beside(asked)
     # dataset by dataset within a model, so that processes side by side work on different data
-    results = run_cells(cells, asked.options)
+    results = run_all([(c, scoring_distance(asked, c)) for c in (*cells, *copies)])
+    rows = results[: len(cells)]
     if not asked.given:
-        refuse_nothing(results)
-    return [measured_of(asked, r, results) for r in results] + given_cells(asked, results)
+        refuse_nothing(rows)
+    return [measured_of(asked, r, rows) for r in results] + given_cells(asked, rows)
 
 
 def measured_of(asked: Table, result: Result, results: Sequence[Result]) -> Measured:
@@ -122,6 +129,31 @@ def given_cells(asked: Table, results: Sequence[Result]) -> list[Measured]:
     return found
 
 
+def judges_edits(asked: Table) -> bool:
+    """Whether no-op and over-edit rates are made: the table has a model to judge, or what they are measured by."""
+    return any(m in YARDSTICKS.values() or not model_entry(m).bound for m in asked.models)
+
+
+def copies_beside(asked: Table) -> list[Cell]:
+    """What is run for the no-op and over-edit rates, and is no row; nothing where the table has no model to judge."""
+    if all(model_entry(m).bound for m in asked.models):
+        return []
+    return [Cell(asked.suite, d, m) for m in COPIES[asked.suite] if m not in asked.models for d in asked.datasets]
+
+
+def scoring_distance(asked: Table, cell: Cell) -> Options:
+    """The table's options, with the distance to the input among the metrics: whether a row edits at all."""
+    if not judges_edits(asked):
+        return asked.options
+    return replace(asked.options, metrics=tuple(dict.fromkeys((*asked.metrics(cell.dataset), DISTANCE))))
+
+
+def shown_of(asked: Table, measured: Sequence[Measured]) -> list[Measured]:
+    """The rows of the table, without the copies that were run beside it."""
+    shown = {*asked.models, *(given.name for given in asked.given)}
+    return [m for m in measured if m.cell.model in shown]
+
+
 def table_rows(asked: Table, measured: Sequence[Measured]) -> list[TableRow]:
     """In the paper's order: model by model; in Table 1 the inference time of each model at its end."""
     rows, seeds = [], asked.options.seeds
@@ -143,7 +175,7 @@ def where(asked: Table, measured: Measured) -> str:
     return f"{asked.options.out.name}/{asked.suite}"
 
 
-def write(asked: Table, measured: Sequence[Measured], g: Grid) -> list[Path]:
+def write(asked: Table, measured: Sequence[Measured], g: Grid, edits: Sequence[RateRow] = ()) -> list[Path]:
     """All files of the table; returns those a reader would open."""
     from bench.figures.bars import plot_table
     from bench.grid.latex import latex
@@ -152,21 +184,38 @@ def write(asked: Table, measured: Sequence[Measured], g: Grid) -> list[Path]:
     write_csv(stem.with_suffix(".csv"), TableRow, g.rows)
     tests_csv = stem.with_name(f"{stem.name}-tests.csv")
     write_csv(tests_csv, Comparison, g.tests)
-    write_atomic(stem.with_suffix(".md"), markdown(g, notes, asked.options.split))
+    write_atomic(stem.with_suffix(".md"), markdown(g, notes, asked.options.split, block(edits)))
     write_atomic(stem.with_suffix(".tex"), latex(g, notes, asked.options.split))
     plotted = plot_table(g, stem)
+    rates_csv = asked.stem(f"rates{asked.number}").with_suffix(".csv")
+    if edits:
+        write_csv(rates_csv, RateRow, edits)
     write_stored(asked, measured)
-    return [stem.with_suffix(".csv"), stem.with_suffix(".md"), stem.with_suffix(".tex"), *plotted, tests_csv]
+    files = [stem.with_suffix(ending) for ending in (".csv", ".md", ".tex")]
+    return [*files, *plotted, tests_csv, *([rates_csv] if edits else [])]
 
 
 def notes_of(asked: Table, measured: Sequence[Measured]) -> list[str]:
     notes = sorted({m.run.note for m in measured if m.run and m.run.note})
-    return [*asked.options.said, *notes, *map(said_of, asked.given), *asked.notices]
+    return [*asked.options.said, *notes, *map(said_of, asked.given), *asked.notices, *of_sets(asked, measured)]
 
 
 def said_of(given: Given) -> str:
     more = f", {given.said}" if given.said else ""
     return f"{given.name} on {given.dataset}: a finished run, taken as it is (--with): {given.folder.name}{more}"
+
+
+def of_sets(asked: Table, measured: Sequence[Measured]) -> list[str]:
+    """What the rows of a set may be compared with, dataset by dataset: they share data, size rule and networks."""
+    lines, data = [], asked.options.data
+    for name in (n for n in asked.options.metrics if n in SETS):
+        for dataset in asked.datasets:
+            runs = [m.run for m in measured if m.run and m.cell.dataset == dataset]
+            if runs:
+                scored = Scored(asked.suite, dataset, data.split, data.turns, data.limit, runs[0].of, asked.edit.size,
+                                asked.edit.max_side, {s.metric: s.protocol for s in runs[0].scores})  # fmt: skip
+                lines += said(name, scored, "bench.tables", asked.argv)
+    return list(dict.fromkeys(lines))
 
 
 def write_stored(asked: Table, measured: Sequence[Measured]) -> None:
@@ -183,17 +232,21 @@ def write_stored(asked: Table, measured: Sequence[Measured]) -> None:
 def make(asked: Table) -> int:
     """Run what is missing, write and print the table; the exit code."""
     from bench.grid.reference import against
-    from bench.grid.terminal import show
+    from bench.grid.terminal import show, wrapped
 
     lines = [suite_line(asked.suite, asked.datasets), asked.options.placed, *asked.options.said]
     print("\n".join(lines), flush=True)
     for notice in asked.notices:
         print(f"notice: {notice}", file=sys.stderr)
     measured = measure(asked)
+    rows = shown_of(asked, measured)
+    edits = rates(asked.number, rows, measured) if judges_edits(asked) else []
+    measured = rows
     tests = comparisons(asked.number, measured, {dataset: asked.metrics(dataset) for dataset in asked.datasets})
     g = grid(table_rows(asked, measured), tests)
-    files = write(asked, measured, g)
+    files = write(asked, measured, g, edits)
     show(g, notes_of(asked, measured), asked.options.split, files, asked.verbose)
+    print("\n".join(wrapped([*footer(edits), *of_sets(asked, measured)])))
     print("\n".join(against(asked.file.with_suffix(".csv"), asked.suite)))
     missing = sum(row.of is None for row in g.rows if row.metric != "seconds")
     if missing and asked.strict:

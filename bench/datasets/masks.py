@@ -1,6 +1,7 @@
 """Where an edit is asked for, as the datasets mark it: transparency or white (MagicBrush), COCO run lengths (GIER)."""
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,28 @@ def load_mask(mask: Mask, size: tuple[int, int], exif: str = "apply", rule: str 
     (mgie.io.sizes), by which the mask is cut as its goal image is. Raises ImageError, for anything between black and
     white too: MagicBrush's masks are photographs with a hole, whose light says nothing.
     """
-    edit = marked(mask.path, exif) if mask.ids is None else decode_masks(mask.path, mask.ids)
+    return Marked(mask, exif, rule).at(size)
+
+
+class Marked:
+    """A mask that is read when it is first looked at. Raises mgie.io.images.ImageError then."""
+
+    def __init__(self, mask: Mask, exif: str = "apply", rule: str | None = None) -> None:
+        self.mask, self.exif, self.rule = mask, exif, rule
+
+    @cached_property
+    def own(self) -> np.ndarray:
+        """(H, W) bool at the mask's own size."""
+        mask = self.mask
+        return marked(mask.path, self.exif) if mask.ids is None else decode_masks(mask.path, mask.ids)
+
+    def at(self, size: tuple[int, int]) -> np.ndarray:
+        """As load_mask."""
+        return fitted(self.own, size, self.rule)
+
+
+def fitted(edit: np.ndarray, size: tuple[int, int], rule: str | None) -> np.ndarray:
+    """A mask, (H, W) bool, cut by the size rule and brought to size (width, height), nearest."""
     if rule and for_goal(rule):
         edit = np.asarray(sized(Image.fromarray(edit), for_goal(rule), nearest=True))
     if edit.shape != size[::-1]:

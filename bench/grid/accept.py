@@ -21,7 +21,8 @@ from mgie.io.files import replacing, write_atomic
 
 TABLE = re.compile(r"table([123])(?:-(?!only-)([a-z0-9]+))?(-only-.+)?")
 OTHERS = {"figure3": "bench.tradeoff", "figure4": "bench.clip_score", "claims": "bench.mini.claims",
-          "ablations": "bench.mini.ablate"}  # fmt: skip
+          "ablations": "bench.mini.ablate", "controls": "bench.controls", "agreement": "bench.agreement"}  # fmt: skip
+WITH_SUITE = ("figure", "controls", "agreement")  # commands that take --suite
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
 CHECK, TRAINING, TIMES = "check", "training", "table4"
 
@@ -46,7 +47,7 @@ def scores_suffix(name: str) -> str | None:
 def other(name: str) -> str:
     """The command of what is no table; claims-figures belongs to claims."""
     first = name.partition("-")[0]
-    return "" if name.startswith("claims-figures") else OTHERS.get(first, "")
+    return "" if name.startswith(("claims-figures", "controls-rows")) else OTHERS.get(first, "")
 
 
 def command_of(name: str, suite: str, folder: Path) -> list[str]:
@@ -70,7 +71,7 @@ def command_of(name: str, suite: str, folder: Path) -> list[str]:
     if not other(name) or (split and split not in (SUITES[suite].splits or (split,))):
         known = ", ".join([CHECK, TRAINING, TIMES, "table1[-<split>]", *OTHERS])
         raise ValueError(f"unknown name '{name}'; known: {known}")
-    return [OTHERS[module], *(["--suite", suite] if module.startswith("figure") else []),
+    return [OTHERS[module], *(["--suite", suite] if module.startswith(WITH_SUITE) else []),
             *(["--split", split] if split else [])]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from bench.given.fits import Asked
 from bench.given.named import Given, found
 from bench.grid.cells import Options, beside
 from bench.grid.reference import made_here
+from bench.metrics.sets import SETS
 from bench.registry import (
     BENCHMARKS,
     DATASETS,
@@ -176,7 +177,8 @@ def chosen_metrics(given: str | None, networks: MetricSettings) -> tuple[str, ..
     """The metrics of a comma-separated list, variants too; empty: the table's own. ValueError for one not known."""
     names = chosen(given, ())
     for name in names:
-        metric_of(name, networks)
+        if name not in SETS:
+            metric_of(name, networks)
     return names
 
 

@@ -190,13 +190,13 @@ def remarks(g: Grid) -> list[str]:
     return lines
 
 
-def markdown(g: Grid, notes: Sequence[str], split: str) -> str:
-    """The answer first, then a block a dataset, then what a reader of the numbers must know."""
+def markdown(g: Grid, notes: Sequence[str], split: str, more: Sequence[str] = ()) -> str:
+    """The answer first, then a block a dataset, then what a reader of the numbers must know. more: below the blocks."""
     lines = [f"# {title(g)}", "", suite_line(g.suite, datasets_of(g)), ""]
     lines += [f"- {line}" for line in in_words(g.tests)] + [""]
     for dataset in datasets_of(g):
         lines += [*_block(g, dataset), ""]
-    lines += _shown(g) + _paper(g)
+    lines += _shown(g) + list(more) + _paper(g)
     lines += ["Notes", "", *(f"- {line}" for line in head(g, notes, split))]
     lines += listed("Remarks", remarks(g)) + listed("Protocols", protocols(g))
     return "\n".join(lines + _tests(g)) + "\n"

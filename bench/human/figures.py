@@ -1,4 +1,6 @@
-"""The report of a human evaluation: figure5 and figure6 (CSV, PNG, SVG), agreement.csv, votes.csv, human.md."""
+"""The report of a human evaluation: figure5 and figure6 (CSV, PNG, SVG), agreement.csv, votes.csv, human.md, and what
+the metrics see of what people see (metrics.csv, .png).
+"""
 
 import csv
 import io
@@ -7,9 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.agreement.show import TITLE
+from bench.agreement.show import markdown as agreement_part
+from bench.agreement.show import plot as plot_agreement
+from bench.agreement.views import Agreed
 from bench.figures.drawing import COLOURS, PAPER_INK, drawing, save
 from bench.grid.between import dataset_name
 from bench.grid.show import markdown_table
+from bench.human.agree import agreed
 from bench.human.count import PROTOCOL, Agreement, ChoiceRow, agreement_of, numbered, rows_of
 from bench.human.study import ANNOTATORS, FIGURES, QUESTIONS, TIE
 from bench.human.votes import Vote, Votes
@@ -48,8 +55,19 @@ def report(votes: Votes, folder: Path) -> list[Path]:
     write_csv(folder / "agreement.csv", Agreement, agreement)
     write_atomic(folder / "votes.csv", export(cast))
     of = {f: sum(i.figure == f for i in items) for f in FIGURES}
-    write_atomic(folder / "human.md", markdown(rows, agreement, cast, suite, of))
+    seen, why = agreed(cast, items, suite)
+    if seen:
+        write_csv(folder / "metrics.csv", Agreed, seen)
+        paths += [folder / "metrics.csv", *plot_agreement(seen, folder / "metrics")]
+    text = markdown(rows, agreement, cast, suite, of) + "\n" + "\n".join(metrics_part(seen, why))
+    write_atomic(folder / "human.md", text.rstrip() + "\n")
     return [*paths, folder / "agreement.csv", folder / "votes.csv", folder / "human.md"]
+
+
+def metrics_part(seen: Sequence[Agreed], why: str) -> list[str]:
+    if not seen:
+        return [f"## {TITLE}", "", f"Not known: {why}."]
+    return [*agreement_part(seen, "##"), f"![{TITLE}](metrics.png)"]
 
 
 def export(votes: Sequence[Vote]) -> str:

@@ -4,8 +4,11 @@ Convention: instruct-pix2pix metrics/clip_similarity.py at 0dffd1e: the cosine o
 (goal caption - input caption) text features, each normalised first; an output equal to its input gives 0, as there.
 quirk: ip2p_legacy repeats compute_metrics.py, which feeds [-1, 1] to a network that wants [0, 1] and squashes the image
 with F.interpolate, bicubic without antialiasing. Their network is ViT-L/14.
+Variant beside the CLIP: clip_direction@emu, Emu Edit's CLIP_dir: the same, but no value where the output is the input
+or its two captions are one, for there is no direction then (scripts that divide give NaN, F.normalize 0).
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -52,13 +55,19 @@ class CLIPDirection:
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
         self.clip, self.features, self.legacy = clip_of(settings), features, settings.direction == "ip2p_legacy"
         self.how = f"{self.clip.network_id}, {LEGACY}" if self.legacy else self.clip.protocol
+        self.strict = settings.direction == EMU
         self.protocol = f"clip_direction: {self.how}, cosine of output - input and goal - input caption, end token kept"
+        self.protocol += ", no value where either is nothing" * self.strict
         self.truncated = 0
 
-    variant = staticmethod(with_clip)
+    @staticmethod
+    def variant(settings: MetricSettings, name: str) -> MetricSettings:
+        """clip_direction@emu: no value where there is no direction; clip_direction@ViT-L-14: the CLIP."""
+        return replace(settings, direction=EMU) if name == EMU else with_clip(settings, name)
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
-        return self.axes(pairs).direction
+        found = self.axes(pairs).direction
+        return [still(pair) or value for pair, value in zip(pairs, found, strict=True)] if self.strict else found
 
     def axes(self, pairs: list[Pair]) -> Axes:
         """Both of Figure 3's axes, one value a pair each."""
@@ -85,6 +94,16 @@ class CLIPDirection:
         return self.clip.encode_tensors([legacy_transform(picture.image, self.clip) for picture in pictures])
 
 
+def still(pair: Pair) -> Value | None:
+    """The answer where nothing leads from input to output."""
+    if given(pair.input).sha256 == pair.output.sha256:
+        return Value(None, "no direction: the output is the input")
+    if given(pair.example.input_caption).strip() == given(pair.example.goal_caption).strip():
+        return Value(None, "no direction: input and goal caption are the same")
+    return None
+
+
+EMU = "emu"
 LEGACY = "ip2p_legacy ([-1, 1] fed as [0, 1], squashed, bicubic without antialias)"
 
 

@@ -2,12 +2,14 @@
 
 Convention: MagicBrush image_eval.py at fcfc892: output resized to the goal's size, mean over pixels and RGB, one value
 a pair. The sum runs in float64. Rewards doing nothing on small edits: read it beside the identity row.
+Variants: l1@inside, l1@outside the mask: the mean over its pixels alone; l1@input: against the input image.
 """
 
 from typing import TYPE_CHECKING
 
 from bench.metrics.networks.features import FeatureCache
 from bench.metrics.pairs import RESIZE_RULE, Pair, Value, at_goal_size, in_unit_range, same_shape
+from bench.metrics.regions import Look, masked, variant_of
 from bench.settings import MetricSettings
 
 if TYPE_CHECKING:
@@ -24,10 +26,23 @@ def l1(output: "Tensor", goal: "Tensor") -> "Tensor":
 
 
 class L1:
-    name, needs, networks, by_pair = "l1", ("goal_image",), (), True
+    name, networks, by_pair = "l1", (), True
+    needs: tuple[str, ...] = ("goal_image",)
+    variant = staticmethod(variant_of("l1"))
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
-        self.protocol = f"l1: {RESIZE_RULE}, [0, 1], mean over RGB in float64"
+        self.look = Look.of(settings)
+        self.needs = self.look.needs(L1.needs)
+        self.protocol = self.look.protocol(f"l1: {RESIZE_RULE}, [0, 1], mean over RGB in float64")
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
-        return [Value(l1(*at_goal_size(pair)).item()) for pair in pairs]
+        return [self.of(self.look.pair(pair)) for pair in pairs]
+
+    def of(self, pair: Pair) -> Value:
+        output, goal = at_goal_size(pair)
+        if self.look.region:
+            kept = self.look.kept(pair, goal)
+            if isinstance(kept, Value):
+                return kept
+            output, goal = masked(output, goal, kept)
+        return Value(l1(output, goal).item())

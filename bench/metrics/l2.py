@@ -2,12 +2,14 @@
 
 Convention: MagicBrush image_eval.py at fcfc892: output resized to the goal's size, mean over pixels and RGB, one value
 a pair, no root. Squares and sum run in float64. As L1 it rewards doing nothing, and it weighs few large errors more.
+Variants as L1's: l2@inside, l2@outside, l2@input.
 """
 
 from typing import TYPE_CHECKING
 
 from bench.metrics.networks.features import FeatureCache
 from bench.metrics.pairs import RESIZE_RULE, Pair, Value, at_goal_size, in_unit_range, same_shape
+from bench.metrics.regions import Look, masked, variant_of
 from bench.settings import MetricSettings
 
 if TYPE_CHECKING:
@@ -22,10 +24,23 @@ def l2(output: "Tensor", goal: "Tensor") -> "Tensor":
 
 
 class L2:
-    name, needs, networks, by_pair = "l2", ("goal_image",), (), True
+    name, networks, by_pair = "l2", (), True
+    needs: tuple[str, ...] = ("goal_image",)
+    variant = staticmethod(variant_of("l2"))
 
     def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
-        self.protocol = f"l2: {RESIZE_RULE}, [0, 1], mean of squares over RGB in float64"
+        self.look = Look.of(settings)
+        self.needs = self.look.needs(L2.needs)
+        self.protocol = self.look.protocol(f"l2: {RESIZE_RULE}, [0, 1], mean of squares over RGB in float64")
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
-        return [Value(l2(*at_goal_size(pair)).item()) for pair in pairs]
+        return [self.of(self.look.pair(pair)) for pair in pairs]
+
+    def of(self, pair: Pair) -> Value:
+        output, goal = at_goal_size(pair)
+        if self.look.region:
+            kept = self.look.kept(pair, goal)
+            if isinstance(kept, Value):
+                return kept
+            output, goal = masked(output, goal, kept)
+        return Value(l2(output, goal).item())

@@ -7,7 +7,7 @@ pixel by pixel, the output image is brought to the goal image's size (MagicBrush
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -45,6 +45,14 @@ class Picture:
         return pixel_hash(self.image)
 
 
+class Marked(Protocol):
+    """The mask of an example (bench.datasets.masks.Marked)."""
+
+    def at(self, size: tuple[int, int]) -> np.ndarray:
+        """(H, W) bool at size (width, height), True = to be edited."""
+        ...
+
+
 @dataclass(frozen=True)
 class Pair:
     """One edit and what it is compared with."""
@@ -53,6 +61,7 @@ class Pair:
     output: Picture
     goal: Picture | None = None
     input: Picture | None = None
+    mask: Marked | None = None
 
 
 Given = TypeVar("Given")
@@ -112,12 +121,12 @@ def in_unit_range(name: str, *images: "Tensor") -> None:
             )
 
 
-def too_small(pair: Pair, limit: int, name: str) -> Value | None:
-    """The answer for a goal image with a side under `limit` px."""
+def too_small(pair: Pair, limit: int, name: str, what: str = "goal") -> Value | None:
+    """The answer for a goal image, or what takes its place, with a side under `limit` px."""
     width, height = given(pair.goal).image.size
     if min(width, height) >= limit:
         return None
-    return Value(None, f"{name} needs {limit} px on each side, the goal image has {width}x{height}")
+    return Value(None, f"{name} needs {limit} px on each side, the {what} image has {width}x{height}")
 
 
 def values(numbers: np.ndarray) -> list[Value]:

@@ -40,7 +40,7 @@ class Run:
 
     def description(self) -> dict:
         """run.json. image_root is left out: the manifest holds the images' hashes, wherever they lie."""
-        settings = {k: v for k, v in asdict(self.data).items() if k != "image_root"}
+        settings = data_said(self.data)
         return {
             "suite": self.suite, "dataset": self.dataset, "model": self.model, "setting": self.setting,
             "form": self.form, "data": settings, "edit": asdict(self.edit), "fingerprint": self.fingerprint,
@@ -69,6 +69,11 @@ def name_of(said: dict) -> str:
     form = "" if said["form"] == "none" else f"-{said['form']}"
     hash8 = hashlib.sha256(key.encode()).hexdigest()[:8]
     return f"{said['dataset']}--{safe(said['model'])}{form}--{said['setting']}--{hash8}"
+
+
+def data_said(data: DataSettings) -> dict:
+    """The settings of the data as run.json has them; that each example has its own instruction goes without saying."""
+    return {k: v for k, v in asdict(data).items() if k != "image_root" and (k, v) != ("instructions", "own")}
 
 
 LONGEST = 100  # bytes of a model's name in a file name; file systems take 255 for the whole

@@ -1,12 +1,12 @@
 """What one command line asks for, and what is known of it before anything is loaded or edited."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.records import Example
-from bench.registry import METRICS, Model, load, plain
+from bench.registry import Model
 from bench.runs.description import Run
 from bench.runs.digests import Digest
 from bench.runs.engines import Workers
@@ -38,6 +38,8 @@ class Plan:
     mirror: Mirror | None = None  # where the run folder is remote
     files: dict[Path, Digest] = field(default_factory=dict)  # of every file that the examples name
     older: Path | None = None  # the folder of this very run as the version before named it
+    sets: tuple[str, ...] = ()  # of --metrics, those that name a published protocol
+    argv: tuple[str, ...] = ()  # the command line
 
     @property
     def wanted(self) -> Wanted:
@@ -87,7 +89,11 @@ def check_files(plan: Plan) -> list[str]:
     found = [lack for lack in lacks(plan) if lack.reasons]
     examples = plan.run.examples
     # a blank caption is how the data were published, no file to mend: it is said, and its scores have no value
-    bad = {i for lack in found if lack.what != "goal caption" for i in lack.reasons}
+    # and so are examples that have no mask
+    bad = {
+        i for lack in found if lack.what != "goal caption" for i, why in lack.reasons.items()
+        if (lack.what, why) != ("mask", ABSENT)
+    }  # fmt: skip
     said = [sentence(lack, len(examples)) for lack in found]
     if len(bad) > plan.max_failures * len(examples):
         raise TooManyFailures(
@@ -105,9 +111,11 @@ def sentence(lack: Lack, of: int) -> str:
 
 def needs_of(plan: Plan) -> dict[str, list[str]]:
     """What of an example the metrics look at -> their names."""
+    from bench.metrics.regions import needs_of as needs_of_one
+
     needs: dict[str, list[str]] = {}
     for name in plan.metrics:
-        for need in load(METRICS, plain(name), "metric").needs:
+        for need in needs_of_one(name):
             needs.setdefault(need, []).append(name)
     return needs
 
@@ -153,3 +161,13 @@ FIELDS: dict[str, Callable[[Example, dict[Path, Digest]], str]] = {
     "goal_caption": lambda e, files: ABSENT if e.goal_caption is None else "" if e.goal_caption.strip() else "blank",
     "mask": lambda e, files: fault_of(e.mask.path if e.mask else None, files),
 }
+
+
+def of_sets(plan: Plan, protocols: Mapping[str, str]) -> dict[str, list[str]]:
+    """By set of --metrics: what the run may be compared with, or what would make it comparable."""
+    from bench.metrics.sets import Scored, said
+
+    run = plan.run
+    scored = Scored(run.suite, run.dataset, run.data.split, run.data.turns, run.data.limit, len(run.scored),
+                    run.edit.size, run.edit.max_side, protocols)  # fmt: skip
+    return {name: said(name, scored, "bench.run", plan.argv) for name in plan.sets}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.metrics.networks.features import FeatureCache
     from bench.metrics.pairs import Pair, Picture, Value
 
-IMAGES = ("goal_image", "input_image")  # what a metric may need decoded
+OPENED = ("goal_image", "input_image", "mask")  # what a metric may need decoded
 # Reasons that may not hold any more when the same command is given again: those scores are made anew.
 NOT_EDITED, UNREADABLE, OUT_OF_MEMORY = "not edited: ", "unreadable: ", "out of memory: "
 
@@ -94,9 +94,15 @@ class Wanted(NamedTuple):
     settings: MetricSettings
 
     def of(self, name: str) -> dict[str, str]:
-        """What of the settings moves a value; device and batch size do so within the stated tolerance."""
-        settings = asdict(metric_of(name, self.settings))
-        return {k: str(v) for k, v in settings.items() if k not in ("metric_device", "metric_batch_size")}
+        """What of the settings moves a value; device and batch size do so within the stated tolerance.
+
+        What only a masked metric looks at, or a metric of output and input, is left out of the others'.
+        """
+        settings = metric_of(name, self.settings)
+        without = {"metric_device", "metric_batch_size"}
+        without |= set() if settings.region else {"region", "mask_grow"}
+        without |= set() if settings.against != "goal" else {"against"}
+        return {k: str(v) for k, v in asdict(settings).items() if k not in without}
 
     def protocols(self, done: dict) -> dict[str, str]:
         """By name, the protocol under which a finished run (done.json) has scored it; without those it has not."""
@@ -180,6 +186,7 @@ def decode(chunk: Chunk, metrics: dict[str, Metric], seen: "dict[tuple[Path, Edi
 
 
 def opened(example: Example, chunk: Chunk, needs: set[str], seen: "dict[tuple[Path, EditSettings], Picture]") -> Opened:
+    from bench.datasets.masks import Marked
     from bench.metrics.pairs import Pair, Picture
 
     def shared(path: Path, settings: EditSettings) -> Picture:
@@ -199,13 +206,16 @@ def opened(example: Example, chunk: Chunk, needs: set[str], seen: "dict[tuple[Pa
         changed = output.sha256 != edit.image_sha256
     except ImageError:
         changed = True
+    mask = Marked(example.mask, settings.exif, settings.size) if example.mask else None
+    looked_at: dict[str, Picture | Marked | None] = {"goal_image": goal, "input_image": source, "mask": mask}
     broken = {}
-    for need, picture in (("goal_image", goal), ("input_image", source)):
+    for need, what in looked_at.items():
         try:
-            _ = picture and need in needs and picture.image
+            if what and need in needs:
+                _ = what.own if isinstance(what, Marked) else what.image
         except ImageError as error:
             broken[need] = str(error)
-    return Opened(example, edit, Pair(example, output, goal, source), broken, changed)
+    return Opened(example, edit, Pair(example, output, goal, source, mask), broken, changed)
 
 
 def values_of(metric: Metric, pairs: "list[Pair]") -> "list[Value]":
@@ -229,7 +239,7 @@ def why_not(metric: Metric, o: Opened, chunk: Chunk) -> str:
         return f"{NOT_EDITED}{chunk.reasons.get(o.example.id, 'no output image')}"
     if unread := [o.broken[n] for n in metric.needs if n in o.broken]:
         return f"{UNREADABLE}{unread[0]}"
-    if lacking := [n for n in IMAGES if n in metric.needs and getattr(o.example, n) is None]:
+    if lacking := [n for n in OPENED if n in metric.needs and getattr(o.example, n) is None]:
         return f"no {lacking[0].replace('_', ' ')}"
     blank = [what for what, text in texts_of(metric, o.example).items() if not (text and text.strip())]
     return f"no {blank[0]}" if blank else ""

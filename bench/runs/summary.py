@@ -96,6 +96,8 @@ def show(summary: dict, as_json: bool) -> None:
         console.print(f"seconds: median an edit, n counts timed batches, on {s['device']}", markup=False)
     for line in profile_lines(summary["profiles"]):
         console.print(line, markup=False)
+    for lines in summary.get("sets", {}).values():
+        console.print("\n".join(lines), markup=False, soft_wrap=True)
     if summary["note"]:
         console.print(f"note: {summary['note']}", markup=False)
     if summary["failures"]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.given.named import verified
+from bench.metrics.sets import FORMS as SET_FORMS
+from bench.metrics.sets import SETS
 from bench.records import Score
 from bench.registry import model_entry
 from bench.runs.description import safe
@@ -18,24 +20,8 @@ from bench.runs.folder import RunFolder
 from bench.standings.blocks import COLUMNS, DATASET, Cell, Entry, is_above, marked
 from bench.standings.published import METRICS, printed
 
-OFFICIAL = {"single": 1053, "multi": 535}  # pictures that the script scores: all_turn, final_turn
-CLIP = (
-    r"open_clip ViT-B-32-quickgelu/(openai sha256:[0-9a-f]{8}|\S+ sha256:40d36571) fp32, "  # or OpenAI's own file
-    r"own transform \(bicubic 224, centre crop\)"
-)
-RESIZED = re.escape("output resized to goal (PIL bicubic uint8), [0, 1], ")
-USE_CLIP, USE_DINO = "--clip ViT-B-32-quickgelu/openai", "--dino timm/vit_small_patch16_224.dino"
-FORMS = {  # column: what the protocol's first part must be, and the setting that makes it so
-    "l1": (rf"l1: {RESIZED}mean over RGB in float64", "a newer version of this project"),
-    "l2": (rf"l2: {RESIZED}mean of squares over RGB in float64", "a newer version of this project"),
-    "clip_i": (rf"cvs: {CLIP}, cosine output/goal", USE_CLIP),
-    "dino": (
-        r"dino: timm timm/vit_small_patch16_224\.dino sha256:[0-9a-f]{8} fp32, Resize 256 bicubic \(PIL\), "
-        r"CenterCrop 224, ImageNet norm, class token, cosine output/goal",
-        USE_DINO,
-    ),
-    "clip_t": (rf"cts: {CLIP}, cosine output/(local |global )?goal caption, end token kept", USE_CLIP),
-}
+OFFICIAL = SETS["magicbrush"].examples  # pictures that the script scores: all_turn, final_turn
+FORMS = {column: SET_FORMS[METRICS[column][1]] for column in COLUMNS}  # what a protocol's first part must be
 HARMLESS = re.compile(
     r"size (native|magicbrush|own size)\b.*|EXIF orientation ignored|alpha dropped|colour profiles ignored"
 )
@@ -101,6 +87,8 @@ def of_the_run(run: dict, turns: str) -> list[str]:
         return [MINIATURE]
     if run["suite"] != "paper":
         return [f"suite {run['suite']} has a few hand-picked examples; --suite paper has the test split"]
+    if data.get("instructions", "own") != "own":
+        return ["its instructions are other examples': a control; --instructions own would place it"]
     found = [f"split {data.get('split')}; --split test would place it"] if data.get("split") != "test" else []
     if data.get("turns") != turns:
         found.append(f"--turns {data.get('turns')}; python -m bench.standings --turns {data.get('turns')} has its rows")

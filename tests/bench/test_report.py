@@ -87,7 +87,7 @@ def test_other_settings_and_selections_are_listed_under_their_own_names_and_othe
 def test_the_page_needs_nothing_beside_it_but_what_it_links_to(made):
     text, page = texts(made)
     assert not re.search(r'src="(?!data:)', page) and "<script" not in page
-    assert page.count('src="data:image/png;base64,') == text.count("![") == 3
+    assert page.count('src="data:image/png;base64,') == text.count("![") == 4  # the standings' too
     anchors = re.findall(r' id="([^"]+)"', page)
     assert len(anchors) == len(set(anchors)) and "table-1-zero-shot-editing" in anchors
     assert page.count("<caption") == page.count("<table>") > 3

@@ -140,6 +140,14 @@ class CLIP:
             return image
         return middle(image, side, side, FILTERS.get(self.preprocess.interpolation, FILTERS["bicubic"]))
 
+    def seen(self, pixels: np.ndarray) -> np.ndarray:
+        """pixels: (H, W, ...). The part that the transform keeps: all, or the square in the middle."""
+        if self.preprocess.resize_mode != "shortest":
+            return pixels
+        side = min(pixels.shape[:2])
+        top, left = ((length - side) // 2 for length in pixels.shape[:2])
+        return pixels[top : top + side, left : left + side]
+
     def encode_tensors(self, rows: list["Tensor"]) -> np.ndarray:
         """rows: (3, size, size) each, normalised."""
         return in_batches(rows, self.batch_size, self.device, lambda batch: self.network.encode_image(batch))

@@ -53,6 +53,15 @@ class Perceptual(NamedTuple):
             means = [weigh(square).mean([2, 3]) for weigh, square in zip(weighed, squares, strict=True)]
             return sum(means[1:], means[0]).flatten().cpu()
 
+    def distances(self, output: "Tensor", goal: "Tensor") -> "Tensor":
+        """As distance, pixel by pixel: (B, H, W), the package's spatial map (each layer's, upsampled, summed)."""
+        self.network.spatial = True
+        try:
+            with exactly(self.device):
+                return self.network(output.to(self.device), goal.to(self.device))[:, 0].cpu()
+        finally:
+            self.network.spatial = False
+
 
 def summed(square: "Tensor") -> "Tensor":
     """What stands in for a calibrated layer where there is none."""
