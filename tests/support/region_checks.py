@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from metric_checks import close, cosine, image_feature, package_lpips, text_feature
+from metric_checks import close, package_lpips
+from network_checks import cosine, image_feature, text_feature
 from PIL import Image
 from tiny_networks import awkward_pairs
 
