@@ -175,8 +175,8 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
     ), workers)  # fmt: skip
     data = from_flags(DataSettings, args)
     data = replace(data, split=split_of(suite, False, data.split or None))  # that of the tables
-    sets, given = tuple(n for n in metrics if n in SETS), tuple(sys.argv[1:] if argv is None else argv)
-    return Asked(args, suite, called, data, edit, names, networks, spec, workers, sets, given)
+    sets, line = tuple(n for n in metrics if n in SETS), tuple(sys.argv[1:] if argv is None else argv)
+    return Asked(args, suite, called, data, edit, names, networks, spec, workers, sets, line)
 
 
 def data_of(asked: Asked) -> Data:

@@ -17,7 +17,7 @@ from bench.given.named import newest, runs_of
 from bench.grid.jobs import Job, run_jobs
 from bench.records import Score
 from bench.registry import MODELS, SUITES, form_of, maker_of, model_entry
-from bench.runs.description import data_said, safe
+from bench.runs.description import safe
 from bench.runs.folder import RunFolder
 from bench.runs.plan import is_done, shown_in
 from bench.runs.scoring import cut_said
