@@ -22,7 +22,7 @@ FETCH = $(if $(DATA),--data-root $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS)) 
 
 # What may be given on the command line; anything else is a slip of the finger and stops.
 KNOWN = SUITE DATA WEIGHTS MODELS DATASETS METRICS SEEDS SPLIT WITH VERBOSE FULL STRICT ENGINE WORKERS CLIP SAMPLE VOTES AGAIN PYTHON ARGS \
-        $(if $(filter fuzz,$(MAKECMDGOALS)),COUNT SEED) $(if $(filter accept,$(MAKECMDGOALS)),NAMES YES) \
+        $(if $(filter rewrite,$(MAKECMDGOALS)),REWRITERS) $(if $(filter fuzz,$(MAKECMDGOALS)),COUNT SEED) $(if $(filter accept,$(MAKECMDGOALS)),NAMES YES) \
         $(if $(filter clean-all,$(MAKECMDGOALS)),CONFIRM) $(if $(filter data weights,$(MAKECMDGOALS)),WHAT MIRROR FROM)
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v)))
 STRANGE := $(firstword $(filter-out $(KNOWN),$(GIVEN)))
@@ -33,7 +33,7 @@ ifneq ($(STRANGE),)
 $(error unknown variable $(STRANGE); $(shell $(PYTHON) -c '$(CLOSEST)' $(STRANGE) $(KNOWN)))
 endif
 
-.PHONY: help setup data weights plan test fuzz audit test-faults determinism check table1 table2 table3 table4 figures clip-score tradeoff gallery controls agreement standings report demo human human-report mini claims ablations check-training world lint accept clean clean-all
+.PHONY: help setup data weights plan test fuzz audit test-faults determinism check table1 table2 table3 table4 rewrite figures clip-score tradeoff gallery controls agreement standings report demo human human-report mini claims ablations check-training world lint accept clean clean-all
 .DEFAULT_GOAL := help
 
 ##@ Start
@@ -86,6 +86,10 @@ table3: $(STAMP) ## Table 3: FZ, FT and E2E forms of LGIE and MGIE
 
 table4: $(STAMP) ## Table 4: seconds a call by stage; the true sizes on a GPU (no download), else the miniature
 	@$(PY) -m bench.timing $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(MODELS),--model $(MODELS)) $(ARGS)
+
+rewrite: $(STAMP) ## editors with and without a rewriter before them, tested in pairs; REWRITERS=none,lgie,mgie MODELS=inspix2pix
+	@$(PY) -m bench.tables rewrite $(SHARED) $(ONLY) $(OVER) $(REPEATS) $(if $(METRICS),--metrics $(METRICS)) \
+	  $(if $(REWRITERS),--rewriters $(REWRITERS)) $(ARGS)
 
 ##@ Figures and pages
 clip-score: $(STAMP) ## Figure 4: CLIP-Score of input and goal images against three texts; CLIP=folder names another CLIP

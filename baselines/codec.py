@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Codec:
     name = "codec"
     defaults = EditSettings()
-    seeded = False
+    seeded = instructed = False
 
     def __init__(self, spec: ModelSettings) -> None:
         from baselines.inspix2pix import source

@@ -13,7 +13,7 @@ from mgie.io.images import load
 class Identity:
     name = "identity"
     defaults = EditSettings()
-    seeded = False
+    seeded = instructed = False
 
     def __init__(self, spec: ModelSettings) -> None:
         pass

@@ -13,6 +13,7 @@ from bench.settings import EditSettings, ModelSettings
 
 if TYPE_CHECKING:
     from baselines.mgie import EndToEnd
+    from baselines.rewriters.written import Rewriter
     from baselines.two_step import TwoStep
 
 
@@ -39,6 +40,11 @@ class LGIE:
 
     def parts(self) -> dict[Path, float]:
         return self.form.parts()
+
+    @property
+    def rewriter(self) -> "Rewriter | None":
+        """Who writes the texts of forms FZ and FT, before the edits; e2e writes its own as it draws."""
+        return getattr(self.form, "rewriter", None)
 
     def load(self) -> None:
         self.form.load()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
+    from baselines.rewriters.written import Rewriter
     from baselines.two_step import TwoStep
     from mgie.pipeline import Answers, MGIEPipeline
 
@@ -48,6 +49,11 @@ class MGIE:
 
     def parts(self) -> dict[Path, float]:
         return self.form.parts()
+
+    @property
+    def rewriter(self) -> "Rewriter | None":
+        """Who writes the texts of forms FZ and FT, before the edits; e2e writes its own as it draws."""
+        return getattr(self.form, "rewriter", None)
 
     def load(self) -> None:
         self.form.load()
@@ -144,9 +150,11 @@ class EndToEnd:
 
         pipeline = self.pipeline
         images = [load(example.input_image, settings) for example in examples]
-        instructions = [example.instruction for example in examples]
+        given = all(example.original is not None for example in examples)  # a rewriter's texts, in place of its own
+        instructions = [example.original or example.instruction for example in examples]
         result = pipeline(
-            images, instructions, answers=self.answers(images, instructions),
+            images, instructions, answers=None if given else self.answers(images, instructions),
+            expressive_instruction=[example.instruction for example in examples] if given else None,
             guidance_scale=settings.guidance_scale, image_guidance_scale=settings.image_guidance_scale,
             num_inference_steps=settings.num_inference_steps,
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],

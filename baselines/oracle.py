@@ -8,7 +8,7 @@ from mgie.io.images import load
 class Oracle:
     name = "oracle"
     defaults = EditSettings()
-    reads, seeded = ("goal_image",), False
+    reads, seeded, instructed = ("goal_image",), False, False
 
     def __init__(self, spec: ModelSettings) -> None:
         pass

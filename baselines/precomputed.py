@@ -27,7 +27,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 class Precomputed:
     defaults = EditSettings()
-    reads, seeded = (), False
+    reads, seeded, instructed = (), False, False
 
     def __init__(
         self, spec: ModelSettings, paths: dict[str, Path] | None = None, expressive: dict[str, str] | None = None

@@ -5,22 +5,16 @@ Convention: Table 3 of the MGIE paper; question, template and clean-up of apple/
 looked for in the root: see `places`. An empty answer is replaced by the instruction.
 """
 
-import time
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from baselines.places import how_to_get, own_folder, weights_root
-from baselines.texts import Texts
-from bench.records import Example, Output
+from baselines.rewriters.written import Rewriter
+from bench.records import REWRITING, Example, Output
 from bench.registry import folder_name
 from bench.settings import EditSettings, ModelSettings
-from mgie.io.devices import placement
 from mgie.io.hashes import weights_hash
-from mgie.io.images import load
-
-if TYPE_CHECKING:
-    from mgie.expressive.writer import Writer
 
 
 def places(spec: ModelSettings) -> dict[str, list[Path]]:
@@ -49,17 +43,14 @@ def find_part(spec: ModelSettings, part: str, marks: tuple[str, ...]) -> Path:
 
 
 class TwoStep:
-    """A writer and an editor. Loaded at the first edit."""
+    """A rewriter and an editor. A run asks the rewriter first, for all its examples, and hands its texts on."""
 
     def __init__(self, spec: ModelSettings, eyes: bool) -> None:
         from baselines.editor import find, open_editor
-        from mgie.expressive.writer import kind_of
 
-        self.eyes, self.form, self.texts = eyes, spec.form, Texts()
-        self.writer_folder = find_part(spec, "writer", ("config.json", "model_index.json"))
-        if eyes and kind_of(self.writer_folder) == "llm":
-            raise ValueError(f"{self.writer_folder} is an LLM without eyes; mgie needs a LLaVA (or use --model lgie)")
-        self.where = placement(spec)
+        self.eyes, self.form = eyes, spec.form
+        folder = find_part(spec, "writer", ("config.json", "model_index.json"))
+        self.rewriter = Rewriter(spec.name, folder, spec, eyes)
         self.editor = open_editor(find(str(find_part(spec, "inspix2pix", ("model_index.json",)))), spec)
 
     @cached_property
@@ -68,47 +59,26 @@ class TwoStep:
 
     def fingerprint(self) -> dict[str, str]:
         editor = {name if name != "weights" else "inspix2pix": v for name, v in self.editor.fingerprint().items()}
-        return editor | {"form": self.form, "writer": weights_hash(self.writer_folder), "eyes": str(self.eyes)}
+        return editor | {"form": self.form, "writer": weights_hash(self.rewriter.folder), "eyes": str(self.eyes)}
 
     def parts(self) -> dict[Path, float]:
         """By a component's folder the bytes of a value once it is loaded."""
-        from mgie.folder import WRITERS, parts_of
-
-        own = parts_of(self.writer_folder, self.where.dtype)
-        writing = {folder: width for folder, width in own.items() if folder.name in WRITERS}
-        whole: dict[Path, float] = {self.writer_folder: self.where.dtype.itemsize}
-        return (writing or whole) | self.editor.parts()
-
-    @cached_property
-    def writer(self) -> "Writer":
-        from mgie.expressive.writer import open_writer
-
-        writer = open_writer(self.writer_folder, self.where.device, self.where.dtype)
-        if self.eyes and not writer.has_eyes:
-            raise ValueError(f"{self.writer_folder} has no eyes (it is LGIE's); mgie needs a LLaVA or MGIE folder")
-        return writer
+        return self.rewriter.parts() | self.editor.parts()
 
     def load(self) -> None:
-        self.writer  # noqa: B018
-        self.editor.load()
+        self.editor.load()  # the rewriter only where it is asked: its texts may be there
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
-        from mgie.prompts import tidy
-
+        """By the texts that the examples bring; where they bring none, by what the rewriter writes now."""
+        if all(example.original is not None for example in examples):
+            return self.editor.edit_examples(examples, settings, seeds)
         self.load()  # loading is no part of an edit's time
-        images = [load(example.input_image, settings) for example in examples]
-        instructions = [example.instruction.strip() for example in examples]
-
-        def write() -> tuple[tuple[list, float], int]:
-            start = time.perf_counter()
-            written = self.writer.write(instructions, images if self.eyes else None, self.writer.usual)
-            share = (time.perf_counter() - start) / len(examples)  # the answers are on the CPU: the GPU is done
-            return (written, share), sum(len(one.text) for one in written)
-
-        written, share = self.texts.of(instructions, images if self.eyes else None, write)
-        texts = [tidy(one.text) or text for one, text in zip(written, instructions, strict=True)]
-        edited = self.editor.edit(images, texts, settings, seeds, [example.id for example in examples])
+        written = self.rewriter.edit(examples, settings, seeds)
+        told = [replace(e, instruction=one.expressive_instruction or "", original=e.instruction)
+                for e, one in zip(examples, written, strict=True)]  # fmt: skip
+        edited = self.editor.edit_examples(told, settings, seeds)
         return [
-            Output(image, text, one.tokens, {"mllm": share, "diffusion": seconds})
-            for (image, seconds), text, one in zip(edited, texts, written, strict=True)
-        ]
+            Output(output.image, one.expressive_instruction, one.expressive_tokens,
+                   {"mllm": (one.seconds or {})[REWRITING], **(output.seconds or {})})
+            for output, one in zip(edited, written, strict=True)
+        ]  # fmt: skip

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from bench.grid.accept import CHECK, TRAINING, command_of, moves, names_of, run, take, training_logs, with_companions
 from bench.grid.cells import Cell, Options, beside, read_run, run_cells
-from bench.grid.gate import Check, Findings, Tolerance, compare, read_check, stale_tables
+from bench.grid.gate import REWRITE, Check, Findings, Tolerance, compare, read_check, stale_tables, stored_name
 from bench.grid.reference import REFERENCE
-from bench.grid.stored import read_scores, scores_name, write_scores
+from bench.grid.stored import read_scores, write_scores
 from bench.records import Score
 from bench.registry import BENCHMARKS, SUITES, split_of
 
@@ -52,8 +52,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def stored_file(args: argparse.Namespace, check: Check, cell: Cell) -> Path:
-    name = scores_name(cell.dataset, cell.model, cell.setting, cell.form)
-    return args.reference / args.suite / f"scores{beside(args.suite, check.split)}" / name
+    kind = f"-{REWRITE}" if cell.rewriter else ""  # the table of rewriters has stored scores of its own
+    return args.reference / args.suite / f"scores{kind}{beside(args.suite, check.split)}" / stored_name(cell)
 
 
 def options_of(args: argparse.Namespace, check: Check, out: Path, limit: bool = True, *extra: str) -> Options:
@@ -151,7 +151,8 @@ def accept(args: argparse.Namespace, out: Path) -> int:
             return 1
     print("\n".join(moves(accepted, fresh)))
     if CHECK in names:
-        kept = {name: len(read_scores(scores_of(check, fresh) / name)) for name in check.rows}
+        files = [stored_file(args, check, cell).relative_to(accepted) for cell in check.cells()]
+        kept = {file.name: len(read_scores(fresh / file)) for file in files}
         (fresh / "check.json").write_text(replace(check, rows=kept).to_json(), encoding="utf-8")
     if not (args.yes or agreed()):
         print("check: nothing was stored; --yes (make accept YES=1) writes it")
@@ -159,10 +160,6 @@ def accept(args: argparse.Namespace, out: Path) -> int:
     count = take(fresh, accepted, origin(), names)
     print(f"stored {count} files below {accepted}")
     return 0
-
-
-def scores_of(check: Check, folder: Path) -> Path:
-    return folder / f"scores{beside(check.suite, check.split)}"
 
 
 def check_cells(args: argparse.Namespace, check: Check, fresh: Path, options: Options) -> bool:
@@ -177,7 +174,7 @@ def check_cells(args: argparse.Namespace, check: Check, fresh: Path, options: Op
     stored = {cell: stored_file(args, check, cell) for cell in made}
     show(examine(replace(check, example_ids=ids), stored, made), check.models)
     for cell, scores in whole.items():
-        write_scores(scores_of(check, fresh) / stored[cell].name, scores)
+        write_scores(fresh / stored[cell].relative_to(args.reference / args.suite), scores)
     return True
 
 

@@ -118,7 +118,7 @@ def with_texts(asked: Selection) -> Selection:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    p = parser("bench.clip_score", __doc__)
+    p = parser("bench.clip_score", __doc__, leave=("rewrite",))
     add_with(p)
     args = p.parse_args(argv)
 

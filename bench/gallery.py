@@ -25,7 +25,7 @@ from bench.grid.between import column_name, dataset_name
 from bench.grid.cells import cells_of
 from bench.grid.options import parser, selected
 from bench.grid.show import scaled, suite_line
-from bench.pages.entries import Entry, Gallery, Pictures, View, from_cells, from_runs, metrics_in, output_of
+from bench.pages.entries import BY, Entry, Gallery, Pictures, View, from_cells, from_runs, metrics_in, output_of
 from bench.planning.command import of_cells
 from bench.registry import PAPER_MODELS, metric_entry, model_entry, short_name
 from bench.settings import planned
@@ -45,7 +45,7 @@ def columns_of(entries: Sequence[Entry]) -> list[str]:
 def data_of(gallery: Gallery, pictures: Pictures) -> dict:
     """The object that the page's script reads; everything in it is text, numbers and names of files."""
     entries, columns, metrics = gallery.entries, columns_of(gallery.entries), metrics_in(gallery.entries)
-    shown = [c for c in columns if not model_entry(c).bound]
+    shown = [c for c in columns if not model_entry(c.partition(BY)[0]).bound]
     return {
         "suite": gallery.suite,
         "datasets": {d: dataset_name(d, gallery.suite) for d in dict.fromkeys(e.dataset for e in entries)},
@@ -66,8 +66,9 @@ def data_of(gallery: Gallery, pictures: Pictures) -> dict:
 
 
 def name_of(column: str) -> str:
-    model, _, form = column.partition(" ")
-    return f"{short_name(model)} {form.upper()}".strip()
+    asked, by, rewriter = column.partition(BY)
+    model, _, form = asked.partition(" ")
+    return f"{short_name(model)} {form.upper()}".strip() + f"{by}{rewriter}"
 
 
 def example_of(entry: Entry, columns: Sequence[str], shown: Sequence[str], pictures: Pictures) -> dict:

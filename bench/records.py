@@ -34,6 +34,7 @@ class Example:
     scored: bool = True  # False: a turn edited only so that the next one has its input
     input_caption: str | None = None  # of the input image; only Figure 3's direction similarity reads it
     captions: tuple[tuple[str, str], ...] = ()  # (kind, goal caption) for each kind the dataset has: global, local
+    original: str | None = None  # what the user wrote, where a rewriter (--rewrite) has put its text in `instruction`
 
     @property
     def file_name(self) -> str:
@@ -59,6 +60,9 @@ class Output(NamedTuple):
     seconds: dict[str, float] | None = None
 
 
+REWRITING = "rewriting"  # the stage before every model: a rewriter's seconds (--rewrite)
+
+
 class NoEdit(ValueError):
     """What a model raises for examples that it has no output image for, whatever their batch; the others go on."""
 
@@ -75,7 +79,21 @@ class Edit:
     image_sha256: str  # of the pixels, see mgie.io.images.pixel_hash
     expressive_instruction: str | None = None
     expressive_tokens: int | None = None
-    seconds: dict[str, float] = field(default_factory=dict)  # by stage; the sum is the inference time
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage; the sum is the inference time, REWRITING in it
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a rewriter made of an example's instruction: a line of expressive.jsonl."""
+
+    id: str  # of the example
+    text: str
+    instruction: str
+    rewriter: str
+    hash: str  # of all that the rewriter is: weights, template, how it is asked, dtype; of a file: of its texts
+    template: str  # of the question; empty where the text was given
+    tokens: int | None = None
+    seconds: float | None = None  # its share of its batch; None: the text was given
 
 
 @dataclass(frozen=True)
@@ -101,7 +119,7 @@ class Halving:
     reason: str  # what the model said of the whole
 
 
-def to_line(record: Edit | Score | Halving | dict) -> str:
+def to_line(record: Edit | Score | Halving | Text | dict) -> str:
     """One JSON line, newline included; NaN is refused."""
     data = record if isinstance(record, dict) else vars(record)  # asdict copies every value, which costs more than all
     return json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n"

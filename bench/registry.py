@@ -83,7 +83,8 @@ METRICS = {
         "bench.metrics.image_similarity:ImageSimilarity", "input image similarity", "higher"
     ),
 }
-SECONDS = MetricEntry("", "s/edit", "lower")  # a column of tables, "seconds"; no metric of --metrics
+# Columns of tables that are no metric of --metrics; the time of rewriting (--rewrite) is part of the seconds.
+TIMES = {"seconds": MetricEntry("", "s/edit", "lower"), "rewriting": MetricEntry("", "of it rewriting", "lower")}
 FORMS = ("fz", "ft", "e2e")
 MODELS = {
     "identity": ModelEntry("baselines.identity:Identity", "Input copy (identity)", bound=True),
@@ -130,7 +131,7 @@ def metric_entry(name: str) -> MetricEntry:
 
     A variant has its words behind the name, of a path the last part: LPIPS vgg, CVS ViT-L-14, CTS local.
     """
-    entry = SECONDS if name == "seconds" else METRICS.get(plain(name)) or MetricEntry("", plain(name), "higher")
+    entry = TIMES.get(name) or METRICS.get(plain(name)) or MetricEntry("", plain(name), "higher")
     said = [Path(v).name if v.startswith(("/", ".", "~")) else v.removesuffix("/openai") for v in name.split("@")[1:]]
     return entry._replace(printed=" ".join([entry.printed, *said]))
 
@@ -227,7 +228,8 @@ class Model(Protocol):
 
     # And where it has them: parts(), by component's folder the bytes of a value once loaded, for plans;
     # missing(examples), ids that it cannot edit. Where it is not so: reads = ("input_image",), what of an example it
-    # looks at beside its texts; seeded = True, whether a seed changes a pixel.
+    # looks at beside its texts; seeded = True, whether a seed changes a pixel; instructed = True, whether it looks at
+    # the instruction, which --rewrite changes.
 
     def fingerprint(self) -> dict[str, str]:
         """What in the model changes a pixel: weights hash, dtype, scheduler, form. Cheap: nothing is loaded for it."""

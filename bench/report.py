@@ -3,7 +3,7 @@
     python -m bench.report                                        the built-in miniature
     python -m bench.report --suite published --split sample       the authors' own outputs
 
-Collects what make table1 .. table4, make figures and bench.human wrote below results/<suite>/ and runs nothing: what is
+Collects what make table1 .. table4, make rewrite, make figures and bench.human wrote below results/<suite>/ and runs nothing: what is
 not there is said to be not run. Writes report[-<split>].html (one page, images inside), .md (the same) and .tex (all
 LaTeX tables in one document), and report[-<split>].png, the first screen's plot. --with adds a finished run to the
 first screen, and shows the tables and figures that were made with it. Exit codes: 0 done, 2 wrong use.
@@ -47,6 +47,7 @@ SEEING = {"controls": ("Controls: what each metric rewards", "make controls",
                        "for each metric the share of examples on which it ranks rows rightly, as colours"),
           "agreement": ("What each metric sees: rank agreement between metrics and with the right answers",
                         "python -m bench.agreement", "Kendall's tau-b of every two, as colours")}  # fmt: skip
+REWRITE = ("Expressive instructions for other editors", "make rewrite", "")
 MINIATURE = {"claims": ("The paper's claims, tested on the miniature", "edits side by side"),
              "ablations": ("Ablations: without L_ins, with fewer visual tokens", "bars, one a variant")}  # fmt: skip
 SEEN = {"table": "A point a model, its whiskers the 95 % interval over groups, the dashed line what the input copy "
@@ -209,6 +210,7 @@ def read(path: Path) -> list[dict[str, str]]:
 def rows_of(asked: Scope) -> dict[str, list[dict[str, str]]]:
     """The CSV rows of every table and figure that is there, by its title up to the colon."""
     names = {f"table{n}": title for n, title in TABLES.items()} | {f"figure{n}": f[0] for n, f in FIGURES.items()}
+    names["rewrite"] = REWRITE[0]
     found = {title.partition(":")[0]: read(asked.folder / f"{asked.stem(name)}.csv")
              for name, title in names.items()}  # fmt: skip
     return {title: rows for title, rows in found.items() if rows}
@@ -285,6 +287,7 @@ def markdown(asked: Scope) -> str:
     for n, title in TABLES.items():
         absent = AUTHORS_ONLY.get(n, "") if asked.suite == "published" else ""
         lines += section(asked, f"table{n}", title, f"make table{n}", BARS, absent)
+    lines += section(asked, "rewrite", *REWRITE)
     lines += ["## Figures", ""]
     for n, (title, make, alt) in FIGURES.items():
         lines += section(asked, f"figure{n}", title, make, alt)

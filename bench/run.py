@@ -3,12 +3,14 @@
     python -m bench.run --model mgie --dataset ma5k
     python -m bench.run --suite published --split sample --model mgie --dataset ma5k --data-root data
     python -m bench.run --suite paper --model mine --images DIR --dataset magicbrush
+    python -m bench.run --model inspix2pix --rewrite mgie --dataset ma5k
     python -m bench.run --engine ray --workers 8 --gpus-per-worker 1 --suite paper --data-root s3://bucket/data ...
 
 Exit codes: 0 done, 1 incomplete (stopped, too many failures, disk full), 2 wrong use. The same command continues.
 """
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -46,10 +48,11 @@ from bench.runs.adoption import older_folder
 from bench.runs.description import Run, files_of, is_ours, manifest_hash, safe, sources_of
 from bench.runs.digests import Digests
 from bench.runs.engines import Workers, add_engine_flags, placed, workers_of
-from bench.runs.execute import Held, Progress, execute
+from bench.runs.execute import Held, Progress, execute, write_texts
 from bench.runs.folder import Busy, RunFolder
 from bench.runs.plan import Plan, check_failures, check_files, is_done, of_sets, reads_of
 from bench.runs.remote import Mirror, copy_of, is_remote, place, stage
+from bench.runs.rewriting.named import Rewriting, rewriting_of
 from bench.runs.runner import TooManyFailures, WorkerDied
 from bench.runs.scoring import ChangedImages
 from bench.settings import (
@@ -110,6 +113,9 @@ def parser() -> argparse.ArgumentParser:
     how = p.add_argument_group("how")
     add_flags(how, HowSettings)
     add_engine_flags(how)
+    how.add_argument(
+        "--texts-only", action="store_true", help="with --rewrite: write the texts that runs share, say where, and stop"
+    )
     how.add_argument("--json", action="store_true", help="one JSON object on stdout, everything else on stderr")
     add_plan_flags(p)
     return p
@@ -204,17 +210,22 @@ def plan_of(asked: Asked, found: Data, model: Model) -> Plan:
     args, suite, (root, dataset, examples) = asked.args, asked.suite, found
     networks = replace(asked.networks, captions=getattr(dataset, "captions", ""))
     form = args.form or form_of(args.model)
+    rewriting = rewriting_of(args.rewrite, asked.spec, model, dataset, examples)
     examples = model.wanted(examples) if hasattr(model, "wanted") else examples
     notice = model.check(examples, args.max_failures) if hasattr(model, "check") else ""
     edit = fill(asked.edit, model.defaults)
     data = replace(asked.data, split=getattr(dataset, "split", asked.data.split))
+    named = rewriting if args.rewrite != "none" else None  # not that of a form, which the form's own name says
     control = "instructions of other examples: a control" if data.instructions == "shuffled" else ""
-    note = "; ".join(n for n in (dataset.note, getattr(model, "note", ""), control) if n)
+    said = (dataset.note, getattr(model, "note", ""), control, note_of(named, examples))
+    note = "; ".join(n for n in said if n)
     out = copy_of(args.out, Path("runs")) if is_remote(args.out) else args.out
     files = files_of(examples, Digests(out))
     run = Run(
-        suite, args.dataset, asked.called, args.setting, form, data, edit, model.fingerprint(), examples,
+        suite, args.dataset, asked.called, args.setting, form, data, edit,
+        model.fingerprint() | (named.in_run() if named else {}), examples,
         manifest_hash(examples, files, "goal_image" in reads_of(model)), note, sources_of(examples, files),
+        named.name if named else "",
     )  # fmt: skip
     folder = RunFolder(out / suite / run.name)
     older, said = (None, "") if folder.path.exists() else older_folder(out / suite, run, files)
@@ -223,8 +234,17 @@ def plan_of(asked: Asked, found: Data, model: Model) -> Plan:
     return Plan(
         run, model, folder, seeds, asked.metrics, asked.strict, networks, args.max_failures,
         args.data_root or root, asked.spec.device, args.json, "; ".join(filter(None, (notice, said))), asked.workers,
-        to_stage(suite, args.dataset, args.data_root), mirror, files, older, asked.sets, asked.argv,
+        to_stage(suite, args.dataset, args.data_root), mirror, files, older, asked.sets,
+        asked.argv, rewriting, args.texts_only,
     )  # fmt: skip
+
+
+def note_of(rewriting: Rewriting | None, examples: Sequence[Example]) -> str:
+    """What a reader of the numbers must know of a rewriter."""
+    if rewriting is None:
+        return ""
+    looks = " in front of the dataset's own images" if any(e.previous for e in examples) else ""
+    return f"instructions rewritten by {rewriting.name}{looks}"
 
 
 def printed_name(args: argparse.Namespace) -> str:
@@ -321,6 +341,10 @@ def run(argv: list[str] | None, held: Held, progress: Progress | None, scores: b
     if asked.mirror:
         with asked.folder.locked():
             asked.mirror.pull()
+    if asked.texts_only:
+        place = write_texts(asked, held, progress or bar)
+        print(json.dumps({"run": str(place.parent), "metrics": {}}) if asked.as_json else f"texts: {place}")
+        return 0
     if is_done(asked):
         if asked.notice:
             print(f"notice: {asked.notice}", file=sys.stderr)

@@ -97,6 +97,12 @@ class HowSettings:
         "none", "diffusers: its large parts in 8 or 4 bits", ("none", "int8", "nf4"), in_name="{value}"
     )
     unknown_editor: bool = flag(False, "diffusers: a class not in the list of python -m bench.editors", in_name=None)
+    rewrite: str = flag(
+        "none",
+        "who makes an expressive instruction of each instruction before the model sees it: none, mgie, lgie, a folder "
+        "or Hub id of a LLaVA or Llama, or a file (JSONL of id and text); default: none",
+        in_name="rewrite-{value}",
+    )
     max_failures: float = flag(0.01, "share of examples that may fail (default 0.01)", in_name=None)
 
 

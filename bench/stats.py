@@ -14,11 +14,12 @@ Not covered: correction for the choice of metrics.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from bench.records import Edit, Score
+from bench.records import REWRITING, Edit, Score
 from bench.resampling.flips import ALPHA, LEAST_FLIPPED, flip_interval
 from bench.resampling.intervals import LEVEL, interval, jackknife_error, t_quantile
 
@@ -104,20 +105,27 @@ def _group_sums(scores: Sequence[Score]) -> tuple[list[float], list[int]]:
     return [math.fsum(values[g]) for g in sorted(values)], [len(values[g]) for g in sorted(values)]
 
 
-def timings(edits: Iterable[Edit], batch_size: int) -> list[float]:
+def timings(edits: Iterable[Edit], batch_size: int, stage: str | None = None) -> list[float]:
     """Seconds an edit, one value a timing: a batch was timed once, and each of its edits carries a share of that time.
 
     edits: as edits.jsonl has them, by seed and place. Those of one batch are found by what they carry: neighbours with
     the same seed and the same seconds in a stage, at most batch_size of them. So halved batches, failed examples and
     models that time each edit by itself need no further file; only a batch that a model splits by image size counts
-    as more. Edits that were not timed are left out.
+    as more. Edits that were not timed are left out. stage: of this one alone, by what it shares. Texts may have been
+    written in other batches than the edits: what a rewriter took tells nothing of an edit's batch.
     """
     batches: list[list[Edit]] = []
+    if stage is not None:
+        edits = [replace(e, seconds={stage: e.seconds[stage]}) for e in edits if stage in e.seconds]
+
+    def shared(edit: Edit) -> set[tuple[str, float]]:
+        return {(name, s) for name, s in edit.seconds.items() if name != REWRITING or stage is not None}
+
     for edit in edits:
         open_batch = batches[-1] if batches and len(batches[-1]) < batch_size else None
         if not edit.seconds:
             continue
-        if open_batch and open_batch[-1].seed == edit.seed and open_batch[-1].seconds.items() & edit.seconds.items():
+        if open_batch and open_batch[-1].seed == edit.seed and shared(open_batch[-1]) & shared(edit):
             open_batch.append(edit)
         else:
             batches.append([edit])

@@ -1,6 +1,7 @@
 """The paper's tables: run the cells that are missing, then print and write the table.
 
     python -m bench.tables 1                                                  the built-in miniature
+    python -m bench.tables rewrite                                            editors behind rewriters; add --help
     python -m bench.tables 1 --suite published --data-root data               the authors' own output images
     python -m bench.tables 1 --suite paper --data-root data --weights weights the reproduction
     python -m bench.tables 1 --datasets magicbrush --with mine                your own outputs beside the others
@@ -22,10 +23,11 @@ from bench.given.fits import other_protocols, refuse_unlike
 from bench.given.named import Given, add_with
 from bench.grid.cells import Cell, Options, Result, cells_of, is_own, make_weights, read_run, refuse_nothing, run_all
 from bench.grid.options import Selection, parser, selected, suite_of
-from bench.grid.rows import Comparison, Measured, TableRow, comparisons, rows_of, seconds_row
+from bench.grid.rows import Comparison, Measured, TableRow, comparisons, rows_of, seconds_rows
 from bench.grid.show import Grid, grid, markdown, suite_line
 from bench.metrics.sets import SETS, Scored, described, expanded, said
-from bench.registry import METRICS, PAPER_MODELS, WITH_FORMS, metrics_of, model_entry
+from bench.registry import METRICS, PAPER_MODELS, TIMES, WITH_FORMS, metrics_of, model_entry
+from bench.rewriting import table as rewriting
 from bench.runs.remote import place
 from bench.settings import planned
 from mgie.io.command import command
@@ -53,7 +55,12 @@ class Table(Selection):
 
 def table_parser() -> argparse.ArgumentParser:
     p = parser("bench.tables", __doc__, place, "the whole test split (200 a dataset) and 5 seeds")
-    p.add_argument("table", type=int, choices=(1, 2, 3), help="1 zero-shot, 2 fine-tuned, 3 FZ, FT and E2E")
+    p.add_argument(
+        "table",
+        type=int,
+        choices=(1, 2, 3),
+        help="1 zero-shot, 2 fine-tuned, 3 FZ, FT and E2E; or rewrite: see bench.tables rewrite --help",
+    )
     p.add_argument("--models", help="comma-separated; default: those of the table")
     p.add_argument(
         "--metrics",
@@ -162,7 +169,7 @@ def table_rows(asked: Table, measured: Sequence[Measured]) -> list[TableRow]:
         for m in here:
             rows += rows_of(asked.number, m, asked.metrics(m.cell.dataset), seeds, where(asked, m))
         if asked.number == 1:
-            rows.append(seconds_row(asked.number, here, seeds))
+            rows += seconds_rows(asked.number, here, seeds)
     return rows
 
 
@@ -248,7 +255,7 @@ def make(asked: Table) -> int:
     show(g, notes_of(asked, measured), asked.options.split, files, asked.verbose)
     print("\n".join(wrapped([*footer(edits), *of_sets(asked, measured)])))
     print("\n".join(against(asked.file.with_suffix(".csv"), asked.suite)))
-    missing = sum(row.of is None for row in g.rows if row.metric != "seconds")
+    missing = sum(row.of is None for row in g.rows if row.metric not in TIMES)
     if missing and asked.strict:
         print(f"error: --strict: {missing} cells were not run", file=sys.stderr)
     return 1 if missing and asked.strict else 0
@@ -263,9 +270,23 @@ def plan(asked: Table, args: argparse.Namespace) -> int:
     return of_cells(f"Table {asked.number}", asked, args, wanted, on_demand=True)
 
 
+def plan_rewriting(argv: Sequence[str], args: argparse.Namespace) -> int:
+    """The same of the table of rewriters."""
+    from bench.planning.command import of_cells
+
+    asked = rewriting.asked_of(argv)
+    wanted = [(cell, asked.options) for cell in rewriting.cells_of(asked)]
+    return of_cells("the table of rewriters", asked, args, wanted, on_demand=True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
+    given = sys.argv[1:] if argv is None else list(argv)
+
     def run() -> int:
-        asked, args = table_of(argv), table_parser().parse_args(argv)
+        if given[:1] == [rewriting.FILE]:
+            args = rewriting.table_parser().parse_args(given[1:])
+            return plan_rewriting(given[1:], args) if planned(args) else rewriting.make(given[1:])
+        asked, args = table_of(given), table_parser().parse_args(given)
         return plan(asked, args) if planned(args) else make(asked)
 
     return command(run)

@@ -21,8 +21,9 @@ from mgie.io.files import replacing, write_atomic
 
 TABLE = re.compile(r"table([123])(?:-(?!only-)([a-z0-9]+))?(-only-.+)?")
 OTHERS = {"figure3": "bench.tradeoff", "figure4": "bench.clip_score", "claims": "bench.mini.claims",
-          "ablations": "bench.mini.ablate", "controls": "bench.controls", "agreement": "bench.agreement"}  # fmt: skip
-WITH_SUITE = ("figure", "controls", "agreement")  # commands that take --suite
+          "ablations": "bench.mini.ablate", "controls": "bench.controls", "agreement": "bench.agreement",
+          "rewrite": "bench.tables rewrite"}  # fmt: skip
+WITH_SUITE = ("figure", "rewrite", "controls", "agreement")  # commands that take --suite
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
 CHECK, TRAINING, TIMES = "check", "training", "table4"
 
@@ -36,7 +37,9 @@ def names_of(folder: Path) -> list[str]:
 def with_companions(names: Sequence[str], folder: Path) -> list[str]:
     """Tables of one split share their stored scores, and the gate's cells are among them: one is not renewed alone."""
     shared = {scores_suffix(n) for n in names} - {None}
-    return list(dict.fromkeys([*names, *(n for n in names_of(folder) if scores_suffix(n) in shared)]))
+    # the gate has cells of the table of rewriters too; renewed alone, that table leaves the gate's own as they are
+    also = [n for n in names_of(folder) if n == "rewrite"] if CHECK in names else []
+    return list(dict.fromkeys([*names, *(n for n in names_of(folder) if scores_suffix(n) in shared), *also]))
 
 
 def scores_suffix(name: str) -> str | None:
@@ -71,7 +74,7 @@ def command_of(name: str, suite: str, folder: Path) -> list[str]:
     if not other(name) or (split and split not in (SUITES[suite].splits or (split,))):
         known = ", ".join([CHECK, TRAINING, TIMES, "table1[-<split>]", *OTHERS])
         raise ValueError(f"unknown name '{name}'; known: {known}")
-    return [OTHERS[module], *(["--suite", suite] if module.startswith(WITH_SUITE) else []),
+    return [*OTHERS[module].split(), *(["--suite", suite] if module.startswith(WITH_SUITE) else []),
             *(["--split", split] if split else [])]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bench.grid.paper import as_printed
 from bench.grid.rows import COPY, MODELS, Comparison, TableRow, contender
-from bench.registry import DATASETS, metric_entry, model_entry, short_name
+from bench.registry import DATASETS, TIMES, metric_entry, model_entry, short_name
 
 LEVEL = 0.05
 LISTED = 6  # findings that the last line of a table spells out
@@ -52,7 +52,7 @@ def best(rows: Sequence[TableRow], tests: Sequence[Comparison]) -> set[Key]:
     """The cells that are marked; none in a column with fewer than two models."""
     pairs = {(t.dataset, t.metric, frozenset((t.a, t.b))): t for t in tests}
     marked: set[Key] = set()
-    for dataset, metric in dict.fromkeys((r.dataset, r.metric) for r in rows if r.metric != "seconds"):
+    for dataset, metric in dict.fromkeys((r.dataset, r.metric) for r in rows if r.metric not in TIMES):
         here = [r for r in rows if (r.dataset, r.metric) == (dataset, metric)]
         here = [r for r in here if r.mean is not None and not model_entry(r.model).bound]
         if len(here) < 2:

@@ -15,11 +15,12 @@ from typing import NamedTuple, cast
 from bench.given.fits import Asked
 from bench.given.named import newest, runs_of
 from bench.grid.jobs import Job, run_jobs
-from bench.records import Score
+from bench.records import REWRITING, Score
 from bench.registry import MODELS, SUITES, form_of, maker_of, model_entry
 from bench.runs.description import safe
 from bench.runs.folder import RunFolder
-from bench.runs.plan import is_done, shown_in
+from bench.runs.plan import Plan, is_done, shown_in
+from bench.runs.rewriting.texts import is_written, shared_folder
 from bench.runs.scoring import cut_said
 from bench.settings import Choice, DataSettings, EditSettings, Form, HowSettings, ModelSettings, Setting
 from bench.stats import timings
@@ -34,14 +35,17 @@ class Cell:
     model: str
     setting: str = "zero-shot"
     form: str = "none"
+    rewriter: str = ""  # --rewrite of this cell; empty: what its options say
 
     @property
     def label(self) -> str:
         form = "" if self.form == "none" else f" {self.form}"
-        return f"{self.dataset} {self.model}{form} {self.setting}"
+        by = f" by {self.rewriter}" if self.rewriter not in ("", "none") else ""
+        return f"{self.dataset} {self.model}{form}{by} {self.setting}"
 
 
 OF_DIFFUSERS = ("--quantize", "--unknown-editor")
+OF_EDITORS = ("--rewrite",)  # means nothing to the input copy and its like
 
 
 @dataclass(frozen=True)
@@ -120,8 +124,11 @@ def argv_of(cell: Cell, options: Options) -> list[str]:
     }  # fmt: skip
     for flag, value in given.items():
         argv += [flag, str(value)] if value not in ("", None) else []
-    takes = cell.model.startswith("diffusers:")  # what only those models take is not passed to the others of a table
-    chosen = [part for c in options.chosen if takes or c.flag not in OF_DIFFUSERS for part in c.argv()]
+    # what only some models take is not passed to the others of a table
+    strange: tuple[str, ...] = OF_EDITORS if model_entry(cell.model).bound else ()
+    strange += () if cell.model.startswith("diffusers:") else OF_DIFFUSERS
+    chosen = [part for c in options.chosen if c.flag not in strange for part in c.argv()]
+    argv += ["--rewrite", cell.rewriter] if cell.rewriter else []
     argv += ["--report-missing"] if options.metrics else []  # the other metrics have their numbers
     return [*argv, "--seeds", str(options.seeds), "--out", str(options.out), *options.extra, *chosen]
 
@@ -134,12 +141,19 @@ def run_cells(cells: Sequence[Cell], options: Options) -> list[Result]:
 def run_all(wanted: Sequence[tuple[Cell, Options]], labels: Sequence[str] = ()) -> list[Result]:
     """run_cells for cells with options of their own; labels: what each is called, where its cell does not say all."""
     labels = labels or [cell.label for cell, _ in wanted]
-    results, jobs = [], {}
+    results: list[Result] = []
+    jobs: dict[int, Job] = {}
+    texts: dict[str, tuple[Job, list[int]]] = {}
     for at, ((cell, options), label) in enumerate(zip(wanted, labels, strict=True)):
-        result, job = plan_cell(cell, options, label)
+        result, job, first = plan_cell(cell, options, label)
         results.append(result)
         if job:
             jobs[at] = job
+        if first:
+            texts.setdefault(first.label, (first, []))[1].append(at)
+    for at, reason in write_texts(list(texts.values())).items():
+        del jobs[at]
+        results[at] = Result(wanted[at][0], None, one_line(reason), reason)
     if jobs:
         print(f"{len(wanted) - len(jobs)} of {len(wanted)} cells are settled, {len(jobs)} to run", file=sys.stderr)
     places = list(jobs)
@@ -149,6 +163,19 @@ def run_all(wanted: Sequence[tuple[Cell, Options]], labels: Sequence[str] = ()) 
         said = f"not run: {results[at].reason}" if reason else "done"
         print(f"[{done}/{len(jobs)}] {labels[at]}: {said}", file=sys.stderr, flush=True)
     return results
+
+
+def write_texts(waiting: Sequence[tuple[Job, list[int]]]) -> dict[int, str]:
+    """Before the cells: what their rewriters have not written yet, once for all that share it, so that nothing is
+    decoded beside an editor. By its place each cell that will get no text, and why."""
+    found: dict[int, str] = {}
+    if waiting:
+        print(f"texts of {len(waiting)} rewriters and datasets are to be written first", file=sys.stderr)
+    for k, (_, reason, _) in run_jobs([job for job, _ in waiting]):
+        job, places = waiting[k]
+        print(f"{job.label}: {f'not run: {one_line(reason)}' if reason else 'done'}", file=sys.stderr, flush=True)
+        found |= dict.fromkeys(places, reason) if reason else {}
+    return found
 
 
 def refuse_nothing(results: Sequence[Result]) -> None:
@@ -174,26 +201,39 @@ def spec_of(cell: Cell) -> ModelSettings:
     return ModelSettings(cell.model, cell.suite, cell.dataset, setting, form)
 
 
-def plan_cell(cell: Cell, options: Options, label: str = "") -> tuple[Result, Job | None]:
-    """Where the cell's run is, and what is to be done for it; None: it is finished, or known to be impossible."""
+class Planned(NamedTuple):
+    result: Result  # where the cell's run is
+    job: Job | None = None  # what is to be done for it; None: it is finished, or known to be impossible
+    texts: Job | None = None  # what its rewriter has still to write
+
+
+def plan_cell(cell: Cell, options: Options, label: str = "") -> Planned:
     from bench.run import plan
 
     if is_own(cell.model):
-        return own_run(cell, options), None
+        return Planned(own_run(cell, options))
     argv = argv_of(cell, options)
     try:
         asked = plan(argv)
         if is_done(asked):
-            return Result(cell, asked.folder.path, protocols=shown_in(asked)), None
+            return Planned(Result(cell, asked.folder.path, protocols=shown_in(asked)))
+        written = is_written(asked)
     except NoGPU:  # of all cells alike, and nothing that a table could say of one
         raise
     except (ValueError, OSError, ImportError) as error:  # what bench.run would exit with 2 for
-        return Result(cell, None, one_line(str(error)), str(error)), None
+        return Planned(Result(cell, None, one_line(str(error)), str(error)))
     # one at a time where models may fill the GPU, or where a run has workers of its own
     alone = cell.suite == "paper" or asked.workers.engine != "local"
     model, steps = f"{cell.model} {cell.form} {options.weights}", 2 * len(asked.run.examples) * len(asked.seeds)
     job = Job(tuple(argv), label or cell.label, model, alone, steps, asked.device, asked)
-    return Result(cell, asked.folder.path), job
+    return Planned(Result(cell, asked.folder.path), job, None if written else texts_job(asked, argv, alone))
+
+
+def texts_job(asked: Plan, argv: Sequence[str], alone: bool) -> Job:
+    """Only the texts of a plan. Its label is the same for all plans that share them."""
+    assert asked.rewriting is not None  # else none is missing
+    label, steps = f"texts {shared_folder(asked).path.name}", len(asked.run.examples)
+    return Job((*argv, "--texts-only"), label, f"rewriter {asked.rewriting.hash}", alone, steps, asked.device)
 
 
 def is_own(model: str) -> bool:
@@ -236,6 +276,7 @@ class Finished(NamedTuple):
     batch_size: int
     device: str
     cut: Mapping[str, str] = {}  # metric -> how many of its texts were cut, where any was
+    rewriting: Sequence[float] = ()  # of these seconds, those of a rewriter; a timing is of a batch of texts
 
 
 def read_run(folder: Path, seeds: int, protocols: Mapping[str, str] | None = None) -> Finished:
@@ -255,4 +296,5 @@ def read_run(folder: Path, seeds: int, protocols: Mapping[str, str] | None = Non
         folder.name, description["note"], description["n"], description["groups"], scores, done["not_run"],
         [] if given else timings(edits, size), size,
         " and ".join(dict.fromkeys(session["device"] for session in run.sessions() if "device" in session)), cut,
+        timings([e for e in edits if e.seed == 0], size, REWRITING),  # a text serves all seeds
     )  # fmt: skip

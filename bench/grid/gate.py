@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 from bench.grid.cells import Cell
 from bench.grid.stored import read_scores, scores_name
 from bench.records import Score
-from bench.registry import form_of, metrics_of
+from bench.registry import TIMES, form_of, metrics_of
+from bench.runs.description import by
 from bench.stats import summarise
+
+REWRITE = "rewrite"  # the table of bench.rewriting: its files begin so, and its scores lie in a folder of their own
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,13 @@ class Check:
     metrics: tuple[str, ...]
     rows: dict[str, int]  # stored file -> how many scores it holds
     tolerances: dict[str, Tolerance]
+    rewritten: tuple[str, ...] = ()  # "inspix2pix by mgie": editors behind a rewriter, which check.json need not name
 
     def cells(self) -> list[Cell]:
+        pairs = [(model, "") for model in self.models] + [pair_of(said) for said in self.rewritten]
         return [
-            Cell(self.suite, dataset, model, "zero-shot", form_of(model))
-            for model in self.models for dataset in self.datasets
+            Cell(self.suite, dataset, model, "zero-shot", form_of(model), rewriter)
+            for model, rewriter in pairs for dataset in self.datasets
         ]  # fmt: skip
 
     def ids_of(self, dataset: str) -> list[str]:
@@ -52,6 +57,17 @@ class Check:
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def pair_of(said: str) -> tuple[str, str]:
+    """Model and rewriter of "inspix2pix by mgie"."""
+    model, _, rewriter = said.partition(" by ")
+    return model, rewriter
+
+
+def stored_name(cell: Cell) -> str:
+    """The file of a cell's stored scores."""
+    return scores_name(cell.dataset, f"{cell.model}{by(cell.rewriter)}", cell.setting, cell.form)
 
 
 class Move(NamedTuple):
@@ -93,13 +109,17 @@ def read_check(path: Path) -> Check:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON: {error}") from None
+    if isinstance(data, dict):
+        data.setdefault("rewritten", [])
     if not isinstance(data, dict) or set(data) != {f.name for f in fields(Check)}:
         raise ValueError(f"{path}: expected exactly {', '.join(f.name for f in fields(Check))}")
-    for name in ("models", "datasets", "example_ids", "metrics"):
+    for name in ("models", "datasets", "example_ids", "metrics", "rewritten"):
         value = data[name]
-        if not isinstance(value, list) or not value or len(set(map(str, value))) != len(value):
+        if not isinstance(value, list) or not (value or name == "rewritten") or len(set(map(str, value))) != len(value):
             raise ValueError(f"{path}: {name} is {str(value)[:60]}; expected a list of names, not empty, each once")
         data[name] = tuple(map(str, value))
+    if odd := [said for said in data["rewritten"] if not all(pair_of(said))]:
+        raise ValueError(f"{path}: rewritten holds '{odd[0]}'; expected for example 'inspix2pix by mgie'")
     for name in ("suite", "split"):
         if not isinstance(data[name], str):
             raise ValueError(f"{path}: {name} is {data[name]}; expected a name")
@@ -135,7 +155,7 @@ def _consistent(path: Path, check: Check) -> None:
         if not set(metrics_of(check.suite, dataset)) & set(check.metrics):
             raise ValueError(f"{path}: none of the metrics {', '.join(check.metrics)} is scored on {dataset}")
     for cell in check.cells():
-        name = scores_name(cell.dataset, cell.model, cell.setting, cell.form)
+        name = stored_name(cell)
         if not isinstance(check.rows, dict) or type(check.rows.get(name)) is not int:
             raise ValueError(f"{path}: rows has no whole number for {name}")
 
@@ -182,7 +202,7 @@ def _differences_in_kind(check: Check, cell: Cell, wanted: set, before: dict, af
     extra = sorted({example_id for example_id, _, _ in after} - known)
     if extra:
         problems.append(f"{cell.label}: {len(extra)} examples are not in check.json, first: {extra[0]}")
-    expected = check.rows.get(scores_name(cell.dataset, cell.model, cell.setting, cell.form))
+    expected = check.rows.get(stored_name(cell))
     if expected is not None and expected != len(before):
         problems.append(f"{cell.label}: {len(before)} scores are stored, check.json says {expected}")
     return problems
@@ -208,7 +228,7 @@ def table_rows(path: Path) -> list[dict[str, str]]:
     wanted = ("dataset", "model", "setting", "form", "metric", "mean")
     if rows and (lacking := [name for name in wanted if name not in rows[0]]):
         raise ValueError(f"no column {', '.join(lacking)}")
-    rows = [r for r in rows if r["mean"] and r["metric"] != "seconds"]
+    rows = [r for r in rows if r["mean"] and r["metric"] not in TIMES]
     for r in rows:
         float(r["mean"])
     return rows
@@ -218,18 +238,22 @@ def stale_tables(folder: Path, suffix: str) -> list[str]:
     """Cells of the tables in this folder whose mean is not that of the stored scores: one of them is not what ran."""
     problems = []
     stored: dict[Path, list[Score]] = {}
-    for path in sorted({*folder.glob(f"table[123]{suffix}.csv"), *folder.glob(f"table[123]{suffix}-only-*.csv")}):
+    for path in sorted(path for kind in ("table[123]", REWRITE) for end in ("", "-only-*")
+                       for path in folder.glob(f"{kind}{suffix}{end}.csv")):  # fmt: skip
         if path.stem.endswith("-tests"):
             continue
+        scores = f"scores-{path.stem}" if path.stem.startswith(REWRITE) else f"scores{path.stem[len('table1') :]}"
         try:
             rows = table_rows(path)
         except (ValueError, OSError, csv.Error) as error:
             problems.append(f"{path}: no table of ours: {error}")
             continue
         for r in rows:
-            name = scores_name(r["dataset"], r["model"], r["setting"], r["form"])
+            if r.get("subset", "all") != "all":
+                continue  # a part of the stored scores, which say not which
+            name = scores_name(r["dataset"], f"{r['model']}{by(r.get('rewriter', ''))}", r["setting"], r["form"])
             try:
-                place = folder / f"scores{path.stem[len('table1') :]}" / name
+                place = folder / scores / name
                 stored[place] = stored.get(place) or read_scores(place)
                 mean = summarise(s for s in stored[place] if s.metric == r["metric"]).mean
             except (ValueError, OSError) as error:

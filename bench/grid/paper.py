@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.registry import metric_entry
+from bench.registry import TIMES, metric_entry
 
 REPORTED = Path(__file__).resolve().parents[2] / "results" / "paper" / "reported.csv"
 MARK = "†"  # behind every unconfirmed number, in every output
@@ -56,7 +56,7 @@ def reported(table: int, setting: str, form: str, dataset: str, model: str, metr
 
 def as_printed(value: float, metric: str) -> str:
     """Rounded and scaled as the paper prints this metric. The last step before a reader."""
-    if metric == "seconds":
+    if metric in TIMES:
         return f"{value:.3g}" if value < 100 else f"{value:.0f}"
     entry = metric_entry(metric)
     return f"{entry.scale * value:.{entry.digits}f}"

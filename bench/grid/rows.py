@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from bench.grid.cells import Cell, Finished, one_line
 from bench.grid.paper import Reported, reported
-from bench.records import Score
+from bench.records import REWRITING, Score
 from bench.stats import Summary, holm, paired_test, smallest_difference, summarise, summarise_seconds
 
 RELEASED = "if these are the released weights: they are trained on IPr2Pr and MagicBrush, not Table 1's zero-shot model"
@@ -64,7 +64,7 @@ def _row(table: int, measured: Measured, metric: str, seeds: int, runs: str) -> 
     cell, run, said = measured
     scores = [s for s in run.scores if s.metric == metric] if run else []
     if run and scores:
-        summary, reason = summarise(scores), _left_out(scores, run.of)
+        summary, reason = summarise(scores), left_out(scores, run.of)
         of, groups, folder, protocol = run.of, summary.groups, f"{runs}/{run.name}", _protocol(scores)
         seeds = len({s.seed for s in scores})
         reason = "; ".join(filter(None, (summary.reason, reason, run.cut.get(metric), _released(cell))))
@@ -81,7 +81,7 @@ def _row(table: int, measured: Measured, metric: str, seeds: int, runs: str) -> 
     )  # fmt: skip
 
 
-def _left_out(scores: Sequence[Score], of: int) -> str:
+def left_out(scores: Sequence[Score], of: int) -> str:
     """Why some scores are missing, most frequent reason first; empty when none is."""
     expected = of * len({s.seed for s in scores})
     reasons = Counter(one_line(s.reason) for s in scores if s.value is None)
@@ -117,10 +117,17 @@ def compare(suite: str, ours: Summary, printed: Reported) -> tuple[float | None,
     return difference, "agrees" if inside else "outside the interval"
 
 
-def seconds_row(table: int, cells: Sequence[Measured], seeds: int) -> TableRow:
-    """The inference time of one model (one form): median seconds an edit over all timings of its finished cells."""
+def seconds_rows(table: int, cells: Sequence[Measured], seeds: int) -> list[TableRow]:
+    """The inference time of one model (one form), and where a rewriter stands before it, how much of it is its own."""
+    rows = [seconds_row(table, cells, seeds)]
+    rewritten = any(m.run and m.run.rewriting for m in cells)
+    return [*rows, seconds_row(table, cells, seeds, REWRITING)] if rewritten else rows
+
+
+def seconds_row(table: int, cells: Sequence[Measured], seeds: int, metric: str = "seconds") -> TableRow:
+    """Median seconds an edit over all timings of its finished cells. metric: seconds, or of these REWRITING."""
     cell, runs = cells[0].cell, [m.run for m in cells if m.run]
-    seconds = [s for run in runs for s in run.seconds]
+    seconds = [s for run in runs for s in (run.seconds if metric == "seconds" else run.rewriting)]
     summary = summarise_seconds(seconds)
     why = "the output images were given" if runs else cells[0].reason
     reason = summary.reason if seconds else f"not run: {why}"
@@ -128,7 +135,7 @@ def seconds_row(table: int, cells: Sequence[Measured], seeds: int) -> TableRow:
     batches = ", ".join(sorted({str(run.batch_size) for run in runs if run.seconds}))
     protocol = f"median seconds an edit, n counts timed batches, batch size {batches}, {devices}" if seconds else ""
     return TableRow(
-        table, cell.suite, cell.setting, cell.form, "all", cell.model, "seconds", *summary[:4],
+        table, cell.suite, cell.setting, cell.form, "all", cell.model, metric, *summary[:4],
         summary.n if seconds else None, 0, seeds, None, "", None, NOT_COMPARABLE, reason,
         protocol, "", summary.method,
     )  # fmt: skip

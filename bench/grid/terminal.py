@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.grid.between import BEST, SMALLEST, column_name, dataset_name, in_words, model_name, smallest
 from bench.grid.paper import MARK
 from bench.grid.show import CellText, Grid, datasets_of, head, paper_rows, protocols, remarks, sizes, title
-from bench.registry import METRICS, model_entry
+from bench.registry import METRICS, TIMES, model_entry
 
 SHORT = {"identity": "Input copy", "codec": "Codec copy", "oracle": "Goal image"}
 
@@ -78,9 +78,17 @@ def _text(cell: CellText | None, verbose: bool) -> str:
 
 
 def _seconds(g: Grid) -> list[str]:
-    said = [f"{_short(model, form, g.table)} {cell.value}" for model, form in g.models if not model_entry(model).bound
-            and (cell := g.cells.get((model, form, "all", "seconds"))) and cell.value]  # fmt: skip
+    said = []
+    for model, form in g.models:
+        cell = g.cells.get((model, form, "all", "seconds"))
+        if cell and cell.value and not model_entry(model).bound:
+            said.append(f"{_short(model, form, g.table)} {cell.value}{_rewriting(g, model, form)}")
     return [f"Median seconds an edit: {', '.join(said)}"] if said else ["Median seconds an edit: nothing was timed"]
+
+
+def _rewriting(g: Grid, model: str, form: str) -> str:
+    cell = g.cells.get((model, form, "all", "rewriting"))
+    return f" (of it rewriting {cell.value})" if cell and cell.value else ""
 
 
 def _legend(g: Grid, verbose: bool) -> list[str]:
@@ -93,5 +101,5 @@ def _legend(g: Grid, verbose: bool) -> list[str]:
 
 
 def not_run(g: Grid) -> list[str]:
-    empty = {r.reason for r in g.rows if r.mean is None and r.metric != "seconds"}
+    empty = {r.reason for r in g.rows if r.mean is None and r.metric not in TIMES}
     return [line for line in remarks(g) if any(reason in line for reason in empty)]

@@ -24,6 +24,7 @@ from mgie.io.images import AS_IT_IS, ImageError, Reading, load
 from mgie.io.sizes import for_goal, sized
 
 SEED = 0
+BY = " by "  # between a column's model and its rewriter
 AS_IS = {".png": ("PNG",), ".jpg": ("JPEG",), ".jpeg": ("JPEG",), ".webp": ("WEBP",)}  # what every browser shows
 SMALL = 128  # px; images up to this are kept lossless
 
@@ -49,9 +50,10 @@ class View:
 
     @property
     def column(self) -> str:
-        """What tells its edits from the others': the model, its form where that is not e2e."""
-        form = self.run["form"]
-        return self.run["model"] + ("" if form in ("none", "e2e") else f" {form}")
+        """What tells its edits from the others': the model, its form where that is not e2e, its rewriter."""
+        form, rewriter = self.run["form"], self.run.get("rewriter")
+        said = "" if form in ("none", "e2e") else f" {form}"
+        return f"{self.run['model']}{said}" + (f"{BY}{rewriter}" if rewriter else "")
 
 
 class Shown(NamedTuple):
@@ -109,6 +111,7 @@ def read(reader: RunFolder, lacks: str) -> View:
 def command_of(run: dict, folder: Path) -> str:
     """The bench.run that finishes a run; settings that are not the default are named."""
     given = {"--suite": run["suite"], "--dataset": run["dataset"], "--model": run["model"]}
+    given |= {"--rewrite": run["rewriter"]} if run.get("rewriter") else {}
     given |= {"--setting": run["setting"]} if run["setting"] != "zero-shot" else {}
     given |= {"--form": run["form"]} if run["form"] not in ("none", "e2e") else {}
     usual = DataSettings()

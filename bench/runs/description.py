@@ -37,6 +37,7 @@ class Run:
     manifest: str  # manifest_hash(examples)
     note: str = ""
     sources: dict[str, str] = field(default_factory=dict)  # sources_of(examples)
+    rewriter: str = ""  # as it is printed, where --rewrite names one
 
     def description(self) -> dict:
         """run.json. image_root is left out: the manifest holds the images' hashes, wherever they lie."""
@@ -46,7 +47,7 @@ class Run:
             "form": self.form, "data": settings, "edit": asdict(self.edit), "fingerprint": self.fingerprint,
             "manifest": self.manifest, "n": len(self.scored), "groups": len({e.group for e in self.scored}),
             "note": self.note,
-        }  # fmt: skip
+        } | ({"rewriter": self.rewriter} if self.rewriter else {})  # fmt: skip
 
     @property
     def scored(self) -> list[Example]:
@@ -59,7 +60,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its folder: <dataset>--<model>[-<form>]--<setting>--<hash8>."""
+        """Of its folder: <dataset>--<model>[-<form>][-by-<rewriter>]--<setting>--<hash8>."""
         return name_of(self.description())
 
 
@@ -67,6 +68,7 @@ def name_of(said: dict) -> str:
     """The name of a run's folder, of what run.json says."""
     key = json.dumps({name: said[name] for name in PIXELS}, sort_keys=True)
     form = "" if said["form"] == "none" else f"-{said['form']}"
+    form += by(said.get("rewriter", "none"))
     hash8 = hashlib.sha256(key.encode()).hexdigest()[:8]
     return f"{said['dataset']}--{safe(said['model'])}{form}--{said['setting']}--{hash8}"
 
@@ -74,6 +76,11 @@ def name_of(said: dict) -> str:
 def data_said(data: DataSettings) -> dict:
     """The settings of the data as run.json has them; that each example has its own instruction goes without saying."""
     return {k: v for k, v in asdict(data).items() if k != "image_root" and (k, v) != ("instructions", "own")}
+
+
+def by(rewriter: str) -> str:
+    """As part of a file name; empty where there is none."""
+    return f"-by-{safe(rewriter)}" if rewriter not in ("", "none") else ""
 
 
 LONGEST = 100  # bytes of a model's name in a file name; file systems take 255 for the whole

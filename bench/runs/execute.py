@@ -12,7 +12,8 @@ from bench.registry import Model, in_order
 from bench.runs.adoption import adopt
 from bench.runs.engines import Pool, Serving, pool
 from bench.runs.plan import Plan, check_failures
-from bench.runs.runner import NotLoaded, WorkerDied, edit_all, free, load, profiles, unfinished
+from bench.runs.rewriting.texts import NAME, Texts, copy, settle, shared_folder
+from bench.runs.runner import Engine, NotLoaded, WorkerDied, edit_all, free, here, load, profiles, unfinished
 from bench.runs.scorers.collecting import Looking, score_all
 from bench.runs.scorers.local import local
 from bench.runs.scorers.on_ray import on_ray
@@ -178,6 +179,7 @@ def edit(plan: Plan, first: bool, held: Held, progress: Progress) -> list[dict]:
 
     run, folder = plan.run, plan.folder
     todo = unfinished(run, folder, plan.seeds)
+    texts = texts_for(plan, held, progress) if plan.rewriting and todo else None
     model, workers = (held.take(plan), held.pool) if todo else (plan.model, None)
     if first:
         ray = {"engine": "ray", "workers": plan.workers.count, "device": workers.device()} if workers else {}
@@ -187,13 +189,44 @@ def edit(plan: Plan, first: bool, held: Held, progress: Progress) -> list[dict]:
         if changed := folder.settle_sources(run.sources):
             print(f"notice: goals, captions or masks of {changed} examples changed; their scores are made anew",
                   file=sys.stderr)  # fmt: skip
+    if texts:
+        copy(texts, folder)
     with progress(f"{run.dataset} {run.model}", "edits", len(run.examples) * len(plan.seeds)) as tick:
         engine = workers.outcomes if workers else None
         try:
-            return edit_all(run, model, folder, plan.seeds, plan.max_failures, sending(plan, tick), engine)
+            return edit_all(run, model, folder, plan.seeds, plan.max_failures, sending(plan, tick), engine, texts)
         finally:
             if workers and workers.at_work:  # it ended early: what they are at is nobody's any more
                 held.close()
+
+
+def texts_for(plan: Plan, held: Held, progress: Progress) -> Texts:
+    """What the run's rewriter makes of the instructions. It is loaded only where a text is missing, and before the
+    editor, so that the two never share a GPU."""
+    rewriting = plan.rewriting
+    assert rewriting is not None
+
+    def engine() -> Engine:
+        assert rewriting.model is not None  # given texts lack nothing
+        run = replace(plan.run, model=rewriting.name, fingerprint=rewriting.fingerprint)
+        model = held.take(replace(plan, model=rewriting.model, run=run))
+        return held.pool.outcomes if held.pool else here(model, plan.run.edit)
+
+    try:
+        return settle(plan, engine, progress)
+    finally:
+        if held.pool and held.pool.at_work:  # it ended early
+            held.close()
+
+
+def write_texts(plan: Plan, held: Held, progress: Progress) -> Path:
+    """Only the texts, which runs share; where they are. Raises what main() turns into an exit code."""
+    if plan.rewriting is None:
+        raise ValueError("--texts-only needs a rewriter: --rewrite NAME")
+    if plan.rewriting.model is None:
+        raise ValueError(f"--texts-only: the texts of {plan.rewriting.name} are given; there is nothing to write")
+    texts_for(plan, held, progress)
+    return shared_folder(plan).path / NAME
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 run.json (written first; what of it changes a pixel stays), sessions.jsonl (one line a start), images/, edits.jsonl,
 scored_from.json (digests of goals, captions, masks), scores.jsonl, failures.jsonl, halvings.jsonl (slices edited in
-smaller batches; few runs have it), log.txt, done.json (written last: its existence means the run is whole). A finished
-run that is taken up again has reopened.json for as long: what done.json said before.
+smaller batches; few runs have it), expressive.jsonl (a rewriter's texts, where there is one), log.txt, done.json
+(written last: its existence means the run is whole). A finished run that is taken up again has reopened.json for as
+long: what done.json said before.
 Writes are atomic or one appended line; a last line without its newline was cut by a kill and is dropped.
 """
 
@@ -19,7 +20,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO, TypeVar, get_origin
 
-from bench.records import Edit, Example, Halving, Score, to_line
+from bench.records import Edit, Example, Halving, Score, Text, to_line
 from bench.runs.description import PIXELS
 from mgie.io.files import TEMPORARY, is_looking, write_atomic
 
@@ -205,11 +206,11 @@ class RunFolder:
     def sessions(self) -> list[dict]:
         return whole_lines(self.path / "sessions.jsonl")
 
-    def append(self, name: str, records: Iterable[Edit | Score | Halving | dict]) -> None:
+    def append(self, name: str, records: Iterable[Edit | Score | Halving | Text | dict]) -> None:
         with open(self.path / name, "a", encoding="utf-8") as file:
             file.write("".join(map(to_line, records)))
 
-    def rewrite(self, name: str, records: Iterable[Edit | Score | Halving | dict]) -> None:
+    def rewrite(self, name: str, records: Iterable[Edit | Score | Halving | Text | dict]) -> None:
         write_atomic(self.path / name, "".join(map(to_line, records)))
 
     def edits(self) -> dict[tuple[int, str], Edit]:

@@ -12,6 +12,7 @@ from bench.runs.digests import Digest
 from bench.runs.engines import Workers
 from bench.runs.folder import RunFolder
 from bench.runs.remote import Mirror
+from bench.runs.rewriting.named import Rewriting
 from bench.runs.runner import TooManyFailures, too_many
 from bench.runs.scoring import Wanted
 from bench.settings import MetricSettings
@@ -40,6 +41,8 @@ class Plan:
     older: Path | None = None  # the folder of this very run as the version before named it
     sets: tuple[str, ...] = ()  # of --metrics, those that name a published protocol
     argv: tuple[str, ...] = ()  # the command line
+    rewriting: Rewriting | None = None  # who makes expressive instructions of the instructions first; None: nobody
+    texts_only: bool = False  # write these, edit nothing
 
     @property
     def wanted(self) -> Wanted:

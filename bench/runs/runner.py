@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from bench.records import Edit, Example, Halving, NoEdit, Output
 from bench.registry import Model
@@ -103,6 +103,18 @@ Prepare = Callable[[Slice], tuple[list[Example], list[dict]]]
 Engine = Callable[[list[Slice], Prepare], Iterator[Outcome]]
 
 
+class Worded(Protocol):
+    """Texts in place of the instructions (bench.runs.rewriting.texts)."""
+
+    def worded(self, ready: list[Example], seed: int) -> tuple[list[Example], list[dict]]:
+        """The examples as a model is asked for them, and those that have no text as failures."""
+        ...
+
+    def finished(self, edit: Edit) -> Edit:
+        """An edit with what is known of its text."""
+        ...
+
+
 def load(model: Model) -> None:
     """Raises NotLoaded with the reason, once; halving a batch would mend nothing."""
     from mgie.io.devices import all_cores
@@ -145,9 +157,11 @@ def unfinished(run: Run, folder: RunFolder, seeds: range) -> list[Slice]:
 
 def edit_all(
     run: Run, model: Model, folder: RunFolder, seeds: range, max_failures: float, tick: Callable[[int], None],
-    engine: Engine | None = None,
+    engine: Engine | None = None, texts: Worded | None = None,
 ) -> list[dict]:  # fmt: skip
     """Edit every example not yet in edits.jsonl, for each seed; returns the failures. tick(n): n more are settled.
+
+    texts: what a rewriter made of the instructions; None: they stand as they are.
 
     Raises TooManyFailures as soon as more than max_failures (a share of all) cannot be edited.
     """
@@ -159,11 +173,14 @@ def edit_all(
     order = {e.id: place for place, e in enumerate(run.examples)}
 
     def prepare(part: Slice) -> tuple[list[Example], list[dict]]:
-        return on_outputs(part, folder, edits)
+        ready, failed = on_outputs(part, folder, edits)
+        told, lacking = texts.worded(ready, part.seed) if texts else (ready, [])
+        return told, failed + lacking
 
     for part, (encoded, failed, halving) in (engine or here(model, run.edit))(todo, prepare):
         halvings.settle(part.seed, (e.id for e in part.examples), halving)
         new = [write(part.seed, output, folder) for output in encoded]
+        new = [texts.finished(edit) for edit in new] if texts else new
         folder.append("edits.jsonl", new)
         edits |= {(part.seed, e.example_id): e for e in new}
         if failed:

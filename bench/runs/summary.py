@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from bench.records import Edit, Score
+from bench.records import REWRITING, Edit, Score
 from bench.registry import in_order
 from bench.runs.folder import RunFolder
 from bench.runs.scoring import Wanted, cut_said
@@ -29,7 +29,8 @@ def summary(folder: RunFolder, seeds: range, wanted: Wanted) -> dict:
             for n in in_order(shown)
         },
         "not_run": {name: why for name, why in done["not_run"].items() if name in wanted.names},
-        "seconds": seconds_summary(edits, run["edit"]["batch_size"], folder.sessions()), "failures": done["failures"],
+        "seconds": seconds_summary(edits, run["edit"]["batch_size"], folder.sessions()),
+        **rewriting_summary(run, edits), "failures": done["failures"],
         "halved": sum(h.seed in seeds for h in folder.halvings()), "note": run["note"],
         "profiles": done.get("profiles", {}),
     }  # fmt: skip
@@ -63,6 +64,16 @@ def seconds_summary(edits: list[Edit], batch_size: int, sessions: list[dict]) ->
     return {"median": s.mean, "low": s.low, "high": s.high, "n": s.n, "device": " and ".join(devices)}
 
 
+def rewriting_summary(run: dict, edits: list[Edit]) -> dict:
+    """Of a run with a rewriter: who it is, and its seconds, which are part of those of an edit."""
+    s = summarise_seconds(timings(edits, run["edit"]["batch_size"], REWRITING))
+    if s.mean is None and "rewriter" not in run:
+        return {}
+    return {
+        "rewriting": {"rewriter": run.get("rewriter", ""), "median": s.mean, "low": s.low, "high": s.high, "n": s.n}
+    }
+
+
 def show(summary: dict, as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
@@ -85,6 +96,9 @@ def show(summary: dict, as_json: bool) -> None:
     s = summary["seconds"]
     if s["median"] is not None:
         table.add_row("seconds", f"{s['median']:.4f}", interval(s), str(s["n"]))
+    r = summary.get("rewriting", {"median": None})
+    if r["median"] is not None:
+        table.add_row("of it rewriting", f"{r['median']:.4f}", interval(r), str(r["n"]))
     console.print(table)
     for m in summary["metrics"].values():
         console.print("; ".join(filter(None, (m["protocol"], m["cut"]))), markup=False)

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgie.demo.systems import NAMES, Settings, Systems
+from mgie.demo.systems import NAMES, OWN, Settings, Systems
 from mgie.demo.words import hint
 from mgie.io.images import ImageError, Reading, load, png
 from mgie.io.web import message, picture
@@ -49,18 +49,23 @@ class Desk:
             return message("Waiting: somebody else's photo is edited first. Yours follows by itself.")
         return message("MGIE looks at the photo ...")
 
-    def write(self, path: str | None, instruction: str, session: str = "") -> tuple[str, str, str]:
-        """The expressive instruction, its mark (see `mark`), and a message."""
+    def write(self, path: str | None, instruction: str, session: str = "", rewriter: str = OWN) -> tuple[str, str, str]:
+        """The expressive instruction, its mark (see `mark`), and a message. rewriter: one of Systems.rewriters."""
         self.working = session
         try:
             photo = read(path, self.systems.preset.max_side)
-            text = self.systems.express(photo, wanted(instruction))
+            text = self.written(photo, wanted(instruction), rewriter)
         except (ValueError, OSError) as error:
             return "", "", message(said(error), "bad")
         finally:
             self.working = ""
         what = f"Change the text below if you like, then draw.{self.doubt(instruction)}"
-        return text, mark(path, instruction, text), message(what, "good")
+        return text, mark(path, instruction, text, rewriter), message(what, "good")
+
+    def written(self, photo: "Image", instruction: str, rewriter: str) -> str:
+        if rewriter not in self.systems.rewriters:
+            raise ValueError(f"no rewriter {rewriter} here; known: {', '.join(self.systems.rewriters)}")
+        return self.systems.express(photo, instruction, "mgie" if rewriter == OWN else rewriter)
 
     def doubt(self, instruction: str) -> str:
         return hint(instruction) if self.systems.mini else ""
@@ -78,8 +83,12 @@ class Desk:
         seed: float,
         session: str,
         progress: "gradio.Progress",
+        rewriter: str = OWN,
     ) -> Iterator[tuple[str, str, str, str]]:
-        """(expressive instruction, the mark of a written one, edits, message) whenever there is something to see."""
+        """(expressive instruction, the mark of a written one, edits, message) whenever there is something to see.
+
+        rewriter: whose text all draw by; OWN: MGIE by the one that is there, the others by their own.
+        """
         self.stop.discard(session)
         self.working, figures, by = session, [], ""
         try:
@@ -87,14 +96,15 @@ class Desk:
             instruction, settings = wanted(instruction), settings_of(guidance, image_guidance, steps, seed)
             by = f"Drawn by the instruction “{instruction}”"
             if not expressive.strip():
-                progress(0, desc="MGIE looks at the photo")
-                expressive = self.systems.express(photo, instruction)
-                written = mark(path, instruction, expressive)
+                progress(0, desc="MGIE looks at the photo" if rewriter in (OWN, "mgie") else "the text is written")
+                expressive = self.written(photo, instruction, rewriter)
+                written = mark(path, instruction, expressive, rewriter)
             figures.append(figure_of(photo, "Your photo", f"{photo.width} x {photo.height} px"))
             for name in ("mgie", *(n for n in NAMES if n in others)):
                 yield expressive, written, grid(figures, by), message(f"{NAMES[name]} is drawing ...")
                 # as it was written, the model goes its own way: the very edit that the benchmark scores
-                own = name != "mgie" or mark(path, instruction, expressive) == written
+                as_written = mark(path, instruction, expressive, rewriter) == written
+                own = (rewriter == OWN and name != "mgie") or (as_written and rewriter in (OWN, name))
                 given = None if own else limited(expressive, "expressive")
                 step = self.reporter(name, session, progress)
                 drawn = self.systems.edit(name, photo, instruction, settings, step, given)
@@ -122,9 +132,9 @@ class Desk:
         return message("Cancelled; what was finished before stays.")
 
 
-def mark(path: str | None, instruction: str, text: str) -> str:
-    """Tells whether a text is still the one that MGIE wrote for this photo and instruction."""
-    return "\n".join((path or "", instruction.strip(), text.strip()))
+def mark(path: str | None, instruction: str, text: str, rewriter: str = OWN) -> str:
+    """Tells whether a text is still the one that its rewriter wrote for this photo and instruction."""
+    return "\n".join((path or "", instruction.strip(), text.strip(), rewriter))
 
 
 def read(path: str | None, max_side: int) -> "Image":

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgie.demo.desk import LIMIT, MAX_UPLOAD_MB, Desk
-from mgie.demo.systems import NAMES, Systems
+from mgie.demo.systems import NAMES, NOBODY, OWN, Systems
 from mgie.demo.words import known
 from mgie.io.web import message
 
 if TYPE_CHECKING:
     import gradio
 
+BUTTON = "3. Let {} write the expressive instruction"
 READY = "Without step 3 the text is written as you draw."
 EMPTY = '<p class="small">The edits appear here.</p>'
 CSS = """
@@ -82,7 +83,7 @@ def build(systems: Systems, examples: list[list[str]]) -> "gradio.Blocks":
         gr.HTML(about(systems))
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                parts = inputs(gr) | chosen(gr, systems) | drawing_part(gr)
+                parts = inputs(gr, systems) | chosen(gr, systems) | drawing_part(gr)
             with gr.Column(scale=3, min_width=300):
                 parts["edits"] = gr.HTML(EMPTY, elem_id="edits", min_height=120)
                 with gr.Column(elem_id="examples"):
@@ -92,16 +93,18 @@ def build(systems: Systems, examples: list[list[str]]) -> "gradio.Blocks":
     return page
 
 
-def inputs(gr: "gradio") -> dict:
+def inputs(gr: "gradio", systems: Systems) -> dict:
     parts = {
         "photo": gr.Image(label="1. Photo", type="filepath", image_mode=None, height=190, elem_id="photo",
                           sources=["upload", "clipboard"], buttons=[]),
         "photo_said": gr.HTML(LIMIT, elem_id="photo-said"),
         "instruction": gr.Textbox(label="2. Instruction", placeholder="make it look professional", max_lines=3,
                                   elem_id="instruction"),
-        "write": gr.Button("3. Let MGIE write the expressive instruction", elem_id="write"),
+        "rewriter": gr.Radio([(printed, name) for name, printed in systems.rewriters.items()], value=OWN,
+                             label="Who writes", elem_id="rewriter"),
+        "write": gr.Button(BUTTON.format(NAMES["mgie"]), elem_id="write"),
         "write_said": gr.HTML("", elem_id="write-said"),
-        "expressive": gr.Textbox(label="Expressive instruction: MGIE draws by it, as it stands here", lines=2,
+        "expressive": gr.Textbox(label="Expressive instruction: it is drawn by as it stands here", lines=2,
                                  max_lines=6, elem_id="expressive"),
         "written": gr.State(""),
     }  # fmt: skip
@@ -144,14 +147,18 @@ def connect(gr: "gradio", desk: Desk, p: dict) -> None:
         image_guidance: float,
         steps: float,
         seed: float,
+        rewriter: str,
         request: gr.Request,
         progress=gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[str, str, str, str]]:
         yield from desk.edit(photo, instruction, expressive, written, others, guidance, image_guidance, steps, seed,
-                             request.session_hash, progress)  # fmt: skip
+                             request.session_hash, progress, rewriter)  # fmt: skip
 
-    def write(photo: str | None, instruction: str, request: gr.Request) -> tuple[str, str, str]:
-        return desk.write(photo, instruction, request.session_hash)
+    def write(photo: str | None, instruction: str, rewriter: str, request: gr.Request) -> tuple[str, str, str]:
+        return desk.write(photo, instruction, request.session_hash, rewriter)
+
+    def named(rewriter: str) -> object:
+        return gr.Button(BUTTON.format({OWN: NAMES["mgie"], NOBODY: "nobody"}.get(rewriter) or NAMES[rewriter]))
 
     def begin(request: gr.Request) -> list:
         return [desk.waiting(request.session_hash), *[gr.Button(interactive=False)] * 2]
@@ -163,7 +170,8 @@ def connect(gr: "gradio", desk: Desk, p: dict) -> None:
     quick, buttons = {"queue": False, "show_progress": "hidden", **hidden}, [p["draw"], p["write"]]
     on_device = {"concurrency_id": "device", "concurrency_limit": 1, "trigger_mode": "once", **hidden}
     connect_photo(gr, desk, p, quick)
-    for change in (p["photo"].change, p["instruction"].change):
+    p["rewriter"].change(named, p["rewriter"], p["write"], **quick)
+    for change in (p["photo"].change, p["instruction"].change, p["rewriter"].change):
         forgotten = [p["expressive"], p["write_said"], p["message"]]
         change(None, None, forgotten, js=FORGET, trigger_mode="always_last", **hidden)
 
@@ -172,10 +180,10 @@ def connect(gr: "gradio", desk: Desk, p: dict) -> None:
 
     # buttons first: a second press would be a second edit
     pressed = p["write"].click(begin, None, [p["write_said"], *buttons], **quick)
-    writing = pressed.then(write, [p["photo"], p["instruction"]], [p["expressive"], p["written"], p["write_said"]],
-                           **on_device)  # fmt: skip
+    said = [p["expressive"], p["written"], p["write_said"]]
+    writing = pressed.then(write, [p["photo"], p["instruction"], p["rewriter"]], said, **on_device)
     asked = [p[name] for name in ("photo", "instruction", "expressive", "written", "others", "guidance",
-                                  "image_guidance", "steps", "seed")]  # fmt: skip
+                                  "image_guidance", "steps", "seed", "rewriter")]  # fmt: skip
     pressed = gr.on(
         [p["draw"].click, p["instruction"].submit], begin, None, [p["message"], *buttons], js=SCROLL, **quick
     )

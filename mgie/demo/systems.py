@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 FOLDERS = {"mgie": "mgie-e2e", "inspix2pix": "inspix2pix", "lgie": "lgie-e2e"}
 NAMES = {"mgie": "MGIE", "inspix2pix": "InsPix2Pix", "lgie": "LGIE"}
+OWN, NOBODY = "own", "none"
+# whose text all editors draw by; their own: MGIE's and LGIE's, and the instruction itself for InsPix2Pix
+REWRITERS = {OWN: "each model its own", "mgie": "MGIE for all", "lgie": "LGIE for all",
+             NOBODY: "nobody: all draw by the instruction"}  # fmt: skip
 OnStep = Callable[[int, int], None]
 
 
@@ -59,6 +63,11 @@ class Systems:
         """The systems that cannot be shown, and where their weights would have to be."""
         absent = {name: folder for name, folder in self.folders.items() if not (folder / INDEX).is_file()}
         return {name: f"no weights at {folder.name}/ beside {FOLDERS['mgie']}/" for name, folder in absent.items()}
+
+    @property
+    def rewriters(self) -> dict[str, str]:
+        """Those whose weights are there, as they are printed."""
+        return {name: printed for name, printed in REWRITERS.items() if name not in self.missing}
 
     @cached_property
     def preset(self) -> "Preset":
@@ -98,9 +107,12 @@ class Systems:
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(where.device)
 
-    def express(self, photo: "Image", instruction: str) -> str:
-        """What MGIE makes of the instruction, having seen the photo."""
-        return self.loaded("mgie").express(photo, instruction)[0]
+    def express(self, photo: "Image", instruction: str, rewriter: str = "mgie") -> str:
+        """What MGIE makes of the instruction, having seen the photo, or LGIE, without; of nobody the instruction."""
+        if rewriter == NOBODY:
+            return instruction
+        # an empty answer is replaced by the instruction, as the benchmark's rewriters do
+        return self.loaded(rewriter).express(photo, instruction)[0] or instruction
 
     def edit(
         self,
@@ -111,13 +123,15 @@ class Systems:
         on_step: OnStep,
         expressive_instruction: str | None = None,
     ) -> Drawn:
-        """expressive_instruction: draw by this one; None: the model writes its own. Raises ValueError."""
+        """expressive_instruction: draw by this one; None: the model writes its own, InsPix2Pix draws by the
+        instruction. Raises ValueError."""
         import torch
 
         system, start = self.loaded(name), time.perf_counter()
         try:
             if name == "inspix2pix":
-                image, text = self._by_inspix2pix(system, photo, instruction, settings, on_step), None
+                text = expressive_instruction
+                image = self._by_inspix2pix(system, photo, text or instruction, settings, on_step)
             else:
                 output = system(
                     photo, instruction, settings.guidance_scale, settings.image_guidance_scale,

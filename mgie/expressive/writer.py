@@ -80,9 +80,42 @@ def kind_of(folder: Path) -> str:
         state = "has no config.json" if folder.is_dir() else "does not exist"
         raise FileNotFoundError(f"{folder} {state}; expected the folder of a LLaVA, LLaMA or MGIE model")
     data = read_json(config)
-    if "text_config" in data and "vision_config" in data:
+    if "vision_config" in data:
+        if data.get("model_type") != "llava":
+            raise ValueError(f"{folder} is a {data.get('model_type')}: of those that see only LLaVA can be asked here")
         return "transformers llava"
     return "llava" if any(name.startswith("mm_") for name in data) else "llm"
+
+
+class Asking(NamedTuple):
+    """How a folder is asked, read from its small files: nothing is loaded."""
+
+    eyes: bool  # whether it could look at the image
+    request: Request
+
+
+def asking(folder: Path) -> Asking:
+    """Raises FileNotFoundError, or ValueError for a folder that writes no text."""
+    kind = kind_of(folder)
+    if kind != "mgie":
+        return Asking(kind != "llm", USUAL)
+    from mgie.folder import INDEX, read_preset
+
+    preset = read_preset(folder, None)
+    eyes = bool(read_json(Path(folder) / INDEX).get("eyes", True))
+    return Asking(eyes, Request(preset.max_new_tokens, preset.no_repeat_ngram_size))
+
+
+def template_of(folder: Path, eyes: bool) -> str:
+    """The question as it is put, with {instruction} in it; one <im_patch> stands for all of an image's."""
+    if kind_of(folder) == "transformers llava" and eyes:
+        return with_image(build_prompt("{instruction}", 0), "<image>")
+    return build_prompt("{instruction}", int(eyes))
+
+
+def with_image(prompt: str, token: str) -> str:
+    """Where transformers' LLaVA expects the image: at the end of the question."""
+    return f"{prompt.removesuffix(' ' + END)}\n{token} {END}"
 
 
 def open_mgie(folder: Path, dtype: "torch.dtype") -> "tuple[MLLM, Tokenizer, ClipProcessor | None]":
@@ -183,7 +216,7 @@ class LibraryWriter:
             inputs = self.tokenizer(prompts, return_tensors="pt", padding=True)
             inputs.pop("token_type_ids", None)
         else:
-            prompts = [f"{p.removesuffix(' ' + END)}\n{self.processor.image_token} {END}" for p in prompts]
+            prompts = [with_image(p, self.processor.image_token) for p in prompts]
             inputs = self.processor(text=prompts, images=images, return_tensors="pt", padding=True)
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         inputs = inputs.to(self.device)

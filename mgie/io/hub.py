@@ -75,3 +75,31 @@ def folder_from_hub(name: str) -> Path:
             f"no vision tower: LLaVA's config names {name}, which is neither a folder here nor to be had from the Hub "
             f"({type(error).__name__}); download it and name its folder with --clip"
         ) from error
+
+
+def config_from_hub(name: str, revision: str | None, flag: str) -> Path:
+    """config.json of a Hub model, in a folder of the cache that is named after its commit. Raises FileNotFoundError."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(name, "config.json", revision=revision))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(
+            f"{flag} {name}: no such folder, and the Hub did not give its config.json ({type(error).__name__}: "
+            f"{str(error).splitlines()[0]})\ndownload it where there is a network (hf download {name} --local-dir DIR) "
+            f"and give {flag} DIR"
+        ) from error
+
+
+def model_from_hub(name: str, revision: str) -> Path:
+    """The folder of a Hub model with its weights and tokenizer, downloaded where they are not in the cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    kept = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=kept))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        why = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        raise FileNotFoundError(f"the Hub did not give the weights of {name} ({why}); hf download {name}") from error

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from html import escape
 
 import numpy as np
 import pytest
@@ -136,6 +137,25 @@ def test_an_untouched_expressive_instruction_gives_the_pipeline_s_own_edit(syste
     assert images(own)[1] == images((0, 0, picture(png(direct.image), "")))[0]
     changed = draw(Desk(systems), path, "Make it black and white.", written)[-1]
     assert images(changed)[0] == images(own)[0] and images(changed)[1] != images(own)[1]
+
+
+@pytest.mark.parametrize("rewriter", ["mgie", "lgie", "none"])
+def test_one_rewriter_writes_for_all_and_all_draw_by_its_text(systems, path, photo, rewriter):
+    asked = "make it look professional"
+    text, written, _ = Desk(systems).write(path, asked, rewriter=rewriter)
+    assert text == (asked if rewriter == "none" else systems.express(photo, asked, rewriter))
+    said = list(Desk(systems).edit(path, asked, text, written, ["inspix2pix", "lgie"], 1.3, 1.2, 1, 0, "s",
+                                   lambda *a, **k: None, rewriter))[-1]  # fmt: skip
+    assert said[2].count(f"<br>{escape(text)}") == 3 and "the instruction itself" not in said[2]
+    drawn = systems.edit("inspix2pix", photo, asked, Settings(1.3, 1.2, 1, 0), lambda *_: None, text)
+    assert images(said)[2] == images((0, 0, picture(png(drawn.image), "")))[0] and drawn.expressive_instruction == text
+
+
+def test_only_rewriters_whose_weights_are_there_are_offered(tmp_path, path):
+    (tmp_path / "mgie-e2e").symlink_to(MINI / "mgie-e2e", target_is_directory=True)
+    assert set(Systems(str(tmp_path)).rewriters) == {"own", "mgie", "none"}
+    assert list(Systems("mini").rewriters) == ["own", "mgie", "lgie", "none"]
+    assert "no rewriter lgie here" in Desk(Systems(str(tmp_path))).write(path, "go", rewriter="lgie")[2]
 
 
 def images(said: tuple) -> list[str]:

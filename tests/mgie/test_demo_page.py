@@ -90,6 +90,22 @@ def test_a_photo_is_edited_by_all_three_and_by_a_changed_expressive_instruction(
     assert {url for url in asked if not url.startswith((server.address, "data:", "blob:"))} == set()
 
 
+def test_the_choice_of_who_writes_is_named_on_the_button_and_forgets_the_old_text(page):
+    page.get_by_text("make it healthy").click()
+    page.locator("#photo img").wait_for()
+    page.get_by_role("button", name="3. Let MGIE write").click()
+    message(page, "if you like, then draw", "#write-said")
+    page.get_by_label("LGIE for all").check()
+    expect(page.get_by_label("Expressive instruction")).to_have_value("")
+    page.get_by_role("button", name="3. Let LGIE write").click()
+    message(page, "if you like, then draw", "#write-said")
+    text = page.get_by_label("Expressive instruction").input_value()
+    steps(page, 1)
+    draw(page)
+    message(page, "Done.")
+    assert page.inner_text("#edits").count(text) == 3  # one text for all three
+
+
 def images(page: Page) -> list[tuple[str, str]]:
     return [(i.get_attribute("alt"), i.get_attribute("src")) for i in page.locator("#edits img").all()]
 
