@@ -3,10 +3,11 @@
     python -m bench.report                                        the built-in miniature
     python -m bench.report --suite published --split sample       the authors' own outputs
 
-Collects what make table1 .. table4, make rewrite, make figures and bench.human wrote below results/<suite>/ and runs nothing: what is
-not there is said to be not run. Writes report[-<split>].html (one page, images inside), .md (the same) and .tex (all
-LaTeX tables in one document), and report[-<split>].png, the first screen's plot. --with adds a finished run to the
-first screen, and shows the tables and figures that were made with it. Exit codes: 0 done, 2 wrong use.
+Collects what make table1 .. table4, make rewrite, make figures and bench.human wrote below results/<suite>/ and runs
+nothing: what is not there is said to be not run. Writes report[-<split>].html (one page, images inside), .md (the
+same) and .tex (all LaTeX tables in one document), and report[-<split>].png, the first screen's plot. --with adds a
+finished run to the first screen, and shows the tables and figures that were made with it. Exit codes: 0 done, 2 wrong
+use.
 """
 
 import argparse
