@@ -49,8 +49,9 @@ class TwoStep:
         from baselines.editor import find, open_editor
 
         self.eyes, self.form = eyes, spec.form
-        folder = find_part(spec, "writer", ("config.json", "model_index.json"))
-        self.rewriter = Rewriter(spec.name, folder, spec, eyes)
+        self.writer_folder = find_part(spec, "writer", ("config.json", "model_index.json"))
+        self.rewriter = Rewriter(spec.name, self.writer_folder, spec, eyes)
+        self.texts = self.rewriter.texts
         self.editor = open_editor(find(str(find_part(spec, "inspix2pix", ("model_index.json",)))), spec)
 
     @cached_property
@@ -59,7 +60,7 @@ class TwoStep:
 
     def fingerprint(self) -> dict[str, str]:
         editor = {name if name != "weights" else "inspix2pix": v for name, v in self.editor.fingerprint().items()}
-        return editor | {"form": self.form, "writer": weights_hash(self.rewriter.folder), "eyes": str(self.eyes)}
+        return editor | {"form": self.form, "writer": weights_hash(self.writer_folder), "eyes": str(self.eyes)}
 
     def parts(self) -> dict[Path, float]:
         """By a component's folder the bytes of a value once it is loaded."""

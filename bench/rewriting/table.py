@@ -11,9 +11,10 @@ and the scores behind them below results/<suite>/. Exit codes: 0 done, 1 stopped
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.grid.cells import Cell, make_weights, read_run, refuse_nothing, run_cells
 from bench.grid.options import Selection, parser, selected
@@ -101,8 +102,15 @@ def knowing(asked: Asked) -> dict[str, Known]:
     for dataset in asked.datasets:
         facts = getattr(open_dataset(asked.suite, dataset, asked.data_root, asked.options.data), "facts", None)
         if facts:
-            found[dataset] = lambda example_id, facts=facts: facts(example_id).ambiguous
+            found[dataset] = ambiguous_by(facts)
     return found
+
+
+def ambiguous_by(facts: Callable[[str], Any]) -> Known:
+    def ambiguous(example_id: str) -> bool:
+        return facts(example_id).ambiguous
+
+    return ambiguous
 
 
 def notes_of(asked: Asked, cells: Sequence[Rewritten]) -> list[str]:

@@ -13,7 +13,7 @@ from bench.grid.rows import Measured
 from bench.grid.stored import write_scores
 from bench.records import REWRITING, Edit, Score, Text
 from bench.rewriting import rows as made
-from bench.rewriting.rows import RewriteRow, Rewritten, tests_of
+from bench.rewriting.rows import RewriteRow, Rewritten
 from bench.rewriting.show import Shown, in_words, markdown, terminal
 from bench.rewriting.table import asked_of
 from bench.runs.folder import RunFolder
@@ -47,7 +47,7 @@ def cells() -> list[Rewritten]:
 
 
 def test_each_rewriter_is_tested_against_none_on_all_and_on_both_parts():
-    found = {t.subset: t for t in tests_of(cells(), METRICS, {"ma5k": ambiguous})}
+    found = {t.subset: t for t in made.tests_of(cells(), METRICS, {"ma5k": ambiguous})}
     assert {t.rewriter for t in found.values()} == {"mgie"}  # lgie was not run
     assert found["ambiguous"].difference == pytest.approx(-0.205) and found["ambiguous"].n == COUNT // 2
     assert found["unambiguous"].difference == 0 and found["all"].difference == pytest.approx(-0.1025)
@@ -75,7 +75,7 @@ def test_the_time_of_rewriting_is_part_of_the_seconds_and_a_column_of_its_own():
 def shown() -> Shown:
     found, knows = cells(), {"ma5k": ambiguous}
     rows = made.rows_of(found, METRICS, knows, 1, "runs/mini")
-    return Shown("mini", "quick", ("ma5k",), rows, tests_of(found, METRICS, knows), ["a note"])
+    return Shown("mini", "quick", ("ma5k",), rows, made.tests_of(found, METRICS, knows), ["a note"])
 
 
 def test_the_table_says_in_words_what_holds_and_what_was_not_run():
