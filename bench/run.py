@@ -217,8 +217,8 @@ def plan_of(asked: Asked, found: Data, model: Model) -> Plan:
     data = replace(asked.data, split=getattr(dataset, "split", asked.data.split))
     named = rewriting if args.rewrite != "none" else None  # not that of a form, which the form's own name says
     control = "instructions of other examples: a control" if data.instructions == "shuffled" else ""
-    said = (dataset.note, getattr(model, "note", ""), control, note_of(named, examples))
-    note = "; ".join(n for n in said if n)
+    notes = (dataset.note, getattr(model, "note", ""), control, note_of(named, examples))
+    note = "; ".join(n for n in notes if n)
     out = copy_of(args.out, Path("runs")) if is_remote(args.out) else args.out
     files = files_of(examples, Digests(out))
     run = Run(
