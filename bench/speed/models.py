@@ -56,15 +56,19 @@ class Timed:
     def __init__(self, asked: Case, device: str) -> None:
         import torch
 
-        self.asked, self.device, self.preset = asked, device, PRESETS[asked.preset]
+        self.device, self.preset = device, PRESETS[asked.preset]
         self.dtype = getattr(torch, asked.dtype)
-        photos = sorted(PHOTOS.glob("*.*"))[: asked.batch]
-        side = self.preset.image_size
-        self.images = [Image.open(p).convert("RGB").resize((side, side), Image.Resampling.BICUBIC) for p in photos]
-        self.texts = [INSTRUCTIONS[i % len(INSTRUCTIONS)] for i in range(asked.batch)]
+        self.ask(asked)
         self.pipe = self.pipeline()
         for part in self.modules.values():
             part.requires_grad_(False)  # as in use; torch's counter of operations trips over weights that might learn
+
+    def ask(self, asked: Case) -> None:
+        """For another batch: its images and texts."""
+        self.asked, side = asked, self.preset.image_size
+        photos = sorted(PHOTOS.glob("*.*"))[: asked.batch]
+        self.images = [Image.open(p).convert("RGB").resize((side, side), Image.Resampling.BICUBIC) for p in photos]
+        self.texts = [INSTRUCTIONS[i % len(INSTRUCTIONS)] for i in range(asked.batch)]
 
     def pipeline(self) -> Any:  # MGIE's or diffusers': they have no parent in common
         raise NotImplementedError
