@@ -24,6 +24,10 @@ from mgie.io.files import is_looking
 from mgie.io.hashes import weights_hash
 from mgie.io.images import load
 
+ONLY = (  # of a pipeline's folder, what is loaded: no single-file copies, no other formats, no safety checker
+    "--include model_index.json --include '*/*' --exclude 'safety_checker/*' --exclude '*/*.bin' --exclude '*.fp16.*' "
+    "--exclude '*/*.msgpack' --exclude '*/*.onnx*'"
+)
 SINGLE_FILES = (".safetensors", ".ckpt", ".gguf", ".pt", ".pth", ".bin")
 
 
@@ -47,7 +51,8 @@ def find(target: str) -> Source:
         raise FileNotFoundError(
             f"no pipeline at {target}: no such folder, and the Hub did not give its model_index.json\n"
             f"{type(error).__name__}: {str(error).splitlines()[0]}\n"
-            f"download it where there is a network (hf download {name} --local-dir DIR) and name DIR instead"
+            f"download it where there is a network (hf download {name} --local-dir DIR {ONLY}) and name DIR instead; "
+            "where it has no safetensors, leave out the *.bin"
         ) from error
     return Source(name, index.parent.name, read_index(index.parent))
 
@@ -159,7 +164,7 @@ class Editor:
     def pipeline(self) -> object:
         from baselines.loading import fetched, load_pipeline
 
-        return load_pipeline(self.family, fetched(self.family), self.placed.device, self.placed.dtype, self.quantize)
+        return load_pipeline(self.family, fetched(self.family), self.placed, self.quantize)
 
     def load(self) -> None:
         """Once, before the first edit. Raises what ends the run: a part that is missing, cut or another's."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from baselines.editors.family import DENOISERS, Family
 from baselines.editors.unknown import pipeline_class
 from mgie.io.components import component_class, components, load_models, quiet, weights_of
+from mgie.io.devices import Placement
 
 if TYPE_CHECKING:
     import torch
@@ -39,12 +40,11 @@ def has_weights(folder: Path, name: str, library: str, cls: str) -> bool:
         return False
 
 
-def load_pipeline(
-    family: Family, folder: Path, device: str, dtype: "torch.dtype", quantize: str = "none"
-) -> object:  # fmt: skip
+def load_pipeline(family: Family, folder: Path, where: Placement, quantize: str = "none") -> object:
     """Raises FileNotFoundError or ValueError, with the file's or the tensors' names, before anything is edited."""
     from baselines.quantize import configuration
 
+    device, dtype, offload = where
     cls, index = pipeline_class(family.name), family.source.index
     models = load_models(
         folder,
@@ -56,7 +56,10 @@ def load_pipeline(
     with quiet():
         pipeline = cls.from_pretrained(folder, **models, **options)
         pipeline.set_progress_bar_config(disable=True)
-        pipeline = pipeline.to(device)
+        if offload:
+            pipeline.enable_model_cpu_offload(device=device)
+        else:
+            pipeline = pipeline.to(device)
     if family.mixed and dtype.itemsize == 2:
         for name in DENOISERS:
             if name in models:

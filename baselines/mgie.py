@@ -125,8 +125,11 @@ class EndToEnd:
             from mgie.io.memory import refuse_too_large
             from mgie.pipeline import MGIEPipeline
 
-            refuse_too_large(self.folder, self.where.dtype, self.where.device)
-            pipeline = MGIEPipeline.from_pretrained(self.folder, None, self.where.dtype, self.where.device)
+            device, dtype, offload = self.where
+            refuse_too_large(self.folder, dtype, device, offload)
+            pipeline = MGIEPipeline.from_pretrained(self.folder, None, dtype, None if offload else device)
+            if offload:
+                pipeline.enable_model_cpu_offload(device)
             pipeline.progress = False
             self._pipeline = pipeline
             if self.compiled:

@@ -161,6 +161,8 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
         raise ValueError(f"--compile is for mgie and lgie, e2e; {args.model} as asked for is not compiled")
     if (args.quantize != "none" or args.unknown_editor) and not args.model.startswith("diffusers:"):
         raise ValueError(f"--quantize and --unknown-editor are for diffusers:... models; {args.model} is none")
+    if args.offload and args.compile:
+        raise ValueError("--offload and --compile: what is compiled stays on the GPU; give one of them")
     check_numbers(args)
     suite, workers = args.suite or "mini", workers_of(args, args.device)
     edit = edit_settings(suite, from_flags(EditSettings, args))
@@ -177,7 +179,7 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
     spec = placed(ModelSettings(
         args.model, suite, args.dataset, args.setting, args.form or "e2e", args.weights, args.images, args.device,
         args.dtype, args.compile, unsaid=suite == "paper" and args.device == "auto", quantize=args.quantize,
-        unknown_editor=args.unknown_editor,
+        offload=args.offload, unknown_editor=args.unknown_editor,
     ), workers)  # fmt: skip
     data = from_flags(DataSettings, args)
     data = replace(data, split=split_of(suite, False, data.split or None))  # that of the tables

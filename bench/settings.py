@@ -96,6 +96,11 @@ class HowSettings:
     quantize: str = flag(
         "none", "diffusers: its large parts in 8 or 4 bits", ("none", "int8", "nf4"), in_name="{value}"
     )
+    offload: bool = flag(
+        False,
+        "weights wait in main memory and come to the GPU part by part: for a small one; the pixels are the same",
+        in_name=None,
+    )
     unknown_editor: bool = flag(False, "diffusers: a class not in the list of python -m bench.editors", in_name=None)
     rewrite: str = flag(
         "none",
@@ -127,6 +132,7 @@ class ModelSettings:
     elsewhere: bool = False  # it runs on another machine's GPU: this one need not have one
     unsaid: bool = False  # --device was left out where the CPU must be asked for
     quantize: Literal["none", "int8", "nf4"] = "none"  # diffusers: loaded in 8 or 4 bits
+    offload: bool = False  # weights wait in main memory (mgie.offload); moves no pixel, so it is no part of the run
     unknown_editor: bool = False  # diffusers: run a class that is not among the editors tried here
 
 

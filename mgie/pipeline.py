@@ -135,18 +135,27 @@ class MGIEPipeline:
         return self
 
     def enable_model_cpu_offload(self, device: str | torch.device = "cuda") -> None:
-        """Weights wait in main memory: the LLM comes to the device layer by layer, the other parts one by one."""
-        from accelerate import cpu_offload, cpu_offload_with_hook
+        """Weights wait in main memory. The LLM comes to the device whole, once a batch, where it fits, else layer by
+        layer (which is said); the other parts come one by one. The pixels are the same."""
+        from accelerate import cpu_offload_with_hook
+
+        from mgie.offload import Away, ByLayer, Several, bytes_of, wait
 
         if torch.device(device).type == "cuda" and not torch.cuda.is_available():
             raise ValueError("offload is for a GPU, and torch sees none here; without it the pipeline runs on the CPU")
         self.to("cpu")
         self.device, self._offloaded = torch.device(device), True
-        cpu_offload(self.mllm.llama, self.device)
-        hook = None
+        llama, size = self.mllm.llama, bytes_of(self.mllm.llama)
+        llm = wait(llama, (llama.get_input_embeddings(), llama.model, llama.lm_head), self.device)
+        if isinstance(llm, ByLayer):
+            self.notice(f"the LLM ({size / 1e9:.1f} GB) does not fit on {self.device}: it comes layer by layer, slowly")
+        before: Away = llm  # what makes room when the next part comes
         for name, part in self.components.items():
-            if name != "llama":
-                _, hook = cpu_offload_with_hook(part, self.device, prev_module_hook=hook)
+            if name == "llama":
+                continue
+            eyes = name in ("tower", "projector")  # small, and there beside the LLM
+            _, hook = cpu_offload_with_hook(part, self.device, prev_module_hook=None if eyes else before)
+            before = Several([before, hook]) if eyes else hook
 
     def compile(self, backend: str = "inductor", static: bool | None = None) -> None:
         """torch.compile for what runs most: the UNet, and the VAE's decoder. Minutes at the first call of each size.

@@ -21,6 +21,7 @@ from mgie.io.images import load
 
 if TYPE_CHECKING:
     from mgie.expressive.writer import Writer
+    from mgie.io.memory import Away
 
 OWN = ("mgie", "lgie")  # by name: their own expressive instruction
 
@@ -55,6 +56,7 @@ class Rewriter:
         self.eyes, self.request = can.eyes if eyes is None else eyes, can.request
         self.template = template_of(folder, self.eyes)
         self.defaults, self.where = EditSettings(), placement(spec)
+        self.away: Away | None = None  # with --offload: the writer's weights
 
     def fingerprint(self) -> dict[str, str]:
         weights = "@".join(self.hub) if self.hub else weights_hash(self.folder)
@@ -76,10 +78,14 @@ class Rewriter:
 
     @cached_property
     def writer(self) -> "Writer":
-        from mgie.expressive.writer import open_writer
+        from mgie.expressive.writer import offloaded, open_writer
 
         folder = model_from_hub(*self.hub) if self.hub else self.folder
-        return open_writer(folder, self.where.device, self.where.dtype)
+        device, dtype, offload = self.where
+        writer = open_writer(folder, "cpu" if offload else device, dtype)
+        if offload:
+            self.away = offloaded(writer, device)
+        return writer
 
     def load(self) -> None:
         self.writer  # noqa: B018
@@ -99,6 +105,8 @@ class Rewriter:
         def write() -> tuple[tuple[list, float], int]:
             start = time.perf_counter()
             written = self.writer.write(instructions, seen, self.request)
+            if self.away is not None:
+                self.away.offload()  # the editor needs the room
             share = (time.perf_counter() - start) / len(examples)  # the answers are on the CPU: the GPU is done
             return (written, share), sum(len(one.text) for one in written)
 

@@ -14,7 +14,20 @@ if TYPE_CHECKING:
 
     from mgie.presets import Preset
 
+TO_CONVERT = (  # of timbrooks/instruct-pix2pix; its UNet's weights are unet.pt's
+    "scheduler/scheduler_config.json", "unet/config.json", "vae/config.json", "vae/diffusion_pytorch_model.safetensors",
+)  # fmt: skip
+TO_EDIT = (  # the pipeline without its safety checker, as diffusers loads it
+    *TO_CONVERT, "model_index.json", "unet/diffusion_pytorch_model.safetensors", "text_encoder/config.json",
+    "text_encoder/model.safetensors", "tokenizer/merges.txt", "tokenizer/vocab.json",
+    "tokenizer/special_tokens_map.json", "tokenizer/tokenizer_config.json",
+)  # fmt: skip
 OTHER_CLIP = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")  # CLIP's parts beside its tower
+
+
+def to_download(folder: "Path | str", files: tuple[str, ...] = TO_CONVERT) -> str:
+    """The command that gets these files of InsPix2Pix and no others: the repository holds 30 GB of copies of them."""
+    return f"hf download timbrooks/instruct-pix2pix {' '.join(files)} --local-dir {folder}"
 
 
 class Official(NamedTuple):
@@ -41,7 +54,7 @@ def open_official(
         if not (instruct_pix2pix / part).is_dir():
             raise FileNotFoundError(
                 f"{instruct_pix2pix} has no {part}/; expected the diffusers folder of timbrooks/instruct-pix2pix\n"
-                f"get it: hf download timbrooks/instruct-pix2pix --local-dir {instruct_pix2pix}"
+                f"get what is needed of it: {to_download(instruct_pix2pix)}"
             )
     return Official(
         shards, None if base is None else Shards(Path(base)), clip_shards, clip_config,

@@ -94,7 +94,7 @@ class Systems:
         from mgie.io.components import load_models, quiet
         from mgie.io.devices import Wanted, placement
 
-        folder, where = self.folders["inspix2pix"], placement(Wanted(self.device, self.dtype))
+        folder, where = self.folders["inspix2pix"], placement(Wanted(self.device, self.dtype, offload=self.offload))
         index = read_json(folder / INDEX)
         name = index.get("_class_name")
         if name != InsPix2Pix.__name__:
@@ -105,6 +105,9 @@ class Systems:
         with quiet():
             pipe = InsPix2Pix.from_pretrained(folder, **models, **off)
         pipe.set_progress_bar_config(disable=True)
+        if where.offload:
+            pipe.enable_model_cpu_offload(device=where.device)
+            return pipe
         return pipe.to(where.device)
 
     def express(self, photo: "Image", instruction: str, rewriter: str = "mgie") -> str:

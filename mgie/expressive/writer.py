@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mgie.mllm import MLLM
+    from mgie.offload import Away
     from mgie.preprocess import ClipProcessor
     from mgie.tokenizer import Tokenizer
 
@@ -226,6 +227,24 @@ class LibraryWriter:
         answers = [until(row, stops) for row in generated[:, inputs["input_ids"].shape[1] :].tolist()]
         texts = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
         return [Written(text.strip(), len(answer)) for text, answer in zip(texts, answers, strict=True)]
+
+
+def offloaded(writer: "MLLMWriter | LibraryWriter", device: str) -> "Away":
+    """A writer that was opened on the CPU: from now on its weights come to the device when it writes.
+
+    They stay there until the one that is returned is asked for room.
+    """
+    import torch
+
+    from mgie.offload import wait
+
+    writer.device = device
+    if isinstance(writer, LibraryWriter):
+        return wait(writer.model, (writer.model,), torch.device(device))
+    mllm = writer.mllm
+    eyes = [part for part in (mllm.tower, mllm.projector) if part is not None]
+    parts = [mllm.llama.get_input_embeddings(), mllm.llama.model, mllm.llama.lm_head, *eyes]
+    return wait(mllm, parts, torch.device(device))
 
 
 def within(request: Request, context: int) -> tuple[Request, int]:

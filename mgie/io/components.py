@@ -107,25 +107,36 @@ def switched_off(index: dict, named: Collection[str]) -> set[str]:
     return {"safety_checker"} | (set() if "image_encoder" in named else {"feature_extractor"})
 
 
+# of an MGIEPipeline's folder (mgie.folder), whose index names the class alone
+OWN_PARTS = (
+    "llama", "tower", "projector", "tokenizer", "image_processor", "edit_head", "unet", "vae", "scheduler",
+)  # fmt: skip
+OWN_FILES = ("preset.json",)
+
+
 def pipeline_files(folder: Path) -> list[Path] | None:
-    """What of a pipeline's folder can change a pixel; None: it is no diffusers pipeline.
+    """What of a pipeline's folder can change a pixel; None: it is neither a diffusers pipeline nor an MGIEPipeline.
 
     A clean download and a full clone, with its .bin copies, its fp16 variants and its single-file checkpoint, have the
-    same files. Components that lack their weights are left to the loader, which names them.
+    same files; so have two conversions of the same weights from files of two kinds. Components that lack their weights
+    are left to the loader, which names them.
     """
     try:
         index = json.loads((folder / INDEX).read_text())
     except (OSError, ValueError):
         return None
-    named = components(index) if isinstance(index, dict) else {}
+    own = isinstance(index, dict) and index.get("_class_name") == "MGIEPipeline"
+    named = OWN_PARTS if own else tuple(components(index)) if isinstance(index, dict) else ()
     if not named:
         return None
-    files = [folder / name for name in (INDEX, "sampling.json") if (folder / name).is_file()]
+    files = [folder / name for name in (INDEX, "sampling.json", *OWN_FILES) if (folder / name).is_file()]
     for name in named:
         part = folder / name
         loose = [path for path in sorted(part.rglob("*")) if path.is_file()] if part.is_dir() else []
         files += [path for path in loose if not is_weights(path)]
-        if any(NAME.fullmatch(path.name) for path in loose):
+        if own and name == "edit_head":
+            files += [path for path in loose if path.suffix == ".safetensors"]
+        elif any(NAME.fullmatch(path.name) for path in loose):
             files += weights_of(part).files
     return files
 

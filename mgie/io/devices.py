@@ -158,6 +158,7 @@ class Wanted(NamedTuple):
     device: str = "auto"  # auto: cuda where there is one, else cpu
     dtype: str = "auto"  # auto: float16 on a GPU, float32 on a CPU; see dtype_name
     elsewhere: bool = False  # it runs on another machine's GPU: this one need not have one
+    offload: bool = False  # its weights wait in main memory
     unsaid: bool = False  # the CPU is taken only where somebody asked for it
 
 
@@ -176,11 +177,14 @@ class Asked(Protocol):
     def elsewhere(self) -> bool: ...
     @property
     def unsaid(self) -> bool: ...
+    @property
+    def offload(self) -> bool: ...
 
 
 class Placement(NamedTuple):
     device: str
     dtype: "torch.dtype"
+    offload: bool = False
 
 
 def placement(spec: Asked, prefers: str = "float16") -> Placement:
@@ -201,7 +205,9 @@ def placement(spec: Asked, prefers: str = "float16") -> Placement:
             "at the true sizes the CPU takes days for what a GPU does in an hour, so nothing goes there unasked\n"
             'Next: --device cpu if that is what you want (make: ARGS="--device cpu"); --plan says what it would take'
         )
-    return Placement(device, getattr(torch, dtype_name(spec, device, prefers)))
+    if spec.offload and device.startswith("cpu"):
+        raise ValueError("--offload is for a GPU, and this model runs on the CPU; leave it out")
+    return Placement(device, getattr(torch, dtype_name(spec, device, prefers)), spec.offload)
 
 
 def dtype_name(spec: Asked, device: str, prefers: str = "float16") -> str:

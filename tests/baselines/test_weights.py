@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import tiny
 
 from baselines import places as weights
 from baselines.places import weights_folder
@@ -148,3 +149,30 @@ def test_a_gpu_that_is_not_there_is_refused():
         pytest.skip("this machine has a GPU")
     with pytest.raises(ValueError, match="sees no GPU"):
         placement(spec(device="cuda"))
+
+
+def test_two_conversions_of_the_same_weights_are_one_model_whatever_lies_beside_them(tmp_path):
+    tiny.build().save_pretrained(tmp_path / "one")
+    before = weights_hash(tmp_path / "one")
+    (tmp_path / "one" / "conversion.json").write_text('{"llava": "of .bin files"}')  # names the files it came from
+    (tmp_path / "one" / "mllm.pt").write_bytes(b"official")
+    (tmp_path / "one" / "llama" / "pytorch_model.bin").write_bytes(b"a second format")
+    assert weights_hash(tmp_path / "one") == before
+    for changed in ("preset.json", "edit_head/visual_embeddings.safetensors", "llama/model.safetensors"):
+        path = tmp_path / "one" / changed
+        kept = path.read_bytes()
+        path.write_bytes(kept + b" ")
+        assert weights_hash(tmp_path / "one") != before, changed
+        path.write_bytes(kept)
+
+
+def test_the_download_lines_name_the_files_that_are_fetched_and_no_others():
+    from bench.fetch.sources import read
+    from mgie.convert.official import TO_CONVERT, TO_EDIT, to_download
+
+    fetched = {row.name for row in read()["inspix2pix"].rows}
+    assert fetched - set(TO_EDIT) == {"feature_extractor/preprocessor_config.json"}  # of the checker that is off
+    assert set(TO_CONVERT) < set(TO_EDIT) <= fetched
+    line = to_download("DIR")
+    assert line.startswith("hf download timbrooks/instruct-pix2pix scheduler/") and line.endswith("--local-dir DIR")
+    assert "unet/diffusion" not in line and line.count("/") == 2 + len(TO_CONVERT) - 1

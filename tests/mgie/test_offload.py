@@ -1,0 +1,60 @@
+"""Weights that wait in main memory: the LLM comes whole where it fits, once a batch, and the edit is the same."""
+
+import tiny
+import torch
+
+from mgie.offload import ROOM, Whole, bytes_of
+
+
+def counted(monkeypatch) -> list[str]:
+    """What the LLM did: came, left."""
+    moves: list[str] = []
+    arrive, leave = Whole.arrive, Whole.offload
+
+    def came(self) -> None:
+        moves.extend([] if self.there else ["came"])
+        arrive(self)
+
+    def left(self) -> None:
+        moves.extend(["left"] if self.there else [])
+        leave(self)
+
+    monkeypatch.setattr(Whole, "arrive", came)
+    monkeypatch.setattr(Whole, "offload", left)
+    return moves
+
+
+def test_the_llm_comes_whole_and_once_a_batch_and_leaves_before_the_unet(monkeypatch):
+    pipe = tiny.build()
+    asked = ([tiny.picture(0), tiny.picture(1)], ["add snow", "make it night"])
+    before = pipe(*asked, generator=tiny.generators(0, 1))
+    moves = counted(monkeypatch)
+    pipe.enable_model_cpu_offload("cpu")
+    at_unet: list[list[str]] = []
+    pipe.unet.register_forward_pre_hook(lambda *_: at_unet.append(list(moves)))
+    after = pipe(*asked, generator=tiny.generators(0, 1))
+    assert [i.tobytes() for i in after.images] == [i.tobytes() for i in before.images]
+    assert after.expressive_instructions == before.expressive_instructions
+    assert moves == ["came", "left"] and at_unet[0] == ["came", "left"]
+    assert pipe.mllm.llama.lm_head.weight.device.type == "cpu"  # no layer of it is taken away
+
+
+def test_layer_by_layer_only_where_the_whole_does_not_fit_and_that_is_said(monkeypatch, caplog):
+    size = bytes_of(tiny.build().mllm.llama)
+    for free, whole in ((size + ROOM, True), (size + ROOM - 1, False)):
+        monkeypatch.setattr("mgie.offload.free_bytes", lambda device, free=free: free)
+        caplog.clear()
+        pipe = tiny.build()
+        pipe.enable_model_cpu_offload("cpu")
+        assert (pipe.mllm.llama.lm_head.weight.device.type == "cpu") == whole
+        assert ("layer by layer" in caplog.text) == (not whole)
+
+
+def test_weights_that_left_are_the_ones_that_waited():
+    module = torch.nn.Linear(3, 3)
+    home = module.weight.data_ptr()
+    away = Whole(module, [module], torch.device("meta"))  # a device on which they are others
+    away.arrive()
+    assert module.weight.device.type == "meta"
+    away.offload()
+    assert module.weight.data_ptr() == home
