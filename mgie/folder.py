@@ -23,22 +23,31 @@ MINI = Path(__file__).parent / "mini" / "weights"  # <model>[-<form>]/ each
 
 def save(pipe: Any, path: Path) -> None:
     """pipe: an MGIEPipeline, or what has its parts by the same names."""
-    from safetensors.torch import save_file
-
     path.mkdir(parents=True, exist_ok=True)
     (path / INDEX).unlink(missing_ok=True)
+    for file in path.glob("*/*.safetensors"):
+        if file.stat().st_nlink > 1:  # a training's folder shares its frozen files with its start: not to write through
+            file.unlink()
     pipe.mllm.save_pretrained(path)
     pipe.tokenizer.save_pretrained(path / "tokenizer")
     if pipe.image_processor is not None:
         pipe.image_processor.save_pretrained(path / "image_processor")
-    pipe.edit_head.save_pretrained(path / "edit_head")
-    embeddings = pipe.visual_embeddings.cpu().contiguous()
-    save_file({"visual_embeddings": embeddings}, path / "edit_head" / EMBEDDINGS)
-    for name in ("unet", "vae", "scheduler"):
+    save_trained(pipe.edit_head, pipe.visual_embeddings, pipe.unet, path)
+    for name in ("vae", "scheduler"):
         getattr(pipe, name).save_pretrained(path / name)
     write_json(path / PRESET, pipe.preset.to_json())
     index = {"_class_name": "MGIEPipeline", "preset": pipe.preset.name, "scheduler": type(pipe.scheduler).__name__}
     write_json(path / INDEX, index | {"eyes": pipe.mllm.tower is not None})
+
+
+def save_trained(edit_head: Any, visual_embeddings: "torch.Tensor", unet: Any, path: Path) -> None:
+    """The components that training changes as a whole: edit_head/ and unet/."""
+    from safetensors.torch import save_file
+
+    edit_head.save_pretrained(path / "edit_head")
+    embeddings = visual_embeddings.detach().cpu().contiguous()
+    save_file({"visual_embeddings": embeddings}, path / "edit_head" / EMBEDDINGS)
+    unet.save_pretrained(path / "unet")
 
 
 def save_inspix2pix(

@@ -51,6 +51,7 @@ def write_llama(files: "Official", preset: "Preset", folder: Path) -> None:
     writer = ShardWriter(folder)
     for name in TRAINED:
         writer.add(name, half(name, files.mllm[name], files.paths["mllm"]))
+    writer.flush()  # in a file of their own: a checkpoint of training writes these anew, and links the others
     for i, name in enumerate(names):
         writer.add(name, half(name, delta.merged(name, files.llava, files.base), files.llava.where))
         if sys.stderr.isatty():

@@ -72,7 +72,9 @@ def parser() -> ArgumentParser:
         default="auto",
         help="store latents and patch features once; auto: when under 1 GB and read at least twice",
     )
-    speed.add_argument("--workers", type=int, default=0, help="processes that decode images")
+    speed.add_argument(
+        "--workers", type=int, help="processes that decode images; default: one a core but one, at most 8; 0: none"
+    )
     speed.add_argument("--threads", type=int, help="CPU threads; default 1 without a GPU")
     speed.add_argument("--device", choices=("auto", "cpu"), default="auto")
     speed.add_argument("--checkpoint-every", type=int, default=500, help="steps")

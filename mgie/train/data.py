@@ -20,6 +20,7 @@ from PIL import Image
 
 from mgie.io.files import HALVES, read_json
 from mgie.io.images import ImageError, from_bytes
+from mgie.train.index import Example, PlainExample, indexed
 
 # how --data is recognised when --dataset is not given: dataset -> a path that only its layout has
 LAYOUTS = {
@@ -32,32 +33,6 @@ LAYOUTS = {
 MAX_LACKING = 0.01  # of the examples; what has no expressive instruction is left out, up to this share
 INSTRUCTION = "instruction"  # --expressive instruction: the instruction itself is the target text
 READERS = "mgie.examples"  # group of entry points: (dataset, its own folder, split) -> the examples of that split
-
-
-class Example(Protocol):
-    """What training and mgie.expressive ask of an example of any dataset."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def input_image(self) -> Path: ...  # may not exist
-
-    @property
-    def goal_image(self) -> Path | None: ...  # None: the dataset has no ground truth here
-
-    @property
-    def instruction(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class PlainExample:
-    """A pair of a plain IPr2Pr folder."""
-
-    id: str
-    input_image: Path
-    goal_image: Path
-    instruction: str
 
 
 class TrainingPair(NamedTuple):
@@ -133,13 +108,29 @@ def dataset_folder(root: Path, dataset: str | None) -> tuple[Path, str]:
     return root, dataset or recognise(root)
 
 
-def read_pairs(root: Path, dataset: str, expressive: str | None, needs_expressive: bool) -> Pairs:
-    """The pairs of root's train split. expressive: a file, INSTRUCTION, or None to look next to the data."""
+def read_pairs(
+    root: Path, dataset: str, expressive: str | None, needs_expressive: bool, index: Path | None = None
+) -> Pairs:
+    """The pairs of root's train split. expressive: a file, INSTRUCTION, or None to look next to the data.
+
+    index: a file that keeps what was found on the disk, so that a run that goes on need not look at each image again.
+    """
     if dataset == "ipr2pr" and (root / "ipr2pr.tsv").exists():
         pairs = RepackPairs.read(root)
         if needs_expressive and expressive not in (None, INSTRUCTION):
             raise ValueError(f"--expressive {expressive}: the repack in {root} holds its own in ipr2pr_expressive.json")
         return pairs if needs_expressive and expressive != INSTRUCTION else pairs.plain()
+    usable: Sequence[Example] = indexed(index, root, dataset, lambda: look(root, dataset))
+    if not needs_expressive or expressive == INSTRUCTION:
+        return FilePairs(usable)
+    known = expressive_for(usable, root, dataset, expressive)
+    told = [example for example in usable if example.id in known]
+    left_out(len(usable), len(told), "no expressive instruction")
+    return FilePairs(told, known)
+
+
+def look(root: Path, dataset: str) -> list[Example]:
+    """The train split's examples with both images on the disk."""
     plain = is_plain_ipr2pr(root, dataset)
     examples: Sequence[Example] = plain_folders(root) if plain else split_of(dataset, root, "train")
     usable = [e for e in examples if e.goal_image and e.input_image.exists() and e.goal_image.exists()]
@@ -147,12 +138,7 @@ def read_pairs(root: Path, dataset: str, expressive: str | None, needs_expressiv
         missing = f", none with both images on disk (first: {examples[0].input_image})" if examples else ""
         raise FileNotFoundError(f"--data {root}: {len(examples)} {dataset} training examples{missing}")
     left_out(len(examples), len(usable), "an image is not there")
-    if not needs_expressive or expressive == INSTRUCTION:
-        return FilePairs(usable)
-    known = expressive_for(usable, root, dataset, expressive)
-    told = [example for example in usable if example.id in known]
-    left_out(len(usable), len(told), "no expressive instruction")
-    return FilePairs(told, known)
+    return usable
 
 
 def left_out(before: int, after: int, reason: str) -> None:
@@ -202,7 +188,7 @@ def split_of(dataset: str, root: Path, split: str) -> list[Example]:
     return examples_of(dataset, root, split)
 
 
-def expressive_for(examples: list[Example], root: Path, dataset: str, file: str | None) -> dict[str, str]:
+def expressive_for(examples: Sequence[Example], root: Path, dataset: str, file: str | None) -> dict[str, str]:
     """Expressive instructions by id, none empty; all but MAX_LACKING of the examples have one."""
     looked = (
         [Path(file)]

@@ -184,7 +184,7 @@ class Loop:
             data,
             batch_size=None,
             sampler=sampler,
-            num_workers=settings.workers,
+            num_workers=0 if data.stored else settings.workers,  # nothing is decoded of what is precomputed
             collate_fn=as_it_is,
             pin_memory=accelerator.device.type == "cuda",
         )
@@ -283,7 +283,7 @@ class Loop:
         parameters = {clean(name): p for name, p in self.whole.named_parameters()}
         live = {name: parameters[name].data for name in trained}
         for name, tensor in trained.items():
-            parameters[name].data = tensor.to(live[name].device)
+            parameters[name].data = tensor  # in main memory: what is written need not go to the GPU first
         try:
             self.save(self.whole, folder)
         finally:

@@ -2,6 +2,7 @@
 
     OUT/train.csv train.png training.json   the curve, and what was run (written first, never changed)
     OUT/.checkpoints/ .start/ .precomputed/ what continuing needs; hidden, so that the model's hash leaves them out
+    OUT/.pairs.jsonl                        the pairs, found on the disk once
     OUT/model_index.json unet/ ...          the trained model's folder, when training is done
 
 As with bench.runs.folder: the same command continues, other settings in the same folder are refused.
@@ -35,6 +36,7 @@ from mgie.train.recipes import Recipe, overridden
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+PAIRS = ".pairs.jsonl"
 SETTINGS, LOCK = "training.json", ".lock"
 FREE = {"micro_batch", "checkpoint_every", "keep", "workers", "log_every"}  # a continued run may change these
 
@@ -49,7 +51,10 @@ def train(args: Namespace, recipe: Recipe) -> None:
 
     kind = (args.model, args.form)
     data, dataset = dataset_folder(args.data, args.dataset)
-    pairs = read_pairs(data, dataset, args.expressive, needs_expressive=args.model != "inspix2pix")
+    told = args.model != "inspix2pix"
+    if not (args.out / SETTINGS).exists():  # of a start that was refused: the data may have been completed since
+        (args.out / PAIRS).unlink(missing_ok=True)
+    pairs = read_pairs(data, dataset, args.expressive, needs_expressive=told, index=args.out / PAIRS)
     accelerator = Accelerator(cpu=args.device == "cpu")
     if accelerator.device.type == "cuda":
         repeatable()
@@ -77,7 +82,8 @@ def train(args: Namespace, recipe: Recipe) -> None:
         with accelerator.main_process_first():
             folder = start(args, kind, pairs, recipe, args.out)
         half = keeps_half(settings, accelerator)
-        trainee = starts.load(folder, kind, args.preset, args.resolution, args.min_snr, half)
+        one_dtype = settings.precision == "bf16"
+        trainee = starts.load(folder, kind, args.preset, args.resolution, args.min_snr, half, one_dtype)
         if accelerator.is_main_process and not (args.out / SETTINGS).exists():
             write_json(args.out / SETTINGS, run)  # not before: a refused start is no run
         data = training_set(args, pairs, trainee, settings, accelerator)
@@ -109,14 +115,10 @@ def train_from(
 
 
 def keeps_half(settings: LoopSettings, accelerator: "Accelerator") -> bool:
-    """FSDP wants one dtype; a CPU computes in float32 faster than it casts."""
+    """FSDP wants one dtype for what trains and what does not."""
     from accelerate import DistributedType
 
-    return (
-        settings.precision == "bf16"
-        and accelerator.device.type == "cuda"
-        and accelerator.distributed_type != DistributedType.FSDP
-    )
+    return settings.precision == "bf16" and accelerator.distributed_type != DistributedType.FSDP
 
 
 def repeatable() -> None:
@@ -139,9 +141,14 @@ def loop_settings(args: Namespace, recipe: Recipe, pairs: int, device: str) -> L
         precision=args.precision or ("bf16" if device == "cuda" else "float32"),
         micro_batch=args.micro_batch or (4 if args.preset == "7b" else 32),
         checkpoint_every=args.checkpoint_every,
-        workers=args.workers,
+        workers=decoders() if args.workers is None else args.workers,
         log_every=args.log_every,
     )
+
+
+def decoders() -> int:
+    """Processes that decode images, where none are asked for: off the main thread, which feeds the device."""
+    return max(1, min(MOST_DECODERS, len(os.sched_getaffinity(0)) - 1))
 
 
 def described(args: Namespace, run: dict, recipe: Recipe, settings: LoopSettings) -> str:
@@ -277,4 +284,5 @@ def say(accelerator: "Accelerator", text: str) -> None:
         print(text, file=sys.stdout, flush=True)
 
 
+MOST_DECODERS = 8
 AUTO_STORED = 2**30  # bytes up to which frozen parts are precomputed without being asked

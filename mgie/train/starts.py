@@ -17,9 +17,9 @@ from torch import nn
 from mgie.convert import delta
 from mgie.convert.components import write_eyes, write_head, write_llama, write_tokenizer
 from mgie.convert.manifest import TRAINED, preset_of
-from mgie.convert.official import Official, open_clip
+from mgie.convert.official import TO_EDIT, Official, open_clip, to_download
 from mgie.convert.shards import Shards
-from mgie.folder import INDEX, PRESET
+from mgie.folder import INDEX, PRESET, save_trained
 from mgie.io.components import load_models, quiet
 from mgie.io.files import read_json, whole_folder, write_json
 from mgie.io.weights import load_library_model
@@ -27,14 +27,19 @@ from mgie.pipeline import MGIEPipeline
 from mgie.preprocess import ClipProcessor
 from mgie.presets import PRESETS, SAMPLING, Preset
 from mgie.prompts import ADDED_TOKENS
-from mgie.train import starts
+from mgie.train import frozen, starts
 from mgie.train.batches import MLLMRows, Sizes, TextRows, clip_ids
+from mgie.train.checkpoint import place
 from mgie.train.joint import Denoiser, JointModel, TextModel, choose_trained
 from mgie.visual_tokens import NUM_VISUAL_TOKENS
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
     from torch import Tensor
+
+
+# components of an MGIEPipeline that never train; those that a model has not (LGIE's eyes) are missing in its start too
+FROZEN = ("tower", "projector", "image_processor", "tokenizer", "vae", "scheduler")
 
 
 class Trainee(NamedTuple):
@@ -52,15 +57,19 @@ def load(
     resolution: int | None = None,
     min_snr_gamma: float | None = None,
     keep_half: bool = False,
+    one_dtype: bool | None = None,
 ) -> Trainee:
     """folder: a start. kind: (model, form), a key of joint.TRAINED. preset: its name, or None to accept any.
 
     resolution: pixels of the diffusion's training images, None for the preset's. keep_half: frozen weights of the LLM
-    stay in the precision that they are stored in (half the memory; a bf16 autocast gives the same numbers). Raises
-    FileNotFoundError or ValueError for a folder that is no start of this kind.
+    lie in memory as bfloat16, for a bf16 autocast: half the memory, and of other dtypes the autocast would keep a
+    second copy of each matrix for the backward pass. one_dtype: the LLM is written in its start's dtype, trained
+    tensors too, and its frozen files are links; None: with keep_half. Raises FileNotFoundError or ValueError for a
+    folder that is no start of this kind.
     """
     if kind[1] == "e2e" and kind[0] != "inspix2pix":
-        return load_joint(folder, kind, preset, resolution, min_snr_gamma, None if keep_half else torch.float32)
+        one = keep_half if one_dtype is None else one_dtype
+        return load_joint(folder, kind, preset, resolution, min_snr_gamma, keep_half, one)
     return load_text(folder, kind, preset, resolution, min_snr_gamma)
 
 
@@ -70,14 +79,15 @@ def load_joint(
     expected: str | None,
     resolution: int | None,
     min_snr_gamma: float | None,
-    dtype: torch.dtype | None,
+    keep_half: bool,
+    one_dtype: bool,
 ) -> Trainee:
     if class_of(folder) != "MGIEPipeline":
         raise ValueError(
             f"--from {folder} is a {class_of(folder)}; --model {kind[0]} --form e2e starts from an "
             "MGIEPipeline folder (python -m mgie.convert, or an earlier --out of this command)"
         )
-    pipe = MGIEPipeline.from_pretrained(folder, expected, dtype)
+    pipe = MGIEPipeline.from_pretrained(folder, expected, None if keep_half else torch.float32)
     for name, part in pipe.components.items():
         if name != "llama":
             part.float()
@@ -90,19 +100,22 @@ def load_joint(
     denoiser = Denoiser(pipe.unet, pipe.vae, pipe.scheduler, min_snr_gamma)
     model = JointModel(pipe.mllm, pipe.edit_head, denoiser, pipe.tokenizer.visual, pipe.tokenizer.pad)
     choose_trained(model, kind)
+    if keep_half:  # after the trained ones have become float32 from what is stored
+        for weight in pipe.mllm.llama.parameters():
+            weight.data = weight.data if weight.requires_grad else weight.data.bfloat16()
+    by_file = frozen.keeps_dtype(folder / "llama", None if one_dtype else torch.float32)
 
     def save(trained: JointModel, target: Path) -> None:
-        MGIEPipeline(
-            trained.mllm,
-            pipe.tokenizer,
-            pipe.image_processor,
-            trained.edit_head,
-            trained.visual_embeddings(),
-            trained.denoiser.unet,
-            trained.denoiser.vae,
-            pipe.scheduler,
-            pipe.preset,
-        ).save_pretrained(target)
+        """As pipeline.save_pretrained, but that the frozen parts are the start's own files."""
+        for part in FROZEN:
+            frozen.link(folder / part, target / part)
+        if by_file:
+            frozen.write_llm(trained.mllm.llama, folder / "llama", target / "llama")
+        else:
+            trained.mllm.llama.save_pretrained(target / "llama")
+        save_trained(trained.edit_head, trained.visual_embeddings(), trained.denoiser.unet, target)
+        for name in (PRESET, INDEX):
+            place(folder / name, target / name)
 
     rows = MLLMRows(
         pipe.tokenizer, pipe.preset.patches if eyes else 0, min(pipe.preset.max_length, pipe.preset.context)
@@ -133,7 +146,11 @@ def load_text(
         pipe.register_modules(unet=trained.denoiser.unet, vae=trained.denoiser.vae, text_encoder=trained.text_encoder)
         # under "ft" the folder of the model holds it beside the writer of expressive instructions
         inside = target / "inspix2pix" if kind[1] == "ft" else target
-        pipe.save_pretrained(inside)
+        pipe.save_config(inside)
+        for name, part in pipe.components.items():
+            linked = name in ("vae", "text_encoder") and frozen.link_loadable(folder / name, inside / name)
+            if part is not None and not linked:
+                part.save_pretrained(inside / name)
         if sampling_text is not None:
             (inside / "sampling.json").write_text(sampling_text)
 
@@ -147,7 +164,7 @@ def class_of(folder: Path) -> str:
         state = f"has no {INDEX}" if folder.is_dir() else "does not exist"
         raise FileNotFoundError(
             f"--from {folder} {state}; expected a model's folder: python -m mgie.convert makes MGIE's, and "
-            "InsPix2Pix's is `hf download timbrooks/instruct-pix2pix --local-dir DIR`"
+            f"InsPix2Pix's is `{to_download('DIR', TO_EDIT)}`"
         )
     return str(read_json(index).get("_class_name"))
 
