@@ -57,8 +57,10 @@ class Figures:
         """key: of what was measured; figures of another machine or other settings are left alone."""
         self.path, self.key = path, key
         text = path.read_text(encoding="utf-8") if path.exists() else ""
-        whole = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-        self.known = [one for one in whole if one["key"] == key]
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:  # cut by a kill
+            write_atomic(path, whole)
+        self.known = [one for one in map(json.loads, whole.splitlines()) if one["key"] == key]
 
     def done(self, stage: str) -> bool:
         return any(one["stage"] == stage and one.get("kind") == "done" for one in self.known)
