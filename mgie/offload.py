@@ -1,7 +1,7 @@
 """Weights that wait in main memory and come to the device when they are used: for a GPU smaller than the model.
 
-Small parts come one by one, by accelerate's hooks. The LLM is called once a token: it comes whole where it fits, once a
-batch; layer by layer, where each token moves all of it, only where it does not. The same numbers come out either way.
+One group of parts is there at a time. The LLM is called once a token: it comes whole where it fits, once a batch; layer
+by layer, where each token moves all of it, only where it does not. The same numbers come out either way.
 """
 
 from collections.abc import Sequence
@@ -17,29 +17,34 @@ ROOM = 2 * 2**30  # bytes beside the LLM: its cache of keys and values, activati
 
 
 class Away(Protocol):
-    """Something on the device that can make room."""
+    """Something that can make room on the device."""
 
     def offload(self) -> None: ...
 
 
 class Whole:
-    """A module that comes to the device whole when one of its parts is called.
+    """A module that comes to the device whole when it, or one of its parts, is called.
 
-    Its weights in main memory stay where they are: leaving copies nothing.
+    Its weights in main memory stay where they are: leaving copies nothing. (accelerate's hooks copy them back, and
+    know only the forward of the whole.)
     """
 
-    def __init__(self, module: "nn.Module", parts: "Sequence[nn.Module]", device: "torch.device") -> None:
-        """parts: of the module, which are called; a hook before each brings the whole."""
+    def __init__(self, module: "nn.Module", device: "torch.device", parts: "Sequence[nn.Module]" = ()) -> None:
+        """parts: what is called of the module, beside itself and its children; a hook before each brings the whole."""
         self.device, self.there = device, False
+        self.leave_first: list[Away] = []  # what makes room when it comes
         self.home = [(tensor, tensor.data) for tensor in (*module.parameters(), *module.buffers())]
-        for part in parts:
+        for part in (module, *module.children(), *parts):
             part.register_forward_pre_hook(lambda *_: self.arrive())
 
     def arrive(self) -> None:
-        if not self.there:
-            for tensor, home in self.home:
-                tensor.data = home.to(self.device)
-            self.there = True
+        if self.there:
+            return
+        for other in self.leave_first:
+            other.offload()
+        for tensor, home in self.home:
+            tensor.data = home.to(self.device)
+        self.there = True
 
     def offload(self) -> None:
         for tensor, home in self.home:
@@ -59,10 +64,13 @@ class ByLayer:
         """Nothing of it is there between two calls."""
 
 
-class Several(list[Away]):
-    def offload(self) -> None:
-        for one in self:
-            one.offload()
+def take_turns(groups: Sequence[Sequence[Whole | ByLayer]]) -> None:
+    """When one of a group comes, all of the other groups leave."""
+    for group in groups:
+        others = [one for other in groups if other is not group for one in other]
+        for one in group:
+            if isinstance(one, Whole):
+                one.leave_first = list(others)
 
 
 def fits(module: "nn.Module", device: "torch.device") -> bool:
@@ -75,6 +83,6 @@ def bytes_of(module: "nn.Module") -> int:
     return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
 
-def wait(module: "nn.Module", parts: "Sequence[nn.Module]", device: "torch.device") -> Whole | ByLayer:
-    """A large module that is in main memory now, and comes whole where it fits."""
-    return Whole(module, parts, device) if fits(module, device) else ByLayer(module, device)
+def wait(module: "nn.Module", device: "torch.device", parts: "Sequence[nn.Module]" = ()) -> Whole | ByLayer:
+    """A large module that is in main memory now, and comes whole where it fits. parts: as of Whole."""
+    return Whole(module, device, parts) if fits(module, device) else ByLayer(module, device)

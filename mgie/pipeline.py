@@ -137,25 +137,19 @@ class MGIEPipeline:
     def enable_model_cpu_offload(self, device: str | torch.device = "cuda") -> None:
         """Weights wait in main memory. The LLM comes to the device whole, once a batch, where it fits, else layer by
         layer (which is said); the other parts come one by one. The pixels are the same."""
-        from accelerate import cpu_offload_with_hook
-
-        from mgie.offload import Away, ByLayer, Several, bytes_of, wait
+        from mgie.offload import ByLayer, Whole, bytes_of, take_turns, wait
 
         if torch.device(device).type == "cuda" and not torch.cuda.is_available():
             raise ValueError("offload is for a GPU, and torch sees none here; without it the pipeline runs on the CPU")
         self.to("cpu")
         self.device, self._offloaded = torch.device(device), True
         llama, size = self.mllm.llama, bytes_of(self.mllm.llama)
-        llm = wait(llama, (llama.get_input_embeddings(), llama.model, llama.lm_head), self.device)
+        llm = wait(llama, self.device, [llama.get_input_embeddings()])
         if isinstance(llm, ByLayer):
             self.notice(f"the LLM ({size / 1e9:.1f} GB) does not fit on {self.device}: it comes layer by layer, slowly")
-        before: Away = llm  # what makes room when the next part comes
-        for name, part in self.components.items():
-            if name == "llama":
-                continue
-            eyes = name in ("tower", "projector")  # small, and there beside the LLM
-            _, hook = cpu_offload_with_hook(part, self.device, prev_module_hook=None if eyes else before)
-            before = Several([before, hook]) if eyes else hook
+        waiting = {name: Whole(part, self.device) for name, part in self.components.items() if name != "llama"}
+        eyes = [waiting.pop(name) for name in ("tower", "projector") if name in waiting]
+        take_turns([[llm, *eyes], *([one] for one in waiting.values())])
 
     def compile(self, backend: str = "inductor", static: bool | None = None) -> None:
         """torch.compile for what runs most: the UNet, and the VAE's decoder. Minutes at the first call of each size.

@@ -240,11 +240,9 @@ def offloaded(writer: "MLLMWriter | LibraryWriter", device: str) -> "Away":
 
     writer.device = device
     if isinstance(writer, LibraryWriter):
-        return wait(writer.model, (writer.model,), torch.device(device))
-    mllm = writer.mllm
-    eyes = [part for part in (mllm.tower, mllm.projector) if part is not None]
-    parts = [mllm.llama.get_input_embeddings(), mllm.llama.model, mllm.llama.lm_head, *eyes]
-    return wait(mllm, parts, torch.device(device))
+        return wait(writer.model, torch.device(device))
+    llama = writer.mllm.llama  # the MLLM's own forward is not called: its parts are
+    return wait(writer.mllm, torch.device(device), [llama.get_input_embeddings(), *llama.children()])
 
 
 def within(request: Request, context: int) -> tuple[Request, int]:

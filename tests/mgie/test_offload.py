@@ -6,17 +6,18 @@ import torch
 from mgie.offload import ROOM, Whole, bytes_of
 
 
-def counted(monkeypatch) -> list[str]:
-    """What the LLM did: came, left."""
+def counted(monkeypatch, pipe) -> list[str]:
+    """Which part came, and which left, in order."""
     moves: list[str] = []
     arrive, leave = Whole.arrive, Whole.offload
+    names = {id(next(part.parameters())): name for name, part in pipe.components.items()}
 
     def came(self) -> None:
-        moves.extend([] if self.there else ["came"])
+        moves.extend([] if self.there else [f"{names[id(self.home[0][0])]} came"])
         arrive(self)
 
     def left(self) -> None:
-        moves.extend(["left"] if self.there else [])
+        moves.extend([f"{names[id(self.home[0][0])]} left"] if self.there else [])
         leave(self)
 
     monkeypatch.setattr(Whole, "arrive", came)
@@ -28,14 +29,18 @@ def test_the_llm_comes_whole_and_once_a_batch_and_leaves_before_the_unet(monkeyp
     pipe = tiny.build()
     asked = ([tiny.picture(0), tiny.picture(1)], ["add snow", "make it night"])
     before = pipe(*asked, generator=tiny.generators(0, 1))
-    moves = counted(monkeypatch)
+    moves = counted(monkeypatch, pipe)
     pipe.enable_model_cpu_offload("cpu")
-    at_unet: list[list[str]] = []
-    pipe.unet.register_forward_pre_hook(lambda *_: at_unet.append(list(moves)))
     after = pipe(*asked, generator=tiny.generators(0, 1))
     assert [i.tobytes() for i in after.images] == [i.tobytes() for i in before.images]
     assert after.expressive_instructions == before.expressive_instructions
-    assert moves == ["came", "left"] and at_unet[0] == ["came", "left"]
+    assert moves.count("llama came") == moves.count("tower came") == 1  # for the whole batch, every token
+    assert moves.index("llama left") < moves.index("edit_head came") < moves.index("unet came")
+    there: set[str] = set()
+    for name, move in map(str.split, moves):
+        (there.add if move == "came" else there.discard)(name)
+        assert len(there) == 1 or there <= {"llama", "tower", "projector"}
+    assert moves[-1] == "vae came"
     assert pipe.mllm.llama.lm_head.weight.device.type == "cpu"  # no layer of it is taken away
 
 
@@ -53,7 +58,7 @@ def test_layer_by_layer_only_where_the_whole_does_not_fit_and_that_is_said(monke
 def test_weights_that_left_are_the_ones_that_waited():
     module = torch.nn.Linear(3, 3)
     home = module.weight.data_ptr()
-    away = Whole(module, [module], torch.device("meta"))  # a device on which they are others
+    away = Whole(module, torch.device("meta"))  # a device on which they are others
     away.arrive()
     assert module.weight.device.type == "meta"
     away.offload()
