@@ -13,8 +13,9 @@ def counted(monkeypatch, pipe) -> list[str]:
     names = {id(next(part.parameters())): name for name, part in pipe.components.items()}
 
     def came(self) -> None:
-        moves.extend([] if self.there else [f"{names[id(self.home[0][0])]} came"])
-        arrive(self)
+        there = self.there
+        arrive(self)  # after the others have left
+        moves.extend([] if there else [f"{names[id(self.home[0][0])]} came"])
 
     def left(self) -> None:
         moves.extend([f"{names[id(self.home[0][0])]} left"] if self.there else [])
