@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--patience", type=float, default=120, help="seconds an edit may take to be tried (default 120)")
     p.add_argument("--minutes", type=float, help="no stage goes on for longer; default: 12 on a GPU, else no limit")
     p.add_argument("--again", action="store_true", help="forget what was measured, and measure it anew")
-    p.add_argument("--remove", action="store_true", help="remove the weights at the end: 16 GB")
+    p.add_argument("--remove", action="store_true", help="remove the weights when all is made: 18 GB")
     return p
 
 
@@ -101,7 +101,7 @@ def rehearse(args: argparse.Namespace) -> int:
         figures = Figures(out / FIGURES, key)
         failed = [stage.name for stage in todo if not made(stage, asked, figures)]
         tell(asked, figures)
-    if args.remove:
+    if args.remove and not failed:
         shutil.rmtree(asked.weights, ignore_errors=True)
     print(f"written: {out / FIGURES}, {out / PAGE}")
     if failed:
