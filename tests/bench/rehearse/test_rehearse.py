@@ -66,7 +66,7 @@ def test_a_stage_is_measured_and_its_failure_says_what_it_said_last(tmp_path):
     code = "x = bytearray(300_000_000); x[::4096] = b'1' * len(x[::4096]); print('one'); print('two', flush=True)"
     ended = run([sys.executable, "-c", code], log, heard.append)
     assert [line.strip() for line in heard] == ["one", "two"]
-    assert ended.code == 0 and 3e8 < ended.peak < 6e8 and ended.seconds > 0
+    assert ended.code == 0 and ended.peak > 3e8 and ended.seconds > 0
     with pytest.raises(Failed, match=r"ended with 1: .*No module named no_such_module"):
         python(["no_such_module"], log)
 
