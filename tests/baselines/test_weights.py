@@ -170,7 +170,7 @@ def test_the_download_lines_name_the_files_that_are_fetched_and_no_others():
     from bench.fetch.sources import read
     from mgie.convert.official import TO_CONVERT, TO_EDIT, to_download
 
-    fetched = {row.name for row in read()["inspix2pix"].rows}
+    fetched = {row.name for row in read()["inspix2pix"].files}
     assert fetched - set(TO_EDIT) == {"feature_extractor/preprocessor_config.json"}  # of the checker that is off
     assert set(TO_CONVERT) < set(TO_EDIT) <= fetched
     line = to_download("DIR")
