@@ -132,7 +132,7 @@ class ModelSettings:
     elsewhere: bool = False  # it runs on another machine's GPU: this one need not have one
     unsaid: bool = False  # --device was left out where the CPU must be asked for
     quantize: Literal["none", "int8", "nf4"] = "none"  # diffusers: loaded in 8 or 4 bits
-    offload: bool = False  # weights wait in main memory (mgie.offload); moves no pixel, so it is no part of the run
+    offload: bool = False  # weights wait in main memory (mgie.io.memory); moves no pixel, so it is no part of the run
     unknown_editor: bool = False  # diffusers: run a class that is not among the editors tried here
 
 

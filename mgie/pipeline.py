@@ -137,7 +137,7 @@ class MGIEPipeline:
     def enable_model_cpu_offload(self, device: str | torch.device = "cuda") -> None:
         """Weights wait in main memory. The LLM comes to the device whole, once a batch, where it fits, else layer by
         layer (which is said); the other parts come one by one. The pixels are the same."""
-        from mgie.offload import ByLayer, Whole, bytes_of, take_turns, wait
+        from mgie.io.memory import ByLayer, Whole, bytes_of, take_turns, wait
 
         if torch.device(device).type == "cuda" and not torch.cuda.is_available():
             raise ValueError("offload is for a GPU, and torch sees none here; without it the pipeline runs on the CPU")

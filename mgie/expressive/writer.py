@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from mgie.io.memory import Away
     from mgie.mllm import MLLM
-    from mgie.offload import Away
     from mgie.preprocess import ClipProcessor
     from mgie.tokenizer import Tokenizer
 
@@ -236,7 +236,7 @@ def offloaded(writer: "MLLMWriter | LibraryWriter", device: str) -> "Away":
     """
     import torch
 
-    from mgie.offload import wait
+    from mgie.io.memory import wait
 
     writer.device = device
     if isinstance(writer, LibraryWriter):

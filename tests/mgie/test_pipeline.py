@@ -107,7 +107,7 @@ def test_half_precision_weights_are_loaded_as_the_dtype_that_is_asked_for(pipe, 
 
 
 def test_offloaded_weights_give_the_same_edit_and_stay_where_they_are(monkeypatch):
-    monkeypatch.setattr("mgie.offload.free_bytes", lambda device: 1)  # the LLM does not fit
+    monkeypatch.setattr("mgie.io.memory.free_bytes", lambda device: 1)  # the LLM does not fit
     pipe = tiny.build()
     edit = lambda: pipe(tiny.picture(), "add snow", generator=tiny.generators(0))  # noqa: E731
     before = edit()

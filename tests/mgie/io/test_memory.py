@@ -3,7 +3,7 @@
 import tiny
 import torch
 
-from mgie.offload import ROOM, Whole, bytes_of
+from mgie.io.memory import ROOM, Whole, bytes_of
 
 
 def counted(monkeypatch, pipe) -> list[str]:
@@ -48,7 +48,7 @@ def test_the_llm_comes_whole_and_once_a_batch_and_leaves_before_the_unet(monkeyp
 def test_layer_by_layer_only_where_the_whole_does_not_fit_and_that_is_said(monkeypatch, caplog):
     size = bytes_of(tiny.build().mllm.llama)
     for free, whole in ((size + ROOM, True), (size + ROOM - 1, False)):
-        monkeypatch.setattr("mgie.offload.free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr("mgie.io.memory.free_bytes", lambda device, free=free: free)
         caplog.clear()
         pipe = tiny.build()
         pipe.enable_model_cpu_offload("cpu")
