@@ -159,7 +159,7 @@ def edited(runs: Path) -> list[Path]:
 
 def row_of(results: Path) -> dict[str, str]:
     """dataset and metric -> value, of the table that was made."""
-    found = {}
+    found: dict[str, str] = {}
     for path in sorted(results.rglob("table1*.csv")):
         if not path.stem.endswith("-tests"):
             with open(path, newline="", encoding="utf-8") as file:

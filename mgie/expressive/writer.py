@@ -229,7 +229,7 @@ class LibraryWriter:
         return [Written(text.strip(), len(answer)) for text, answer in zip(texts, answers, strict=True)]
 
 
-def offloaded(writer: "MLLMWriter | LibraryWriter", device: str) -> "Away":
+def offloaded(writer: Writer, device: str) -> "Away":
     """A writer that was opened on the CPU: from now on its weights come to the device when it writes.
 
     They stay there until the one that is returned is asked for room.
@@ -238,6 +238,7 @@ def offloaded(writer: "MLLMWriter | LibraryWriter", device: str) -> "Away":
 
     from mgie.io.memory import wait
 
+    assert isinstance(writer, LibraryWriter | MLLMWriter)  # as open_writer makes them
     writer.device = device
     if isinstance(writer, LibraryWriter):
         return wait(writer.model, torch.device(device))

@@ -45,10 +45,11 @@ def indexed(file: Path | None, root: Path, dataset: str, look: Callable[[], Sequ
     if file is None:
         return look()
     known = read(file, head)
-    if known is None:
-        known = look()
-        write(file, head, known)
-    return known
+    if known is not None:
+        return known
+    found = look()
+    write(file, head, found)
+    return found
 
 
 def read(file: Path, head: dict[str, str]) -> list[Example] | None:
