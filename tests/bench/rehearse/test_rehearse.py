@@ -78,7 +78,7 @@ def test_a_stage_is_killed_with_its_children_when_it_is_due_or_over_its_time(tmp
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         f"pathlib.Path({str(mark)!r}).write_text(str(child.pid)); time.sleep(60)\n"
     )
-    ended = run([sys.executable, "-c", code], log, until=mark.exists)
+    ended = run([sys.executable, "-c", code], log, until=lambda: mark.exists() and bool(mark.read_text()))
     assert ended.killed and ended.code == -signal.SIGKILL
     child = int(mark.read_text())
     deadline = time.monotonic() + 5
