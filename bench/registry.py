@@ -68,6 +68,10 @@ DATASETS = {
         "bench.datasets.magicbrush:MagicBrush", "MagicBrush", ("l1", "dino", "cvs", "cts"), in_paper=True
     ),
     "ipr2pr": DatasetEntry("bench.datasets.ipr2pr:IPr2Pr", "IPr2Pr", ("l1", "ssim")),
+    # no goal images: what its papers compare with the input image, or with the captions
+    "emu-edit": DatasetEntry(
+        "bench.datasets.emu_edit:EmuEdit", "Emu Edit", ("cts", "clip_direction", "image_similarity")
+    ),
 }
 METRICS = {
     "l1": MetricEntry("bench.metrics.l1:L1", "L1", "lower"),

@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     where = p.add_argument_group("where things lie")
     where.add_argument(
         "--data-root", type=place,
-        help="holds evr/ gier/ ma5k/ magicbrush/ ipr2pr/ published/; a path or s3://...; default: data",
+        help="holds evr/ gier/ ma5k/ magicbrush/ emu-edit/ ipr2pr/ published/; a path or s3://...; default: data",
     )  # fmt: skip
     where.add_argument("--weights", type=Path, help="holds <model>[-<form>][-<dataset>]/")
     where.add_argument("--images", type=Path, help="your own output images: a folder, or a CSV or JSONL of id and path")

@@ -6,7 +6,7 @@ and what the model says of itself. None means: the model's own default (a preset
 
 import math
 from argparse import ArgumentParser, Namespace, _ActionsContainer
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, get_args
@@ -49,7 +49,23 @@ class DataSettings:
         in_name="{value}",
     )
     image_root: Path | None = flag(None, "EVR: folder of the images, whose annotations hold bare names", in_name=None)
+    wrong_captions: str = flag(
+        "keep",
+        "Emu Edit: items whose captions are known to be wrong: keep, leave-out (one caption for both images), or a "
+        "file that lists them by hash or idx (JSON, or one a line)",
+        in_name="captions-{value}",
+    )
     limit: int | None = flag(None, "only the first N examples", in_name="limit{value}")
+
+    def described(self) -> dict[str, Any]:
+        """As run.json has it. Folders are private: image_root is left out (the manifest holds the images' hashes), and
+        of a list the digest stands in place of its path. What came later is said where it is not as usual, so that the
+        names of older runs hold."""
+        usual = {"image_root": self.image_root, "instructions": "own", "wrong_captions": "keep"}
+        said = {name: value for name, value in asdict(self).items() if (name, value) not in usual.items()}
+        if self.wrong_captions not in ("keep", "leave-out"):
+            said["wrong_captions"] = f"list {sha256(Path(self.wrong_captions).read_bytes()).hexdigest()[:8]}"
+        return said
 
 
 @dataclass(frozen=True)

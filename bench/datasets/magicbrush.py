@@ -20,7 +20,8 @@ from bench.datasets.annotations import (
     refuse_image_root,
     sentence,
 )
-from bench.datasets.magicbrush_hub import FOLDER, hub_files, lay_out
+from bench.datasets.hub_rows import FOLDER, hub_files
+from bench.datasets.magicbrush_hub import lay_out
 from bench.records import Example, Mask
 from bench.settings import DataSettings
 from mgie.io.files import inside, refuse_unwritable

@@ -52,12 +52,11 @@ def seeded(run: Mapping) -> bool:
 
 
 def of_data(ran: Mapping, data: DataSettings) -> list[str]:
-    wanted = asdict(data)
+    wanted, usual = data.described(), asdict(DataSettings())
     wanted["split"] = wanted["split"] or "test"
-    del wanted["image_root"]  # where the images lie is no part of a run
     found = []
-    for name, value in wanted.items():
-        before = ran.get(name, getattr(DataSettings(), name))
+    for name in dict.fromkeys((*wanted, *ran)):
+        before, value = ran.get(name, usual[name]), wanted.get(name, usual[name])
         before = (before or "test") if name == "split" else before
         if ALIKE.get(str(before), before) != ALIKE.get(str(value), value):
             found.append(differing(name, before, value))

@@ -40,12 +40,12 @@ class Run:
     rewriter: str = ""  # as it is printed, where --rewrite names one
 
     def description(self) -> dict:
-        """run.json. image_root is left out: the manifest holds the images' hashes, wherever they lie."""
-        settings = data_said(self.data)
+        """run.json."""
         return {
             "suite": self.suite, "dataset": self.dataset, "model": self.model, "setting": self.setting,
-            "form": self.form, "data": settings, "edit": asdict(self.edit), "fingerprint": self.fingerprint,
-            "manifest": self.manifest, "n": len(self.scored), "groups": len({e.group for e in self.scored}),
+            "form": self.form, "data": self.data.described(), "edit": asdict(self.edit),
+            "fingerprint": self.fingerprint, "manifest": self.manifest,
+            "n": len(self.scored), "groups": len({e.group for e in self.scored}),
             "note": self.note,
         } | ({"rewriter": self.rewriter} if self.rewriter else {})  # fmt: skip
 
@@ -71,11 +71,6 @@ def name_of(said: dict) -> str:
     form += by(said.get("rewriter", "none"))
     hash8 = hashlib.sha256(key.encode()).hexdigest()[:8]
     return f"{said['dataset']}--{safe(said['model'])}{form}--{said['setting']}--{hash8}"
-
-
-def data_said(data: DataSettings) -> dict:
-    """The settings of the data as run.json has them; that each example has its own instruction goes without saying."""
-    return {k: v for k, v in asdict(data).items() if k != "image_root" and (k, v) != ("instructions", "own")}
 
 
 def by(rewriter: str) -> str:

@@ -46,13 +46,13 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded_with_the_limit_nam
 def test_a_bomb_in_a_parquet_row_or_in_the_repack_is_refused_too(tmp_path):
     import base64
 
-    from bench.datasets.magicbrush_hub import stored
+    from bench.datasets.hub_rows import stored
     from mgie.train.data import RepackPairs
 
     tiff = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(tiff, format="TIFF", compression="group4")
     with pytest.raises(ImageError, match="over the limit"):
-        stored({"img_id": "7", "turn_index": 1, "mask_img": {"bytes": tiff.getvalue()}}, "mask_img")
+        stored({"mask_img": {"bytes": tiff.getvalue()}}, "mask_img", "turn 1")
     coded = base64.b64encode(png_bomb(30_000, 30_000))
     (tmp_path / "ipr2pr.tsv").write_bytes(coded + b"\t" + coded + b"\n")
     entry = {"0_0_0": {"instruction": "a", "expressive": "b"}}

@@ -1,0 +1,73 @@
+"""Small sets in the layouts that the Hub holds as parquet files: Emu Edit's test set and outputs, IPr2Pr.
+
+Every oddity of the official files is in there once: see the comments.
+"""
+
+import hashlib
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from drawn import picture, png
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+TASKS = ("text", "add", "remove", "color", "local", "style", "background", "global")
+TEXT = pa.string()
+EMU = [("instruction", TEXT), ("image", IMAGE), ("task", TEXT), ("split", TEXT), ("idx", pa.int64()), ("hash", TEXT),
+       ("input_caption", TEXT), ("output_caption", TEXT)]  # fmt: skip
+PLACEHOLDER = "a train station in city"
+
+
+def emu_item(split: str, idx: int) -> dict:
+    """Three items a photograph. Items 4 and 9 have one placeholder twice, item 7 on one side only."""
+    instruction = f"make it look like number {idx} "  # exact, with blanks, as the hash is made of it
+    before, after = f"a photo of seat {idx // 3}", f"a photo of seat {idx // 3}, number {idx}"
+    if idx in (4, 9):
+        before = after = PLACEHOLDER
+    if idx == 7:
+        before = PLACEHOLDER
+    photograph = hashlib.sha256(f"{split} {idx // 3}".encode()).hexdigest()
+    return {
+        "instruction": instruction, "image": png(picture(50 * (idx // 3) + len(split), (40, 40))),
+        "task": TASKS[idx % 8], "split": split, "idx": idx,
+        "hash": f"{hashlib.md5(instruction.encode()).hexdigest()}_{photograph}",
+        "input_caption": before, "output_caption": after,
+    }  # fmt: skip
+
+
+def write_shards(rows: list[dict], schema: list, folder: Path, begin: str, shards: int) -> None:
+    """<begin>-0000n-of-0000N-<hash>.parquet, the first ones longer by a row where it does not divide."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table, at = pa.Table.from_pylist(rows, schema=pa.schema(schema)), 0
+    for n in range(shards):
+        count = len(rows) // shards + (n < len(rows) % shards)
+        name = f"{begin}-{n:05d}-of-{shards:05d}-{n:x}123456789abcde{n:x}.parquet"
+        pq.write_table(table.slice(at, count), folder / name)
+        at += count
+
+
+def draw_emu_edit(root: Path) -> Path:
+    for split, items, shards in (("test", 12, 3), ("validation", 5, 2)):
+        write_shards([emu_item(split, i) for i in range(items)], EMU, root / "data", split, shards)
+    return root
+
+
+def draw_emu_outputs(root: Path, models: tuple[str, ...] = ("emu-edit", "InstructPix2Pix")) -> Path:
+    """The outputs for draw_emu_edit's items: in files of the other split's name, in another order, item 3 with none."""
+    schema = [*EMU, ("edited_image", IMAGE), ("model", TEXT)]
+    for split, items, named in (("test", 12, "validation"), ("validation", 5, "test")):
+        rows = []
+        for i in reversed(range(items)):
+            for m, model in enumerate(models):
+                output = png(picture(50 * (i // 3) + len(split) + 1000 * (m + 1) + i, (40, 40)))
+                rows.append(emu_item(split, i) | {"split": named, "edited_image": output, "model": model})
+        rows = [row for row in rows if (row["idx"], named) != (3, "validation")]
+        write_shards(rows, schema, root / "data", named, 1)
+    return root
+
+
+def jpeg(seed: int) -> bytes:
+    file = io.BytesIO()
+    picture(seed, (32, 32)).save(file, format="JPEG", quality=95)
+    return file.getvalue()
