@@ -56,10 +56,11 @@ class SuiteEntry(NamedTuple):
     datasets: tuple[str, ...] = ()  # empty: all
     size: str = "native"  # how large images are, where --size names nothing (mgie.io.sizes)
     maker: str | None = None  # a module that makes some of the suite's weights on demand (see Maker)
+    outputs: tuple[str, ...] = ()  # splits that bring outputs of whole test sets: any of their systems is a model
 
 
 # The datasets have the same names in every suite; suite mini and suite published wrap them (bench/datasets/mini.py,
-# bench/datasets/published.py).
+# bench/datasets/published.py and outputs.py).
 DATASETS = {
     "evr": DatasetEntry("bench.datasets.evr:EVR", "EVR", ("l1", "dino", "cvs"), in_paper=True),
     "gier": DatasetEntry("bench.datasets.gier:GIER", "GIER", ("l1", "ssim", "cvs"), in_paper=True),
@@ -119,8 +120,8 @@ SUITES = {
         ("evr", "gier", "ma5k", "magicbrush", "ipr2pr"), maker="bench.mini.finetune",
     ),
     "published": SuiteEntry(
-        "bench.datasets.published:Published", "all", "all", ("all", "sample"),
-        ("evr", "gier", "ma5k", "magicbrush", "ipr2pr"),
+        "bench.datasets.outputs:published", "all", "all", ("all", "sample", "test", "test-by-folder", "validation"),
+        ("evr", "gier", "ma5k", "magicbrush", "ipr2pr", "emu-edit"), outputs=("test", "test-by-folder", "validation"),
     ),
     "paper": SuiteEntry(None, "", "", size="authors"),
 }  # fmt: skip
@@ -269,9 +270,9 @@ def maker_of(suite: str, weights: Path | None) -> Maker | None:
 
 
 def metrics_of(suite: str, dataset: str) -> tuple[str, ...]:
-    """What is scored when --metrics is not given; the published suite adds SSIM everywhere: it needs no network."""
+    """What is scored when --metrics is not given; the published suite adds SSIM beside L1: it needs no network."""
     metrics = DATASETS[dataset].metrics if dataset in DATASETS else ()
-    return (*metrics, "ssim") if suite == "published" and metrics and "ssim" not in metrics else metrics
+    return (*metrics, "ssim") if suite == "published" and "l1" in metrics and "ssim" not in metrics else metrics
 
 
 def metric_settings(suite: str, given: MetricSettings) -> MetricSettings:
@@ -296,14 +297,21 @@ def edit_settings(suite: str, given: EditSettings) -> EditSettings:
     return at_size(given, SUITES[suite].size)
 
 
-def banner(suite: str, dataset: str) -> str:
+def hand_picked(suite: str, split: str) -> bool:
+    """Whether the examples are the few that the MGIE authors chose for their page."""
+    return suite == "published" and split not in SUITES[suite].outputs
+
+
+def banner(suite: str, dataset: str, split: str = "") -> str:
     """The first line a run prints: what is being run, and what it is not."""
     name = DATASETS[dataset].printed
     if suite == "mini":
         real = "the real one: --suite paper --data-root ... (make: SUITE=paper DATA=...)"
         return f"suite mini: the built-in miniature of {name}, not {name} itself; {real}"
-    if suite == "published":
+    if hand_picked(suite, split):
         return f"suite published: the MGIE authors' own output images for a few {name} examples, hand-picked by them"
+    if suite == "published":
+        return f"suite published: output images for the whole {split} split of {name} that their authors made public"
     return f"suite paper: {name} from its official files"
 
 
@@ -332,7 +340,7 @@ def examples_of(dataset: str, root: Path, split: str) -> list[Example]:
 
 
 def open_model(spec: ModelSettings, dataset: Dataset) -> Model:
-    """The model behind a name; in suite published the three systems are the authors' output images."""
+    """The model behind a name; in suite published the systems are their authors' output images."""
     if spec.images is not None:
         return load(MODELS, "precomputed", "model")(spec)
     if spec.suite == "published":

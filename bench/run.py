@@ -338,7 +338,7 @@ def run(argv: list[str] | None, held: Held, progress: Progress | None, scores: b
         return import_module(PLANNER).of_run(argv)
     asked = plan(argv)
     told = sys.stderr if asked.as_json else sys.stdout
-    print(banner(asked.run.suite, asked.run.dataset), file=told)
+    print(banner(asked.run.suite, asked.run.dataset, asked.run.data.split), file=told)
     print(placed_said(asked), file=told, flush=True)
     if asked.mirror:
         with asked.folder.locked():

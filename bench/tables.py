@@ -241,7 +241,7 @@ def make(asked: Table) -> int:
     from bench.grid.reference import against
     from bench.grid.terminal import show, wrapped
 
-    lines = [suite_line(asked.suite, asked.datasets), asked.options.placed, *asked.options.said]
+    lines = [suite_line(asked.suite, asked.datasets, asked.options.split), asked.options.placed, *asked.options.said]
     print("\n".join(lines), flush=True)
     for notice in asked.notices:
         print(f"notice: {notice}", file=sys.stderr)

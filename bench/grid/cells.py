@@ -210,7 +210,7 @@ class Planned(NamedTuple):
 def plan_cell(cell: Cell, options: Options, label: str = "") -> Planned:
     from bench.run import plan
 
-    if is_own(cell.model):
+    if is_own(cell.model) and options.split not in SUITES[cell.suite].outputs:
         return Planned(own_run(cell, options))
     argv = argv_of(cell, options)
     try:

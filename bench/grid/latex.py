@@ -10,6 +10,7 @@ from itertools import groupby
 from bench.grid.between import BEST, column_name, dataset_name, model_name
 from bench.grid.paper import MARK
 from bench.grid.show import CellText, Grid, said, scaled, title
+from bench.registry import hand_picked
 
 SIGNS = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -31,17 +32,17 @@ def latex(g: Grid, notes: Sequence[str], split: str) -> str:
         lines.append(_row(escaped(model_name(model, form, g.table)), [_ours(c) for c in cells]))
         if any(c and c.paper for c in cells):
             lines.append(_row(r"\quad in the paper", [escaped(c.paper) if c else "" for c in cells]))
-    lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{_caption(g)}}}"]
+    lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{_caption(g, split)}}}"]
     lines += [rf"\label{{tab:{g.suite}-table{g.table}}}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 
 
-def _caption(g: Grid) -> str:
+def _caption(g: Grid, split: str) -> str:
     text = f"{title(g)}. Mean with 95 % interval over groups; bold: {BEST}; SSIM, DINO, CVS and CTS x100"
     text += f"{scaled(m for _, m in g.columns)}; {MARK}: value of the paper that is not confirmed; ---: not run."
     if g.suite == "published":
         text += " The paper's values are of other data: not comparable."
-    if g.suite == "published":
+    if hand_picked(g.suite, split):
         text += f" Hand-picked by the authors, n = {' and '.join(sorted({str(r.of) for r in g.rows if r.of}))}."
     return escaped(text)
 

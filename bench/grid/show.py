@@ -22,7 +22,7 @@ from bench.grid.between import (
 )  # fmt: skip
 from bench.grid.paper import MARK, as_printed, reported
 from bench.grid.rows import COPY, MODELS, Comparison, TableRow
-from bench.registry import BENCHMARKS, DATASETS, METRICS, metric_entry, plain
+from bench.registry import BENCHMARKS, DATASETS, METRICS, hand_picked, metric_entry, plain
 from bench.resampling.intervals import BCA_GROUPS, LEAST_GROUPS, METHODS
 
 PAPERS = frozenset(metric for name in BENCHMARKS for metric in DATASETS[name].metrics)  # metrics of its tables
@@ -98,13 +98,15 @@ def title(g: Grid) -> str:
 REAL = "--suite paper (make: SUITE=paper)"
 
 
-def suite_line(suite: str, datasets: Sequence[str]) -> str:
+def suite_line(suite: str, datasets: Sequence[str], split: str = "") -> str:
     """What the numbers are of, and what they are not: the first line of everything."""
     names = ", ".join(DATASETS[d].printed for d in datasets if d in DATASETS)
     if suite == "mini":
         return f"suite mini: the built-in miniatures of {names}, not these datasets themselves; those: {REAL}"
-    if suite == "published":
+    if hand_picked(suite, split):
         return f"suite published: the MGIE authors' own output images, hand-picked by them, for examples of {names}"
+    if suite == "published":
+        return f"suite published: output images for whole test sets of {names} that their authors made public"
     return f"suite paper: {names} from their official files"
 
 
@@ -115,7 +117,7 @@ def head(g: Grid, notes: Sequence[str], split: str) -> list[str]:
     counts = [f"{dataset_name(d, g.suite)} {said}" for d in datasets_of(g) if d != "all" and (said := sizes(g, d))]
     if counts:
         lines.append(f"Data{f', split {split}' if split else ''}: {'; '.join(counts)}.")
-    if g.suite == "published" and scored:
+    if hand_picked(g.suite, split) and scored:
         n = sorted({r.of for r in scored if r.of is not None})
         picked = f"Hand-picked by the authors, n = {' and '.join(map(str, n))} a dataset"
         lines.append(f"{picked}: no claim about the paper's own table follows from these numbers.")
@@ -192,7 +194,7 @@ def remarks(g: Grid) -> list[str]:
 
 def markdown(g: Grid, notes: Sequence[str], split: str, more: Sequence[str] = ()) -> str:
     """The answer first, then a block a dataset, then what a reader of the numbers must know. more: below the blocks."""
-    lines = [f"# {title(g)}", "", suite_line(g.suite, datasets_of(g)), ""]
+    lines = [f"# {title(g)}", "", suite_line(g.suite, datasets_of(g), split), ""]
     lines += [f"- {line}" for line in in_words(g.tests)] + [""]
     for dataset in datasets_of(g):
         lines += [*_block(g, dataset), ""]
@@ -251,7 +253,7 @@ def paper_block(rows: Sequence[tuple[str, dict[str, str]]], what: str = "Dataset
 
 def said(g: Grid, notes: Sequence[str], split: str) -> list[str]:
     """All that stands around the numbers, for a form that has no room for it."""
-    return [suite_line(g.suite, datasets_of(g)), *head(g, notes, split), *remarks(g), *protocols(g)]
+    return [suite_line(g.suite, datasets_of(g), split), *head(g, notes, split), *remarks(g), *protocols(g)]
 
 
 def _markdown_cell(cell: CellText | None) -> str:

@@ -5,11 +5,14 @@ Every oddity of the official files is in there once: see the comments.
 
 import hashlib
 import io
+import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from drawn import picture, png
+from drawn import picture, png, save
+from PIL import Image
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 TASKS = ("text", "add", "remove", "color", "local", "style", "background", "global")
@@ -71,3 +74,21 @@ def jpeg(seed: int) -> bytes:
     file = io.BytesIO()
     picture(seed, (32, 32)).save(file, format="JPEG", quality=95)
     return file.getvalue()
+
+
+def draw_magicbrush_outputs(root: Path, data: Path, name: str = "epoch-168", off: int = 0) -> Path:
+    """magicbrush-outputs/<name>/ for draw_magicbrush's test set below data, by the evaluation README's names.
+
+    The output of turn k is its goal with every value `off` farther from it; the iterative ones twice as far.
+    """
+    folder = root / name
+    sessions = json.loads((data / "test" / "edit_sessions.json").read_text())
+    for img_id, turns in sessions.items():
+        for k, turn in enumerate(turns, 1):
+            with Image.open(data / "test" / "images" / img_id / turn["output"]) as goal:
+                pixels = np.asarray(goal.convert("RGB")).astype(int)
+            kinds = {"1": off} if k == 1 else {f"inde_{k}": off, f"iter_{k}": 2 * off}
+            for kind, far in kinds.items():
+                moved = np.where(pixels < 128, pixels + far, pixels - far).astype(np.uint8)
+                save(folder / img_id / f"{img_id}_{kind}.png", Image.fromarray(moved))
+    return folder
