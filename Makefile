@@ -33,7 +33,7 @@ ifneq ($(STRANGE),)
 $(error unknown variable $(STRANGE); $(shell $(PYTHON) -c '$(CLOSEST)' $(STRANGE) $(KNOWN)))
 endif
 
-.PHONY: help setup data weights plan rehearse test fuzz audit test-faults determinism check table1 table2 table3 table4 rewrite figures clip-score tradeoff gallery controls agreement standings report demo human human-report mini claims ablations check-training world lint accept clean clean-all
+.PHONY: help setup data weights plan rehearse test test-world fuzz audit test-faults determinism check table1 table2 table3 table4 rewrite figures clip-score tradeoff gallery controls agreement standings report demo human human-report mini claims ablations check-training world lint accept clean clean-all
 .DEFAULT_GOAL := help
 
 ##@ Start
@@ -157,6 +157,9 @@ accept: $(STAMP) ## run everything that is accepted anew, print what would move;
 
 test-faults: $(STAMP) ## kills at every write, full disk, read-only folder: also the slow ones
 	@$(PY) -m pytest -q -n auto --dist loadfile -m "slow or not slow" tests/faults tests/bench/runs/test_resume.py tests/bench/runs/test_damaged_runs.py tests/mgie/train/test_training_resume.py
+
+test-world: $(STAMP) ## from an empty folder to all tables, figures and the report, on a small world served on loopback
+	@$(PY) -m pytest -q -m "slow or not slow" tests/bench/test_world.py
 
 fuzz: $(STAMP) ## damaged inputs of every format: COUNT=10000 SEED=0
 	@$(PY) tests/fuzz/fuzz.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0)

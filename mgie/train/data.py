@@ -2,8 +2,8 @@
 
 Convention: apple/ml-mgie process_data.ipynb and mgie_train.py at 835af37: each seed of an IPr2Pr folder is a pair, no
 flip, no random crop. Its .pkl index is never opened. Expressive instructions: mgie.expressive's JSONL, or the official
-ipr2pr_expressive.json. Plain IPr2Pr folders and the repack are read here, a benchmark by who is installed for it
-(READERS). Not covered: preprocessing (mgie.train.batches).
+ipr2pr_expressive.json. Plain IPr2Pr folders and the repack are read here, the Hub's parquet files by ipr2pr_hub.py, a
+benchmark by who is installed for it (READERS). Not covered: preprocessing (mgie.train.batches).
 """
 
 import base64
@@ -20,6 +20,7 @@ from PIL import Image
 
 from mgie.io.files import HALVES, read_json
 from mgie.io.images import ImageError, from_bytes
+from mgie.train import ipr2pr_hub
 from mgie.train.index import Example, PlainExample, indexed
 
 # how --data is recognised when --dataset is not given: dataset -> a path that only its layout has
@@ -33,6 +34,13 @@ LAYOUTS = {
 MAX_LACKING = 0.01  # of the examples; what has no expressive instruction is left out, up to this share
 INSTRUCTION = "instruction"  # --expressive instruction: the instruction itself is the target text
 READERS = "mgie.examples"  # group of entry points: (dataset, its own folder, split) -> the examples of that split
+
+
+class Named(Protocol):
+    """What an expressive instruction is found by."""
+
+    @property
+    def id(self) -> str: ...
 
 
 class TrainingPair(NamedTuple):
@@ -90,6 +98,8 @@ def recognise(root: Path) -> str:
             f"--data {root}: no such folder. It is one dataset's own folder, e.g. data/ipr2pr: an IPr2Pr download "
             "(http://instruct-pix2pix.eecs.berkeley.edu/), an ml-mgie repack or a benchmark with its train split"
         )
+    if ipr2pr_hub.is_hub(root):
+        return "ipr2pr"
     for dataset, patterns in LAYOUTS.items():
         if any(next(root.glob(pattern), None) for pattern in patterns):
             return dataset
@@ -120,6 +130,8 @@ def read_pairs(
         if needs_expressive and expressive not in (None, INSTRUCTION):
             raise ValueError(f"--expressive {expressive}: the repack in {root} holds its own in ipr2pr_expressive.json")
         return pairs if needs_expressive and expressive != INSTRUCTION else pairs.plain()
+    if dataset == "ipr2pr" and ipr2pr_hub.is_hub(root):
+        return hub_pairs(root, expressive, needs_expressive)
     usable: Sequence[Example] = indexed(index, root, dataset, lambda: look(root, dataset))
     if not needs_expressive or expressive == INSTRUCTION:
         return FilePairs(usable)
@@ -141,13 +153,27 @@ def look(root: Path, dataset: str) -> list[Example]:
     return usable
 
 
+def hub_pairs(root: Path, expressive: str | None, needs_expressive: bool) -> Pairs:
+    """The train rows of the Hub's parquet files, streamed."""
+    rows = [row for row in ipr2pr_hub.listed(root) if row.split == "train"]
+    pairs = ipr2pr_hub.HubPairs(tuple(row for row in rows if row.instruction.strip()))
+    left_out(len(rows), len(pairs), "the instruction is empty")
+    if not pairs.rows:
+        raise FileNotFoundError(f"--data {root}: no row of its parquet files belongs to split train")
+    if not needs_expressive or expressive == INSTRUCTION:
+        return pairs
+    told = pairs.only(expressive_for(pairs.rows, root, "ipr2pr", expressive))
+    left_out(len(pairs), len(told), "no expressive instruction")
+    return told
+
+
 def left_out(before: int, after: int, reason: str) -> None:
     if after < before:
         print(f"{before - after} of {before} training examples left out: {reason}", file=sys.stderr)
 
 
 def is_plain_ipr2pr(root: Path, dataset: str) -> bool:
-    return dataset == "ipr2pr" and not (root / "seeds.json").exists()
+    return dataset == "ipr2pr" and not (root / "seeds.json").exists() and not ipr2pr_hub.is_hub(root)
 
 
 def plain_folders(root: Path) -> list[PlainExample]:
@@ -188,7 +214,7 @@ def split_of(dataset: str, root: Path, split: str) -> list[Example]:
     return examples_of(dataset, root, split)
 
 
-def expressive_for(examples: Sequence[Example], root: Path, dataset: str, file: str | None) -> dict[str, str]:
+def expressive_for(examples: Sequence[Named], root: Path, dataset: str, file: str | None) -> dict[str, str]:
     """Expressive instructions by id, none empty; all but MAX_LACKING of the examples have one."""
     looked = (
         [Path(file)]

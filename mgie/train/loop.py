@@ -6,7 +6,7 @@ run repeats the losses bit for bit on the same device, and processes and accumul
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,10 +57,14 @@ class Diverged(RuntimeError):
 
 
 class Order:
-    """Which pair is at which place: one permutation after the other, each from (seed, epoch)."""
+    """Which pair is at which place: one permutation after the other, each from (seed, epoch).
 
-    def __init__(self, pairs: int, seed: int) -> None:
-        self.pairs, self.seed, self.epoch = pairs, seed, -1
+    windows: by file, of pairs that are read in one go: files are shuffled, and the pairs of a window, while a file's
+    windows follow one another, so that it is read once from front to back.
+    """
+
+    def __init__(self, pairs: int, seed: int, windows: Sequence[Sequence[range]] = ()) -> None:
+        self.pairs, self.seed, self.epoch, self.windows = pairs, seed, -1, windows
         self.shuffled: np.ndarray = np.empty(0, dtype=np.int64)
 
     def at(self, start: int, stop: int) -> list[int]:
@@ -70,16 +74,21 @@ class Order:
             epoch, place = divmod(start, self.pairs)
             if epoch != self.epoch:
                 self.epoch = epoch
-                self.shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.pairs)
+                random = np.random.default_rng([self.seed, epoch])
+                files = [self.windows[k] for k in random.permutation(len(self.windows))]
+                within = [random.permutation(np.arange(w.start, w.stop)) for file in files for w in file]
+                self.shuffled = np.concatenate(within) if within else random.permutation(self.pairs)
             part = self.shuffled[place : place + stop - start]
             found += part.tolist()
             start += len(part)
         return found
 
 
-def micro_batches(settings: LoopSettings, pairs: int, start: int, rank: int, processes: int) -> Iterator[list[int]]:
+def micro_batches(
+    settings: LoopSettings, pairs: int, start: int, rank: int, processes: int, windows: Sequence[Sequence[range]] = ()
+) -> Iterator[list[int]]:
     """This process's micro-batches from step `start` on, as indices of pairs."""
-    order, share = Order(pairs, settings.seed), settings.batch_size // processes
+    order, share = Order(pairs, settings.seed, windows), settings.batch_size // processes
     for step in range(start, settings.steps):
         first = step * settings.batch_size + rank * share
         for at in range(0, share, settings.micro_batch):
@@ -179,7 +188,8 @@ class Loop:
 
     def batches(self, data: TrainingSet) -> Iterator[Batch]:
         accelerator, settings = self.accelerator, self.settings
-        sampler = micro_batches(settings, len(data), self.step, accelerator.process_index, accelerator.num_processes)
+        processes, windows = accelerator.num_processes, getattr(data.pairs, "windows", ())
+        sampler = micro_batches(settings, len(data), self.step, accelerator.process_index, processes, windows)
         loader = DataLoader(
             data,
             batch_size=None,

@@ -92,3 +92,24 @@ def draw_magicbrush_outputs(root: Path, data: Path, name: str = "epoch-168", off
                 moved = np.where(pixels < 128, pixels + far, pixels - far).astype(np.uint8)
                 save(folder / img_id / f"{img_id}_{kind}.png", Image.fromarray(moved))
     return folder
+
+
+def draw_ipr2pr_hub(root: Path, folders: Path | None = None, rows: int = 40, shards: int = 4) -> Path:
+    """The five columns of the Hub's IPr2Pr. folders: the first seed of each such folder; else pairs of its own."""
+    schema = [("original_prompt", TEXT), ("original_image", IMAGE), ("edit_prompt", TEXT), ("edited_prompt", TEXT),
+              ("edited_image", IMAGE)]  # fmt: skip
+    found = []
+    if folders is None:
+        for n in range(rows):
+            images = [{"bytes": jpeg(10 * n + side), "path": None} for side in (0, 1)]
+            found.append((f"a photo {n}", images[0], f"make it look like painting {n}", f"a painting {n}", images[1]))
+    else:
+        for prompt in sorted(folders.glob("*/prompt.json")):
+            texts, first = json.loads(prompt.read_text()), sorted(prompt.parent.glob("*_0.jpg"))[0]
+            before, after = ({"bytes": path.read_bytes(), "path": path.name} for path in (
+                first, first.with_name(first.name.replace("_0.jpg", "_1.jpg"))))  # fmt: skip
+            source = texts.get("input", texts.get("caption"))
+            found.append((source, before, texts["edit"], texts.get("output"), after))
+    write_shards([dict(zip([name for name, _ in schema], row, strict=True)) for row in found], schema, root / "data",
+                 "train", shards)  # fmt: skip
+    return root

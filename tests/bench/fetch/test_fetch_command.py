@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tarfile
 import tomllib
-import zipfile
 from pathlib import Path
 
 import official_files
 import pytest
-from drawn import draw_evr, draw_gier, draw_ma5k, draw_magicbrush, draw_magicbrush_hub
+from drawn import draw_magicbrush_hub
 from hosts import Host, thing, write_sources
+from mirrored import DATASETS, draw_datasets, undigested
 
 from bench.datasets.evr import EVR
 from bench.datasets.gier import GIER
@@ -30,44 +30,13 @@ SOURCES = Path(__file__).parents[4] / "shared" / "docs" / "SOURCES.md"
 LAYOUT = {".fetched.json", "TERMS.md"}
 
 
-def undigested(names: list[str], path: Path) -> Path:
-    """Our own table of sources for these things, without the sizes and digests of the official files."""
-    data = tomllib.loads(sources.TABLE.read_text())
-    for name in names:
-        for row in data[name].get("files", []):
-            row.pop("bytes", None), row.pop("sha256", None)
-    return write_sources(path, {name: data[name] for name in names})
-
-
-def packed(folder: Path, path: Path, begin: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                archive.write(file, f"{begin}/{file.relative_to(folder).as_posix()}")
-
-
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
     """A lab's copy of the datasets, each under the names of its source."""
     root = tmp_path_factory.mktemp("copy")
-    for draw, name in ((draw_evr, "evr"), (draw_gier, "gier"), (draw_ma5k, "ma5k")):
-        folder = draw(root / name)
-        for inner in ("images", "masks"):
-            if (folder / inner).is_dir():
-                packed(folder / inner, folder / f"{inner}.zip", f"some folder/{inner}")
-                shutil.rmtree(folder / inner)
-    (root / "gier" / "splits" / "Ids_L1Thr_0.06.json").write_text("[]")
-    for row in sources.read()["gier"].files:  # subsets that are not drawn
-        if row.how == "http" and not (root / "gier" / row.name).is_file():
-            (root / "gier" / row.name).write_text("[]")
-    draw_magicbrush(root / "zip")
-    packed(root / "zip" / "test", root / "magicbrush" / "test.zip", "MagicBrush/test")
+    draw_datasets(root)
     draw_magicbrush_hub(root / "magicbrush")
     return root
-
-
-DATASETS = ["evr", "gier", "ma5k", "magicbrush"]
 
 
 @pytest.mark.parametrize("at_an_address", [True, False])

@@ -2,12 +2,14 @@
 
 import errno
 import hashlib
+import io
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -234,16 +236,25 @@ def test_a_second_process_is_refused_while_the_first_one_fetches(fetch, host, tm
 
 
 def test_killed_at_twenty_moments_it_ends_with_the_same_bytes_and_fetches_no_byte_on_disk_again(host, tmp_path):
-    """At each start the first byte that is asked for is the first that is not on disk yet."""
+    """At each start the first byte that is asked for is the first that is not on disk yet; an archive that came whole
+    is unpacked and not fetched again."""
     host.pause, host.block = 0.01, 4096
-    rows = [row(host, f"{i}.bin", random.Random(i).randbytes(200_000)) for i in range(4)]
+    members = {f"photos/{i}.png": random.Random(50 + i).randbytes(2_000) for i in range(20)}
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    rows = [{**row(host, "images.zip", packed.getvalue()), "take": r"\.png$", "into": "images"}]
+    rows += [row(host, f"{i}.bin", random.Random(i).randbytes(200_000)) for i in range(4)]
     table = write_sources(tmp_path / "sources.toml", {"thing": thing(*rows)})
     command = [sys.executable, "-m", "bench.fetch", "thing", "--data-root", str(tmp_path / "data")]
     command += ["--sources", str(table)]
     chance, kills, folder = random.Random(7), 0, tmp_path / "data" / "thing"
     while True:
-        before = {name: len_of(folder / f"{name}.partial") for name in ("0.bin", "1.bin", "2.bin", "3.bin")}
-        there = {name for name in before if (folder / name).is_file()}
+        names = ("images.zip", "0.bin", "1.bin", "2.bin", "3.bin")
+        before = {name: len_of(folder / f"{name}.partial") for name in names}
+        there = {name for name in names if (folder / name).is_file()}
+        there |= {"images.zip"} if (folder / "images").is_dir() else set()
         host.log, host.count = [], defaultdict(int)
         running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         ended = False
@@ -264,7 +275,12 @@ def test_killed_at_twenty_moments_it_ends_with_the_same_bytes_and_fetches_no_byt
     assert kills == 20
     for i in range(4):
         assert (folder / f"{i}.bin").read_bytes() == random.Random(i).randbytes(200_000)
-    assert not list(folder.glob("*.partial*"))
+    assert {path.name: path.read_bytes() for path in (folder / "images").iterdir()} == {
+        name.removeprefix("photos/"): data for name, data in members.items()
+    }
+    assert sorted(path.name for path in folder.iterdir() if path.name[0] != ".") == [
+        "0.bin", "1.bin", "2.bin", "3.bin", "TERMS.md", "images",
+    ]  # fmt: skip
 
 
 def len_of(path: Path) -> int:
