@@ -58,9 +58,11 @@ class SuiteEntry(NamedTuple):
     maker: str | None = None  # a module that makes some of the suite's weights on demand (see Maker)
     outputs: tuple[str, ...] = ()  # splits that bring outputs of whole test sets: any of their systems is a model
 
+    def hand_picked(self, split: str) -> bool:
+        return bool(self.outputs) and split not in self.outputs  # the few of the MGIE authors' page
 
-# The datasets have the same names in every suite; suite mini and suite published wrap them (bench/datasets/mini.py,
-# bench/datasets/published.py and outputs.py).
+
+# The same names in every suite; suites mini and published wrap them (bench/datasets/mini.py, published.py, outputs.py).
 DATASETS = {
     "evr": DatasetEntry("bench.datasets.evr:EVR", "EVR", ("l1", "dino", "cvs"), in_paper=True),
     "gier": DatasetEntry("bench.datasets.gier:GIER", "GIER", ("l1", "ssim", "cvs"), in_paper=True),
@@ -69,7 +71,6 @@ DATASETS = {
         "bench.datasets.magicbrush:MagicBrush", "MagicBrush", ("l1", "dino", "cvs", "cts"), in_paper=True
     ),
     "ipr2pr": DatasetEntry("bench.datasets.ipr2pr:IPr2Pr", "IPr2Pr", ("l1", "ssim")),
-    # no goal images: what its papers compare with the input image, or with the captions
     "emu-edit": DatasetEntry(
         "bench.datasets.emu_edit:EmuEdit", "Emu Edit", ("cts", "clip_direction", "image_similarity")
     ),
@@ -147,10 +148,7 @@ def plain(metric: str) -> str:
 
 
 def metric_of(name: str, settings: MetricSettings) -> MetricSettings:
-    """The settings that a metric of this name looks with: lpips@vgg, cvs@ViT-L-14, cts@local, cts@local@ViT-L-14.
-
-    Raises ValueError for an unknown metric, or a variant that it does not have.
-    """
+    """What a metric of this name looks with (lpips@vgg, cts@local@ViT-L-14). ValueError: unknown metric or variant."""
     base, *variants = name.split("@")
     if base not in METRICS:
         raise ValueError(f"unknown metric '{name}'; known: {', '.join(METRICS)}; a variant follows behind @: lpips@vgg")
@@ -297,20 +295,17 @@ def edit_settings(suite: str, given: EditSettings) -> EditSettings:
     return at_size(given, SUITES[suite].size)
 
 
-def hand_picked(suite: str, split: str) -> bool:
-    """Whether the examples are the few that the MGIE authors chose for their page."""
-    return suite == "published" and split not in SUITES[suite].outputs
-
-
 def banner(suite: str, dataset: str, split: str = "") -> str:
     """The first line a run prints: what is being run, and what it is not."""
     name = DATASETS[dataset].printed
     if suite == "mini":
         real = "the real one: --suite paper --data-root ... (make: SUITE=paper DATA=...)"
         return f"suite mini: the built-in miniature of {name}, not {name} itself; {real}"
-    if hand_picked(suite, split):
-        return f"suite published: the MGIE authors' own output images for a few {name} examples, hand-picked by them"
     if suite == "published":
+        if SUITES[suite].hand_picked(split):
+            return (
+                f"suite published: the MGIE authors' own output images for a few {name} examples, hand-picked by them"
+            )
         return f"suite published: output images for the whole {split} split of {name} that their authors made public"
     return f"suite paper: {name} from its official files"
 

@@ -28,8 +28,7 @@ from bench.datasets.hub_rows import FOLDER, lay_out_now, made_from, stored
 from bench.records import Example
 from bench.settings import DataSettings
 from mgie.io.files import inside, refuse_unwritable, write_whole
-from mgie.train.data import positions
-from mgie.train.ipr2pr_hub import IMAGES, HubRow, Window, files, is_hub, listed, windows_of
+from mgie.train.ipr2pr_hub import IMAGES, HubRow, Window, files, is_hub, listed, positions, windows_of
 
 SOURCE = Origin(
     "IPr2Pr",

@@ -10,7 +10,7 @@ from itertools import groupby
 from bench.grid.between import BEST, column_name, dataset_name, model_name
 from bench.grid.paper import MARK
 from bench.grid.show import CellText, Grid, said, scaled, title
-from bench.registry import hand_picked
+from bench.registry import SUITES
 
 SIGNS = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -42,7 +42,7 @@ def _caption(g: Grid, split: str) -> str:
     text += f"{scaled(m for _, m in g.columns)}; {MARK}: value of the paper that is not confirmed; ---: not run."
     if g.suite == "published":
         text += " The paper's values are of other data: not comparable."
-    if hand_picked(g.suite, split):
+    if SUITES[g.suite].hand_picked(split):
         text += f" Hand-picked by the authors, n = {' and '.join(sorted({str(r.of) for r in g.rows if r.of}))}."
     return escaped(text)
 

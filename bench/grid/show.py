@@ -22,7 +22,7 @@ from bench.grid.between import (
 )  # fmt: skip
 from bench.grid.paper import MARK, as_printed, reported
 from bench.grid.rows import COPY, MODELS, Comparison, TableRow
-from bench.registry import BENCHMARKS, DATASETS, METRICS, hand_picked, metric_entry, plain
+from bench.registry import BENCHMARKS, DATASETS, METRICS, SUITES, metric_entry, plain
 from bench.resampling.intervals import BCA_GROUPS, LEAST_GROUPS, METHODS
 
 PAPERS = frozenset(metric for name in BENCHMARKS for metric in DATASETS[name].metrics)  # metrics of its tables
@@ -103,7 +103,7 @@ def suite_line(suite: str, datasets: Sequence[str], split: str = "") -> str:
     names = ", ".join(DATASETS[d].printed for d in datasets if d in DATASETS)
     if suite == "mini":
         return f"suite mini: the built-in miniatures of {names}, not these datasets themselves; those: {REAL}"
-    if hand_picked(suite, split):
+    if SUITES[suite].hand_picked(split):
         return f"suite published: the MGIE authors' own output images, hand-picked by them, for examples of {names}"
     if suite == "published":
         return f"suite published: output images for whole test sets of {names} that their authors made public"
@@ -117,7 +117,7 @@ def head(g: Grid, notes: Sequence[str], split: str) -> list[str]:
     counts = [f"{dataset_name(d, g.suite)} {said}" for d in datasets_of(g) if d != "all" and (said := sizes(g, d))]
     if counts:
         lines.append(f"Data{f', split {split}' if split else ''}: {'; '.join(counts)}.")
-    if hand_picked(g.suite, split) and scored:
+    if SUITES[g.suite].hand_picked(split) and scored:
         n = sorted({r.of for r in scored if r.of is not None})
         picked = f"Hand-picked by the authors, n = {' and '.join(map(str, n))} a dataset"
         lines.append(f"{picked}: no claim about the paper's own table follows from these numbers.")

@@ -8,13 +8,12 @@ benchmark by who is installed for it (READERS). Not covered: preprocessing (mgie
 
 import base64
 import json
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeGuard
+from typing import Protocol, TypeGuard
 
 from PIL import Image
 
@@ -22,6 +21,7 @@ from mgie.io.files import HALVES, read_json
 from mgie.io.images import ImageError, from_bytes
 from mgie.train import ipr2pr_hub
 from mgie.train.index import Example, PlainExample, indexed
+from mgie.train.ipr2pr_hub import TrainingPair
 
 # how --data is recognised when --dataset is not given: dataset -> a path that only its layout has
 LAYOUTS = {
@@ -34,23 +34,6 @@ LAYOUTS = {
 MAX_LACKING = 0.01  # of the examples; what has no expressive instruction is left out, up to this share
 INSTRUCTION = "instruction"  # --expressive instruction: the instruction itself is the target text
 READERS = "mgie.examples"  # group of entry points: (dataset, its own folder, split) -> the examples of that split
-
-
-class Named(Protocol):
-    """What an expressive instruction is found by."""
-
-    @property
-    def id(self) -> str: ...
-
-
-class TrainingPair(NamedTuple):
-    """One training example, images decoded (RGB)."""
-
-    id: str
-    input_image: Image.Image
-    goal_image: Image.Image
-    instruction: str
-    expressive: str  # equal to the instruction where a model trains without expressive instructions
 
 
 class Pairs(Protocol):
@@ -135,7 +118,7 @@ def read_pairs(
     usable: Sequence[Example] = indexed(index, root, dataset, lambda: look(root, dataset))
     if not needs_expressive or expressive == INSTRUCTION:
         return FilePairs(usable)
-    known = expressive_for(usable, root, dataset, expressive)
+    known = expressive_for([example.id for example in usable], root, dataset, expressive)
     told = [example for example in usable if example.id in known]
     left_out(len(usable), len(told), "no expressive instruction")
     return FilePairs(told, known)
@@ -162,7 +145,7 @@ def hub_pairs(root: Path, expressive: str | None, needs_expressive: bool) -> Pai
         raise FileNotFoundError(f"--data {root}: no row of its parquet files belongs to split train")
     if not needs_expressive or expressive == INSTRUCTION:
         return pairs
-    told = pairs.only(expressive_for(pairs.rows, root, "ipr2pr", expressive))
+    told = pairs.only(expressive_for([row.id for row in pairs.rows], root, "ipr2pr", expressive))
     left_out(len(pairs), len(told), "no expressive instruction")
     return told
 
@@ -214,7 +197,7 @@ def split_of(dataset: str, root: Path, split: str) -> list[Example]:
     return examples_of(dataset, root, split)
 
 
-def expressive_for(examples: Sequence[Named], root: Path, dataset: str, file: str | None) -> dict[str, str]:
+def expressive_for(ids: Sequence[str], root: Path, dataset: str, file: str | None) -> dict[str, str]:
     """Expressive instructions by id, none empty; all but MAX_LACKING of the examples have one."""
     looked = (
         [Path(file)]
@@ -232,10 +215,10 @@ def expressive_for(examples: Sequence[Named], root: Path, dataset: str, file: st
             f"or train on the plain instruction as its own target: --expressive {INSTRUCTION}"
         )
     known = {name: text for name, text in read_expressive(found).items() if text.strip()}
-    lacking = [example.id for example in examples if example.id not in known]
-    if len(lacking) > MAX_LACKING * len(examples):
+    lacking = [name for name in ids if name not in known]
+    if len(lacking) > MAX_LACKING * len(ids):
         raise ValueError(
-            f"{found}: no expressive instruction for {len(lacking)} of {len(examples)} training examples "
+            f"{found}: no expressive instruction for {len(lacking)} of {len(ids)} training examples "
             f"(first: {lacking[0]}); the file holds {len(known)}.\nFinish it (it resumes): {make}"
         )
     return known
@@ -333,16 +316,6 @@ def line_offsets(path: Path) -> tuple[int, ...]:
                 offsets.append(at)
             at += len(line)
     return tuple(offsets)
-
-
-SHARES = (0.9, 0.05, 0.05)
-
-
-def positions(split: str, folders: int) -> range:
-    """The places in seeds.json that belong to a split. The sum is the official one, rounding included."""
-    train, val, _ = SHARES
-    low, high = {"train": (0.0, train), "val": (train, train + val), "test": (train + val, 1.0)}[split]
-    return range(math.floor(low * folders), math.floor(high * folders))
 
 
 def examples_of(root: Path, dataset: str, split: str) -> Sequence[Example]:

@@ -9,20 +9,33 @@ Assumption: the row is one of the folder's pairs; which one is stated nowhere.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 from mgie.io.files import HALVES, inside, read_json
-from mgie.io.images import ImageError
+from mgie.io.images import ImageError, from_bytes
 
 TEXTS = ("original_prompt", "edit_prompt", "edited_prompt")
 IMAGES = ("original_image", "edited_image")
 PROMPTS = "gpt-generated-prompts.jsonl"
 WINDOW = 128  # rows of a file that are in memory together, some 50 MB; pairs are shuffled within one
 SPLITS = (("train", 0.9), ("val", 0.95), ("test", 1.0))  # of rows that match no folder: up to which place of the whole
+
+
+class TrainingPair(NamedTuple):
+    """One training example, images decoded (RGB)."""
+
+    id: str
+    input_image: Image.Image
+    goal_image: Image.Image
+    instruction: str
+    expressive: str  # equal to the instruction where a model trains without expressive instructions
 
 
 class HubRow(NamedTuple):
@@ -36,6 +49,16 @@ class HubRow(NamedTuple):
     instruction: str
     before: str  # caption of the input image
     after: str
+
+
+SHARES = (0.9, 0.05, 0.05)
+
+
+def positions(split: str, folders: int) -> range:
+    """The places in seeds.json that belong to a split. The sum is the official one, rounding included."""
+    train, val, _ = SHARES
+    low, high = {"train": (0.0, train), "val": (train, train + val), "test": (train + val, 1.0)}[split]
+    return range(math.floor(low * folders), math.floor(high * folders))
 
 
 def files(root: Path) -> list[Path]:
@@ -113,8 +136,6 @@ class Index:
 
     @classmethod
     def read(cls, root: Path) -> "Index":
-        from mgie.train.data import positions  # which reads these pairs
-
         path = root / "seeds.json"
         if not path.is_file():
             return cls()
@@ -246,10 +267,7 @@ class HubPairs:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Any:
-        from mgie.io.images import from_bytes
-        from mgie.train.data import TrainingPair
-
+    def __getitem__(self, index: int) -> TrainingPair:
         row, near = self.rows[index], self.at[index]
         data, where = self.window.get(self.rows[near.start : near.stop], row), f"{row.file}, row {row.row}"
         before, after = (from_bytes(image_bytes(data, name, where), f"{where}, {name}") for name in IMAGES)

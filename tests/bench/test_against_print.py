@@ -8,8 +8,8 @@ from drawn import draw_magicbrush
 from drawn_hub import draw_magicbrush_outputs
 from tiny_networks import tiny_clip, tiny_dino
 
-from bench import against_print
-from bench.against_print import Line, printed
+from bench.against_print import __main__ as against_print
+from bench.against_print.__main__ import Line, printed
 
 REAL = Path("data")
 

@@ -116,7 +116,7 @@ def test_the_command_writes_lines_that_training_reads_and_the_official_file(data
     out, official = tmp_path / "e.jsonl", tmp_path / "ipr2pr_expressive.json"
     assert main(command(data, models, out, "--export", str(official), "--batch-size", "2")) == 0
     examples = examples_of(data, "ipr2pr", "train")
-    told = expressive_for(examples, data, "ipr2pr", str(out))
+    told = expressive_for([e.id for e in examples], data, "ipr2pr", str(out))
     assert told == read_expressive(official)
     assert list(json.loads(official.read_text())) == [f"{i:07d}_77{i}_0" for i in range(5)]
 

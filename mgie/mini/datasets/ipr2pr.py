@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def write_ipr2pr(writer: "DatasetWriter", parameters: "Parameters") -> None:
-    from mgie.train.data import positions
+    from mgie.train.ipr2pr_hub import positions
 
     seeds, expressive = [], {}
     for split in ("train", "val", "test"):

@@ -16,7 +16,7 @@ from bench.datasets.masks import decode_masks, load_mask
 from bench.records import Mask
 from bench.settings import DataSettings
 from mgie.io.images import ImageError
-from mgie.train.data import positions
+from mgie.train.ipr2pr_hub import positions
 
 DRAW = {EVR: draw_evr, GIER: draw_gier, MA5k: draw_ma5k, IPr2Pr: draw_ipr2pr}
 
