@@ -133,8 +133,8 @@ WITH_FORMS = tuple(name for name, entry in MODELS.items() if entry.forms != ("no
 
 
 def metric_entry(name: str) -> MetricEntry:
-    """How a column of this name is printed; one that is registered no more keeps its plain name. A variant has its words
-    behind the name, of a path the last part: LPIPS vgg, CVS ViT-L-14, CTS local."""
+    """How a column of this name is printed; one that is registered no more keeps its plain name. A variant has its
+    words behind the name, of a path the last part: LPIPS vgg, CVS ViT-L-14, CTS local."""
     entry = TIMES.get(name) or METRICS.get(plain(name)) or MetricEntry("", plain(name), "higher")
     said = [Path(v).name if v.startswith(("/", ".", "~")) else v.removesuffix("/openai") for v in name.split("@")[1:]]
     return entry._replace(printed=" ".join([entry.printed, *said]))
