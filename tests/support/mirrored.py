@@ -38,7 +38,7 @@ def packed(folder: Path, path: Path, begin: str) -> None:
 
 
 def draw_datasets(root: Path, whole: bool = False) -> Path:
-    """The four datasets under the names of their sources. whole: without the images that are missing on purpose."""
+    """The four datasets under the names of their sources. whole: every image that is missing or empty is drawn."""
     for draw, name in ((draw_evr, "evr"), (draw_gier, "gier"), (draw_ma5k, "ma5k")):
         draw(root / name)
         if whole:
@@ -64,7 +64,7 @@ def complete(root: Path, name: str) -> None:
 
     for seed, example in enumerate(load(KNOWN, name, "dataset")(root / name, DataSettings()).examples()):
         for side, path in enumerate((example.input_image, example.goal_image)):
-            if path is not None and not path.is_file():
+            if path is not None and (not path.is_file() or not path.stat().st_size):
                 save(path, picture(5000 + 2 * seed + side))
 
 
