@@ -1,7 +1,5 @@
 """What there is: name -> entry, which says all that is known of it by name alone; its class is imported when asked for.
-
-Add a dataset, a metric or a model: one new file, one line here (bench/README.md).
-"""
+Add a dataset, a metric or a model: one new file, one line here (bench/README.md)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -133,8 +131,7 @@ WITH_FORMS = tuple(name for name, entry in MODELS.items() if entry.forms != ("no
 
 
 def metric_entry(name: str) -> MetricEntry:
-    """How a column of this name is printed; one that is registered no more keeps its plain name. A variant has its
-    words behind the name, of a path the last part: LPIPS vgg, CVS ViT-L-14, CTS local."""
+    """How a column is printed; a variant has its words behind the name, of a path the last part: LPIPS vgg, CTS local."""
     entry = TIMES.get(name) or METRICS.get(plain(name)) or MetricEntry("", plain(name), "higher")
     said = [Path(v).name if v.startswith(("/", ".", "~")) else v.removesuffix("/openai") for v in name.split("@")[1:]]
     return entry._replace(printed=" ".join([entry.printed, *said]))

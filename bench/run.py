@@ -12,7 +12,6 @@ Exit codes: 0 done, 1 incomplete (stopped, too many failures, disk full), 2 wron
 import argparse
 import json
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
@@ -56,7 +55,6 @@ from bench.runs.rewriting.named import Rewriting, rewriting_of
 from bench.runs.runner import TooManyFailures, WorkerDied
 from bench.runs.scoring import ChangedImages
 from bench.settings import (
-    SUITES_OWN,
     DataSettings,
     EditSettings,
     HowSettings,
@@ -66,7 +64,6 @@ from bench.settings import (
     add_metric_flags,
     add_plan_flags,
     check_numbers,
-    choices_of,
     fill,
     from_flags,
     planned,
@@ -263,33 +260,6 @@ def printed_name(args: argparse.Namespace) -> str:
     return args.as_name
 
 
-# of the edit's settings, those that move no image that is given
-NOT_READ = ("guidance_scale", "image_guidance_scale", "num_inference_steps", "batch_size")
-
-
-def beside_others(args: argparse.Namespace) -> str:
-    """The command that shows this run in its table, as Python and make spell it."""
-    name, suite = args.as_name or args.model, args.suite or "mini"
-    given = {
-        ("--suite", "SUITE"): "" if suite == "mini" else suite, ("--data-root", "DATA"): args.data_root or "",
-        ("--datasets", "DATASETS"): args.dataset, ("--with", "WITH"): name,
-        ("--split", "SPLIT"): args.split, ("--metrics", "METRICS"): args.metrics or "",
-    }  # fmt: skip
-    others = [
-        *choices_of(DataSettings(), from_flags(DataSettings, args), ("split",)),
-        *choices_of(EditSettings(), from_flags(EditSettings, args), NOT_READ),
-        *choices_of(SUITES_OWN, from_flags(MetricSettings, args)),
-    ]  # fmt: skip
-    more = [part for choice in others for part in choice.argv()]
-    more += ["--out", str(args.out)] if str(args.out) != "runs" else []
-    flags = [part for (flag, _), value in given.items() if value for part in (flag, str(value))]
-    variables = [f"{variable}={shlex.quote(str(value))}" for (_, variable), value in given.items() if value]
-    variables += [f"ARGS={shlex.quote(shlex.join(more))}"] if more else []
-    table = 2 if args.setting == "fine-tuned" else 1
-    return (f"beside the others: python -m bench.tables {table} {shlex.join([*flags, *more])}\n"
-            f"or: make table{table} {' '.join(variables)}")  # fmt: skip
-
-
 def to_stage(suite: str, dataset: str, data_root: Path | str | None) -> tuple[str, str, Path] | None:
     """What bench.runs.remote.stage is given for a remote data root; None for a local one."""
     if not is_remote(data_root):
@@ -331,7 +301,7 @@ def main(
 
 def run(argv: list[str] | None, held: Held, progress: Progress | None, scores: bool = True) -> int:
     """The whole command; raises what main turns into an exit code."""
-    from bench.runs.summary import bar, show, summary
+    from bench.runs.summary import bar, beside_others, show, summary
 
     args = parser().parse_args(argv)
     if planned(args):

@@ -127,9 +127,9 @@ def lines_of(args: argparse.Namespace, names: Sequence[str], results: dict) -> l
                 sums = [summarise([s for s in run.scores if s.metric == row.metric]) if any(
                     s.metric == row.metric for s in run.scores) else None for run in runs]  # fmt: skip
                 why = reason or next((run.not_run[row.metric] for run in runs if row.metric in run.not_run), "")
-                means = [s.mean if s else None for s in sums] or [None, None]
-                found.append(Line(name, turns, row.metric, row.value, *means, sums[0].n if sums and sums[0] else None,
-                                  moved, why))  # fmt: skip
+                by_turn, by_folder = [s.mean if s else None for s in sums] or [None, None]
+                n = sums[0].n if sums and sums[0] else None
+                found.append(Line(name, turns, row.metric, row.value, by_turn, by_folder, n, moved, why))
     return found
 
 

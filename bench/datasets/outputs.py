@@ -132,7 +132,7 @@ class MagicBrushOutputs(Outputs):
         root = self.folder / model
         if self.split != BY_FOLDER:
             return dict(self._by_turn(root))
-        found = {}
+        found: dict[str, Path] = {}
         for img_id, goals in self._sessions.items():
             names = self._names(root / img_id)
             if self.settings.turns == "multi":
@@ -225,12 +225,12 @@ class EmuEditOutputs(Outputs):
                 write_whole(image.data, folder / "images" / name)
                 items.append({key: row[key] for key in ("hash", "idx", "model")} | {"image": name})
             write_json(folder, items=items, source=source)
-        path, found = folder / "items.json", {}
+        path, found = folder / "items.json", dict[str, dict[str, dict[int, Path]]]()
         for i, item in enumerate(read_json(path, list, EMU_EDIT, self.folder)):
             where = f"{path}, item {i}"
             model, named, number = field(item, "model", str, where), field(item, "hash", str, where), item.get("idx")
             of = found.setdefault(model, {}).setdefault(named, {})
-            image = inside(folder / "images", field(item, "image", str, where), where)
-            if of.setdefault(field(item, "idx", int, where), image) != image:
+            output = inside(folder / "images", field(item, "image", str, where), where)
+            if of.setdefault(field(item, "idx", int, where), output) != output:
                 raise ValueError(f"{where}: a second output of {model} for idx {number}, hash {named}")
         return found

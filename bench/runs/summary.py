@@ -1,6 +1,8 @@
 """The summary of one run: mean, interval and n of each metric, seconds an edit; for people or as JSON."""
 
+import argparse
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,6 +10,7 @@ from bench.records import REWRITING, Edit, Score
 from bench.registry import in_order
 from bench.runs.folder import RunFolder
 from bench.runs.scoring import Wanted, cut_said
+from bench.settings import SUITES_OWN, DataSettings, EditSettings, MetricSettings, choices_of, from_flags
 from bench.stats import summarise, summarise_seconds, timings
 
 KINDS = 3  # of reasons, that are said in words
@@ -153,3 +156,30 @@ def bar(label: str, stage: str, total: int) -> Iterator[Callable[[int], None]]:
             shown.update(task, rate=f"{speed:.1f}/s" if speed else "")
 
         yield tick
+
+
+# of the edit's settings, those that move no image that is given
+NOT_READ = ("guidance_scale", "image_guidance_scale", "num_inference_steps", "batch_size")
+
+
+def beside_others(args: argparse.Namespace) -> str:
+    """The command that shows this run in its table, as Python and make spell it."""
+    name, suite = args.as_name or args.model, args.suite or "mini"
+    given = {
+        ("--suite", "SUITE"): "" if suite == "mini" else suite, ("--data-root", "DATA"): args.data_root or "",
+        ("--datasets", "DATASETS"): args.dataset, ("--with", "WITH"): name,
+        ("--split", "SPLIT"): args.split, ("--metrics", "METRICS"): args.metrics or "",
+    }  # fmt: skip
+    others = [
+        *choices_of(DataSettings(), from_flags(DataSettings, args), ("split",)),
+        *choices_of(EditSettings(), from_flags(EditSettings, args), NOT_READ),
+        *choices_of(SUITES_OWN, from_flags(MetricSettings, args)),
+    ]  # fmt: skip
+    more = [part for choice in others for part in choice.argv()]
+    more += ["--out", str(args.out)] if str(args.out) != "runs" else []
+    flags = [part for (flag, _), value in given.items() if value for part in (flag, str(value))]
+    variables = [f"{variable}={shlex.quote(str(value))}" for (_, variable), value in given.items() if value]
+    variables += [f"ARGS={shlex.quote(shlex.join(more))}"] if more else []
+    table = 2 if args.setting == "fine-tuned" else 1
+    return (f"beside the others: python -m bench.tables {table} {shlex.join([*flags, *more])}\n"
+            f"or: make table{table} {' '.join(variables)}")  # fmt: skip

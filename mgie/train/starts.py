@@ -27,9 +27,9 @@ from mgie.pipeline import MGIEPipeline
 from mgie.preprocess import ClipProcessor
 from mgie.presets import PRESETS, SAMPLING, Preset
 from mgie.prompts import ADDED_TOKENS
-from mgie.train import frozen, starts
+from mgie.train import starts
 from mgie.train.batches import MLLMRows, Sizes, TextRows, clip_ids
-from mgie.train.checkpoint import place
+from mgie.train.checkpoint import keeps_dtype, link, link_loadable, place, write_llm
 from mgie.train.joint import Denoiser, JointModel, TextModel, choose_trained
 from mgie.visual_tokens import NUM_VISUAL_TOKENS
 
@@ -103,14 +103,14 @@ def load_joint(
     if keep_half:  # after the trained ones have become float32 from what is stored
         for weight in pipe.mllm.llama.parameters():
             weight.data = weight.data if weight.requires_grad else weight.data.bfloat16()
-    by_file = frozen.keeps_dtype(folder / "llama", None if one_dtype else torch.float32)
+    by_file = keeps_dtype(folder / "llama", None if one_dtype else torch.float32)
 
     def save(trained: JointModel, target: Path) -> None:
         """As pipeline.save_pretrained, but that the frozen parts are the start's own files."""
         for part in FROZEN:
-            frozen.link(folder / part, target / part)
+            link(folder / part, target / part)
         if by_file:
-            frozen.write_llm(trained.mllm.llama, folder / "llama", target / "llama")
+            write_llm(trained.mllm.llama, folder / "llama", target / "llama")
         else:
             trained.mllm.llama.save_pretrained(target / "llama")
         save_trained(trained.edit_head, trained.visual_embeddings(), trained.denoiser.unet, target)
@@ -148,7 +148,7 @@ def load_text(
         inside = target / "inspix2pix" if kind[1] == "ft" else target
         pipe.save_config(inside)
         for name, part in pipe.components.items():
-            linked = name in ("vae", "text_encoder") and frozen.link_loadable(folder / name, inside / name)
+            linked = name in ("vae", "text_encoder") and link_loadable(folder / name, inside / name)
             if part is not None and not linked:
                 part.save_pretrained(inside / name)
         if sampling_text is not None:

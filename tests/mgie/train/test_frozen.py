@@ -118,7 +118,7 @@ def test_inspix2pix_checkpoints_link_its_vae_and_text_encoder(tmp_path, data):
 
 
 def test_values_that_the_starts_dtype_cannot_hold_are_refused(tmp_path, half):
-    from mgie.train.frozen import write_llm
+    from mgie.train.checkpoint import write_llm
 
     trainee = starts.load(half, ("mgie", "e2e"), None, keep_half=True)
     with torch.no_grad():
