@@ -41,7 +41,7 @@ help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	      /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo "Variables: $(KNOWN)"
+	@echo "Variables: $(strip $(KNOWN))"
 	@echo "ARGS=\"...\" passes any flag of the command on, as in make table1 ARGS=\"--batch-size 4\"."
 
 .DEFAULT:

@@ -131,7 +131,7 @@ WITH_FORMS = tuple(name for name, entry in MODELS.items() if entry.forms != ("no
 
 
 def metric_entry(name: str) -> MetricEntry:
-    """How a column is printed; a variant has its words behind the name, of a path the last part: LPIPS vgg, CTS local."""
+    """How a column is printed; a variant has its words behind the name: LPIPS vgg, CTS local; of a path, its end."""
     entry = TIMES.get(name) or METRICS.get(plain(name)) or MetricEntry("", plain(name), "higher")
     said = [Path(v).name if v.startswith(("/", ".", "~")) else v.removesuffix("/openai") for v in name.split("@")[1:]]
     return entry._replace(printed=" ".join([entry.printed, *said]))
