@@ -70,7 +70,9 @@ DATASETS = {
     ),
     "ipr2pr": DatasetEntry("bench.datasets.ipr2pr:IPr2Pr", "IPr2Pr", ("l1", "ssim")),
     "emu-edit": DatasetEntry(
-        "bench.datasets.emu_edit:EmuEdit", "Emu Edit", ("cts", "clip_direction", "image_similarity")
+        "bench.datasets.emu_edit:EmuEdit",
+        "Emu Edit",
+        ("clip_direction@emu", "image_similarity", "cts", "l1@input", "dino@input"),  # the set emu
     ),
 }
 METRICS = {
@@ -138,8 +140,7 @@ def metric_entry(name: str) -> MetricEntry:
 
 
 def plain(metric: str) -> str:
-    """lpips of lpips@vgg: the metric of which it is a variant."""
-    return metric.partition("@")[0]
+    return metric.partition("@")[0]  # lpips of lpips@vgg: the metric of which it is a variant
 
 
 def metric_of(name: str, settings: MetricSettings) -> MetricSettings:
