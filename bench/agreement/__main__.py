@@ -21,7 +21,9 @@ from bench.grid.reference import against
 from bench.grid.show import suite_line
 from bench.grid.terminal import wrapped
 from bench.metrics.sets import expanded
+from bench.planning.command import of_cells
 from bench.registry import METRICS, PAPER_MODELS, form_of
+from bench.settings import planned
 from mgie.io.command import command, written
 
 ALL = {"mini": ("identity", "codec", *PAPER_MODELS, "oracle")}  # with rows of which the right answer is known
@@ -30,14 +32,16 @@ ALL = {"mini": ("identity", "codec", *PAPER_MODELS, "oracle")}  # with rows of w
 def make(argv: Sequence[str] | None) -> int:
     p = parser("bench.agreement", __doc__)
     p.add_argument("--models", help=f"comma-separated; default: {', '.join(PAPER_MODELS)}, in mini the copies too")
-    p.add_argument("--metrics", help=f"comma-separated, of {', '.join(METRICS)}; default: all")
+    p.add_argument("--metrics", help=f"comma-separated, of {', '.join(METRICS)}; default: all of them")
     args = p.parse_args(argv)
     asked = selected(args, ALL.get(args.suite or "mini", PAPER_MODELS))
-    print("\n".join([suite_line(asked.suite, asked.datasets), *asked.options.said]), flush=True)
     wanted = []
     for dataset in asked.datasets:
         options = replace(asked.options, metrics=expanded(asked.options.metrics, dataset) or tuple(METRICS))
         wanted += [(Cell(asked.suite, dataset, model, form=form_of(model)), options) for model in asked.models]
+    if planned(args):
+        return of_cells("Agreement", asked, args, wanted, on_demand=True)
+    print("\n".join([suite_line(asked.suite, asked.datasets), *asked.options.said]), flush=True)
     make_weights([cell for cell, _ in wanted], asked.options)
     results = run_all(wanted)
     refuse_nothing(results)

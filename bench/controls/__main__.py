@@ -10,6 +10,7 @@ instruction. Runs what is missing; writes controls.csv, controls-rows.csv, .md a
 dataset with goal images. Exit codes: 0 done, 1 stopped or (--check) not as accepted, 2 wrong use.
 """
 
+import argparse
 import csv
 import json
 import sys
@@ -39,10 +40,12 @@ from bench.grid.reference import REFERENCE, against
 from bench.grid.show import suite_line
 from bench.grid.terminal import wrapped
 from bench.metrics.sets import SETS, expanded
+from bench.planning.command import of_cells
 from bench.records import Edit
 from bench.registry import METRICS, form_of
 from bench.runs.description import safe
 from bench.runs.folder import RunFolder
+from bench.settings import planned
 from bench.stats import summarise
 from mgie.io.command import command, written
 from mgie.io.files import write_atomic, write_csv
@@ -55,7 +58,7 @@ SLACK = 2  # examples by which a share may differ from the accepted one: another
 Runs = dict[tuple[str, str], Finished | str]  # by dataset and row: its scores, or why there are none
 
 
-def selection(argv: Sequence[str] | None) -> tuple[Selection, bool]:
+def selection(argv: Sequence[str] | None) -> tuple[Selection, argparse.Namespace]:
     p = parser("bench.controls", __doc__, full="the whole test split (200 a dataset)")
     p.add_argument("--model", dest="models", default=MODEL, help=f"whose outputs are mixed up (default {MODEL})")
     p.add_argument("--metrics", help=f"comma-separated, of {', '.join((*METRICS, *SETS))}; default: all metrics")
@@ -63,16 +66,15 @@ def selection(argv: Sequence[str] | None) -> tuple[Selection, bool]:
     args = p.parse_args(argv)
     if "," in args.models:
         raise ValueError(f"--model {args.models}: expected one model; give the command once for each")
-    asked = selected(args, (MODEL,))
-    return asked, args.check
+    return selected(args, (MODEL,)), args
 
 
 def metrics_for(asked: Selection, dataset: str) -> tuple[str, ...]:
     return expanded(asked.options.metrics, dataset) or tuple(METRICS)
 
 
-def run(asked: Selection) -> Runs:
-    """Every row of every dataset, run where it was not."""
+def wanted_of(asked: Selection) -> tuple[list[tuple[str, str]], list[tuple[Cell, Options]]]:
+    """The rows that have runs of their own, by dataset and row, and these runs."""
     (model,) = asked.models
     wanted: list[tuple[Cell, Options]] = []
     keys: list[tuple[str, str]] = []
@@ -86,9 +88,19 @@ def run(asked: Selection) -> Runs:
         shuffled = replace(apart, metrics=("l1",), extra=(*options.extra, "--instructions", "shuffled"))
         wanted += [(own, options), (own, shuffled)]
         keys += [(dataset, OWN), (dataset, SHUFFLED)]
-    labels = [f"{dataset}, {row}" for dataset, row in keys]
+    return keys, wanted
+
+
+def labels_of(keys: Sequence[tuple[str, str]]) -> list[str]:
+    return [f"{dataset}, {row}" for dataset, row in keys]
+
+
+def run(asked: Selection) -> Runs:
+    """Every row of every dataset, run where it was not."""
+    (model,) = asked.models
+    keys, wanted = wanted_of(asked)
     make_weights([cell for cell, _ in wanted if cell.model == model], asked.options)
-    results = dict(zip(keys, run_all(wanted, labels), strict=True))
+    results = dict(zip(keys, run_all(wanted, labels_of(keys)), strict=True))
     refuse_nothing(list(results.values()))
     found: Runs = {
         key: r.reason if r.reason else read_run(r.finished, 1, r.protocols)
@@ -215,7 +227,10 @@ def differing(made: Path, accepted: Path) -> list[str]:
 
 
 def make(argv: Sequence[str] | None) -> int:
-    asked, check = selection(argv)
+    asked, args = selection(argv)
+    if planned(args):
+        keys, wanted = wanted_of(asked)
+        return of_cells("Controls", asked, args, wanted, labels_of(keys), on_demand=True)
     print("\n".join([suite_line(asked.suite, asked.datasets), *asked.options.said]), flush=True)
     runs = run(asked)
     rows, means = judged(asked, runs)
@@ -229,7 +244,7 @@ def make(argv: Sequence[str] | None) -> int:
     print("\n".join([*terminal(rows), *wrapped([*in_words(rows), *(f"notice: {line}" for line in ignores(rows))])]))
     print(written(files))
     print("\n".join(against(table, asked.suite)))
-    wrong = differing(table, REFERENCE / asked.suite / table.name) if check else []
+    wrong = differing(table, REFERENCE / asked.suite / table.name) if args.check else []
     if wrong:
         print("\n".join(["error: --check: not as accepted:", *(f"  {line}" for line in wrong)]), file=sys.stderr)
     return 1 if wrong else 0

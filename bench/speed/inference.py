@@ -1,4 +1,4 @@
-"""Our pipeline against the official demo's way (reference_inference.py): the same weights, steps, seeds and outputs.
+"""Our pipeline against the official demo's way (Reference): the same weights, steps, seeds and outputs.
 
     python -m bench.speed.inference                                              the miniature, one CPU thread
     python -m bench.speed.inference --random-weights --preset 7b --device cuda --dtype bfloat16 [--compile]

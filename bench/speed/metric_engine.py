@@ -1,4 +1,4 @@
-"""The metric engine against MagicBrush's way (reference_metrics.py), and against the bare forward passes.
+"""The metric engine against MagicBrush's way (score), and against the bare forward passes.
 
     python -m bench.speed.metric_engine                      200 pairs, about an hour on one core
     python -m bench.speed.metric_engine --pairs 8 --runs 3   minutes

@@ -12,6 +12,8 @@ from drawn import draw_evr, draw_gier, draw_ma5k, draw_magicbrush
 
 from baselines.identity import Identity
 from baselines.oracle import Oracle
+from bench.agreement.__main__ import main as agreement
+from bench.controls.__main__ import main as controls
 from bench.run import main as run
 from bench.tables import main as table
 
@@ -106,6 +108,15 @@ def test_a_bare_checkout_is_told_all_that_table_1_lacks_with_the_commands_in_sec
     assert all(len(line) <= 80 for line in lines if "python -m" not in line)
     assert list((tmp_path / "checkout").iterdir()) == [] and not (tmp_path / "caches").exists()
     assert used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime < 5
+
+
+@pytest.mark.parametrize("main, edits", [(controls, {"identity", "oracle", "black", "mgie"}), (agreement, {"mgie"})])
+def test_controls_and_agreement_tell_their_plan_and_touch_nothing(world, capsys, main, edits):
+    before = tree(world)
+    more = ["--model", "mgie"] if main is controls else ["--models", "mgie"]
+    code, plan = plan_of(capsys, main, [*PAPER, "--datasets", "ma5k", "--metrics", "l1", *more])
+    assert code == 1 and plan["missing"]  # mgie has no weights here
+    assert {cell["model"] for cell in plan["cells"]} == edits and tree(world) == before
 
 
 def test_a_gpu_that_is_named_need_not_be_here(tmp_path):
