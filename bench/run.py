@@ -71,6 +71,8 @@ from bench.settings import (
 from mgie.io.command import STOPPED, stoppable
 from mgie.io.devices import said_of
 
+SETTING = "fine-tuned: the weights that were tuned on the dataset (default: zero-shot)"
+
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("bench.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,8 +83,8 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--as", dest="as_name", metavar="NAME", help="what this model is called in tables and file names")
     what.add_argument("--dataset", required=True, help=", ".join(DATASETS))
     what.add_argument("--suite", choices=SUITES, help="default: mini, the built-in miniature")
-    what.add_argument("--setting", choices=("zero-shot", "fine-tuned"), default="zero-shot")
-    what.add_argument("--form", choices=FORMS, help="lgie and mgie only; default: e2e")
+    what.add_argument("--setting", choices=("zero-shot", "fine-tuned"), default="zero-shot", help=SETTING)
+    what.add_argument("--form", choices=FORMS, help="of lgie and mgie: FZ, FT or E2E; default: e2e")
     what.add_argument(
         "--metrics",
         help=f"of {', '.join(METRICS)}; variants behind @: "
@@ -99,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
         "--data-root", type=place,
         help="holds evr/ gier/ ma5k/ magicbrush/ emu-edit/ ipr2pr/ published/; a path or s3://...; default: data",
     )  # fmt: skip
-    where.add_argument("--weights", type=Path, help="holds <model>[-<form>][-<dataset>]/")
+    where.add_argument("--weights", type=Path, help="holds <model>[-<form>][-<dataset>]/; suite mini: its own")
     where.add_argument("--images", type=Path, help="your own output images: a folder, or a CSV or JSONL of id and path")
     where.add_argument(
         "--out", type=place, default=Path("runs"), help="run folders go below it; a path or s3://... (default: runs)"

@@ -31,31 +31,31 @@ class DataSettings:
     split: str = flag("", "which split; default: the one the dataset scores (test, or all for the published suite)")
     expand: str = flag(
         "instruction",
-        "what one example is: each instruction, the first of a pair, or of a record (EVR)",
+        "what one example is: each instruction, the first one of each pair, or the first one of each record (EVR)",
         ("instruction", "pair", "record"),
         in_name="{value}s",
     )
     turns: str = flag(
         "single",
-        "MagicBrush: each turn on the true input, or sessions on the model's own",
+        "MagicBrush: single edits each turn from its true input, multi edits the model's own output of the turn before",
         ("single", "multi"),
         in_name="{value}",
     )
     caption: str = flag("global", "MagicBrush: which goal caption CTS reads", ("global", "local"), in_name="{value}")
     instructions: str = flag(
         "own",
-        "each example's own, or another's: a control (bench.controls)",
+        "which instruction an example is edited by: its own, or another example's, a control (see bench.controls)",
         ("own", "shuffled"),
         in_name="{value}",
     )
-    image_root: Path | None = flag(None, "EVR: folder of the images, whose annotations hold bare names", in_name=None)
+    image_root: Path | None = flag(None, "EVR: the folder of its images; default: evr/images", in_name=None)
     wrong_captions: str = flag(
         "keep",
-        "Emu Edit: items whose captions are known to be wrong: keep, leave-out (one caption for both images), or a "
-        "file that lists them by hash or idx (JSON, or one a line)",
+        "Emu Edit, items with wrong captions: keep all; leave-out those with one caption for both images; or leave out "
+        "those that a file lists by hash or idx (JSON, or one a line)",
         in_name="captions-{value}",
     )
-    limit: int | None = flag(None, "only the first N examples", in_name="limit{value}")
+    limit: int | None = flag(None, "only the first so many examples; default: all", in_name="limit{value}")
 
     def described(self) -> dict[str, Any]:
         """As run.json has it. Folders are private: image_root is left out (the manifest holds the images' hashes), and
@@ -75,10 +75,10 @@ class EditSettings:
         None, "weight of the input image (alpha_V)", in_name="imageguidance{value}"
     )
     num_inference_steps: int | None = flag(None, "denoising steps", in_name="steps{value}")
-    batch_size: int = flag(8, "examples a slice; slices are fixed, so it is part of the run", in_name="batch{value}")
+    batch_size: int = flag(8, "how many examples are edited together; it is part of the run", in_name="batch{value}")
     max_side: int | None = flag(
         None,
-        "px, with --size native; larger images (input, goal, mask) are shrunk to it, PIL bicubic",
+        "with --size native: images with a longer side are shrunk to so many px; default: no limit",
         in_name="max{value}",
     )
     size: str | None = flag(
@@ -101,23 +101,26 @@ class EditSettings:
 class HowSettings:
     """Where and in which numbers a model runs, and when its run gives up."""
 
-    device: str = flag("auto", "cuda, cpu; default: cuda where there is one", in_name=None)
+    device: str = flag("auto", "cuda, cuda:1, cpu or auto, which is cuda where there is one", in_name=None)
     dtype: str = flag(
         "auto",
-        "of the model; auto: on a GPU float16 (VAE and latents float32), bfloat16 where an editor needs it",
+        "auto: float32 on a CPU; on a GPU float16 (VAE and latents float32), or bfloat16 where an editor needs it",
         ("auto", "float32", "bfloat16", "float16"),
         in_name="{value}",
     )
-    compile: bool = flag(False, "mgie and lgie, e2e: torch.compile what runs most", in_name="compiled")
+    compile: bool = flag(False, "mgie and lgie, form e2e: what runs most by torch.compile", in_name="compiled")
     quantize: str = flag(
-        "none", "diffusers: its large parts in 8 or 4 bits", ("none", "int8", "nf4"), in_name="{value}"
+        "none",
+        "a diffusers editor: load its large parts in 8 bits (int8) or 4 bits (nf4)",
+        ("none", "int8", "nf4"),
+        in_name="{value}",
     )
     offload: bool = flag(
         False,
-        "weights wait in main memory and come to the GPU part by part: for a small one; the pixels are the same",
+        "for a GPU smaller than the weights: they wait in main memory and come part by part; the pixels are the same",
         in_name=None,
     )
-    unknown_editor: bool = flag(False, "diffusers: a class not in the list of python -m bench.editors", in_name=None)
+    unknown_editor: bool = flag(False, "diffusers: a class that python -m bench.editors does not list", in_name=None)
     rewrite: str = flag(
         "none",
         "who makes an expressive instruction of each instruction before the model sees it: none, mgie, lgie, a folder "
@@ -158,24 +161,31 @@ class MetricSettings:
 
     clip: str = flag(
         "ViT-B-32-quickgelu/openai",
-        "CLIP of cvs, cts, clip_s: open_clip's MODEL/PRETRAINED (ViT-L-14-quickgelu/openai), MODEL/FILE, or a folder "
-        "with open_clip_config.json",
+        "CLIP of cvs, cts, clip_s: open_clip's MODEL/PRETRAINED, MODEL/FILE, or a folder with open_clip_config.json; "
+        "default: ViT-B-32-quickgelu/openai, in suite mini its own",
     )
     dino: str = flag(
         "timm/vit_small_patch16_224.dino",
-        "DINO: a timm model on the Hub, a weights file of ViT-S/16, or a folder with timm's config.json",
+        "DINO: a timm model on the Hub, a weights file of ViT-S/16, or a folder with timm's config.json; default: "
+        "timm/vit_small_patch16_224.dino, in suite mini its own",
     )
-    lpips: str = flag("alex", "network of LPIPS", ("alex", "vgg", "squeeze"))
-    lpips_weights: Path | None = flag(None, "LPIPS: weights file of its network; default: torchvision's, fetched once")
+    lpips: str = flag(
+        "alex", "network of LPIPS; default: alex, in suite mini its own squeeze", ("alex", "vgg", "squeeze")
+    )
+    lpips_weights: Path | None = flag(
+        None, "LPIPS: weights file of its network; default: torchvision's, fetched once, in suite mini its own"
+    )
     lpips_heads: str = flag(
-        "linear", "LPIPS: the package's calibrated layers, or none (for a network of your own)", ("linear", "none")
+        "linear",
+        "LPIPS: the package's calibrated layers, or none (for your own network); default: linear, in suite mini none",
+        ("linear", "none"),
     )
     direction: str = flag(
         "own",
-        "clip_direction: CLIP's own transform, or instruct-pix2pix's code with its range bug",
+        "clip_direction: by CLIP's own image transform, or as instruct-pix2pix's code has it, with its range bug",
         ("own", "ip2p_legacy"),
     )
-    mask_grow: int = flag(0, "px by which a mask is grown for l1@outside and its like", in_name="maskgrow{value}")
+    mask_grow: int = flag(0, "by how many px a mask is grown, for l1@outside and its like", in_name="maskgrow{value}")
     region: str = ""  # no flag: inside or outside the mask, as a metric's variant says (l1@outside)
     against: str = "goal"  # no flag: the picture that an output is compared with; input: l1@input
     captions: str = ""  # no flag: which captions a dataset that has several kinds gives (see DataSettings.caption)
@@ -208,9 +218,15 @@ def add_flags(parser: _ActionsContainer, settings: "type[DataclassInstance]", le
             name,
             type=types[0],
             default=f.default,
-            help=f.metadata["help"],
+            help=with_default(f),
             choices=f.metadata["choices"],
         )
+
+
+def with_default(f: Field) -> str:
+    """The flag's help, with its default where the words do not name it."""
+    text = f.metadata["help"]
+    return text if "default" in text or f.default in (None, "") else f"{text} (default: {f.default})"
 
 
 def add_plan_flags(parser: ArgumentParser) -> None:
@@ -218,11 +234,16 @@ def add_plan_flags(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("the plan; nothing is loaded, edited or written")
     group.add_argument(
         "--plan", action="store_true",
-        help="what is still to be edited, what is missing and how to get it, disk, memory, time; exit 0: all can run",
+        help="which edits are left, what is missing and how to get it, disk, memory, time; exit code 0: all can run",
     )  # fmt: skip
-    group.add_argument("--for", dest="plan_for", metavar="GPU", help="--plan: for this one, as a100-40gb (memory only)")
+    group.add_argument(
+        "--for",
+        dest="plan_for",
+        metavar="GPU",
+        help="with --plan: the memory on this GPU, by NAME-Ngb as a100-40gb; default: the one here",
+    )
     if not any("--json" in action.option_strings for action in parser._actions):
-        group.add_argument("--json", action="store_true", help="--plan: one JSON object on stdout")
+        group.add_argument("--json", action="store_true", help="with --plan: one JSON object on stdout")
 
 
 def planned(args: Namespace) -> bool:

@@ -30,9 +30,17 @@ def parser() -> ArgumentParser:
     p.add_argument("--guidance-scale", type=float, help="weight of the instruction (default: the preset's)")
     p.add_argument("--image-guidance-scale", type=float, help="weight of the input image (default: the preset's)")
     p.add_argument("--expressive-instruction", help="edit with this text instead of letting MGIE write one")
-    p.add_argument("--device", default="auto", help="auto (cuda where there is one), cpu, cuda, cuda:1, ...")
-    p.add_argument("--dtype", default="auto", choices=DTYPES, help="auto: float16 on a GPU, float32 on a CPU")
-    p.add_argument("--offload", action="store_true", help="keep the weights in main memory: for a GPU under 20 GB")
+    p.add_argument(
+        "--device", default="auto", help="auto (the default: cuda where there is one), cpu, cuda, cuda:1, ..."
+    )
+    p.add_argument(
+        "--dtype", default="auto", choices=DTYPES, help="auto, the default: float16 on a GPU, float32 on a CPU"
+    )
+    p.add_argument(
+        "--offload",
+        action="store_true",
+        help="for a GPU smaller than the weights: they wait in main memory; the pixels are the same",
+    )
     return p
 
 

@@ -161,7 +161,9 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         "bench.against_print", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("--data-root", type=Path, default=Path("data"), help="holds magicbrush/ and magicbrush-outputs/")
+    p.add_argument(
+        "--data-root", type=Path, default=Path("data"), help="holds magicbrush/ and magicbrush-outputs/ (default: data)"
+    )
     p.add_argument("--outputs", help="which of the folders in magicbrush-outputs/, comma-separated; default: all")
     p.add_argument("--out", type=Path, default=Path("runs"), help="run folders go below it (default: runs)")
     p.add_argument("--results", type=made_here, default=Path("results"), help="files go below it (default: results)")

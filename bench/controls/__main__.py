@@ -61,8 +61,8 @@ Runs = dict[tuple[str, str], Finished | str]  # by dataset and row: its scores, 
 def selection(argv: Sequence[str] | None) -> tuple[Selection, argparse.Namespace]:
     p = parser("bench.controls", __doc__, full="the whole test split (200 a dataset)")
     p.add_argument("--model", dest="models", default=MODEL, help=f"whose outputs are mixed up (default {MODEL})")
-    p.add_argument("--metrics", help=f"comma-separated, of {', '.join((*METRICS, *SETS))}; default: all metrics")
-    p.add_argument("--check", action="store_true", help="exit 1 where a share is not as in results/reference")
+    p.add_argument("--metrics", help=f"comma-separated, of {', '.join((*METRICS, *SETS))}; default: all of them")
+    p.add_argument("--check", action="store_true", help="exit code 1 where a share is not as in results/reference")
     args = p.parse_args(argv)
     if "," in args.models:
         raise ValueError(f"--model {args.models}: expected one model; give the command once for each")

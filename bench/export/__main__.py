@@ -68,7 +68,13 @@ def parser() -> argparse.ArgumentParser:
         "bench.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("--dataset", required=True, help=", ".join(DATASETS))
-    p.add_argument("--to", type=local_place, required=True, metavar="DIR", help="a new folder, or one of this command")
+    p.add_argument(
+        "--to",
+        type=local_place,
+        required=True,
+        metavar="DIR",
+        help="where to: a new folder, or one that this command began",
+    )
     p.add_argument("--suite", choices=SUITES, help="default: mini, the built-in miniature")
     p.add_argument("--data-root", type=local_place, help="holds evr/ gier/ ma5k/ magicbrush/ ...; default: data")
     add_flags(p.add_argument_group("the data, as of bench.run"), DataSettings)

@@ -26,15 +26,25 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("what", nargs="*", metavar="WHAT", help="what to fetch; --list shows what there is")
     made.add_argument("--list", action="store_true", help="each thing with size, licence, needs, and what is there")
-    made.add_argument("--data-root", type=Path, default=Path("data"), help="datasets go to <data-root>/<name>/")
-    made.add_argument("--weights", type=Path, default=Path("weights"), help="weights go to <weights>/<name>/")
+    made.add_argument(
+        "--data-root", type=Path, default=Path("data"), help="datasets go to <data-root>/<name>/ (default: data)"
+    )
+    made.add_argument(
+        "--weights", type=Path, default=Path("weights"), help="weights go to <weights>/<name>/ (default: weights)"
+    )
     made.add_argument("--split", default="all", help="published: sample; magicbrush: test, dev, train; default: all")
     made.add_argument("--from", dest="given", type=Path, action="append", default=[], metavar="FILE_OR_DIR",
-                      help="what you downloaded yourself: checked, unpacked, laid out; may be given again")  # fmt: skip
-    made.add_argument("--mirror", default="", metavar="URL_OR_DIR", help="a copy with the same names: <mirror>/<what>/")
-    made.add_argument("--limit-gb", type=float, help="of a set of many files the first, up to so many GB")
+                      help="what you downloaded yourself: checked, unpacked, laid out; may be repeated")  # fmt: skip
+    made.add_argument(
+        "--mirror", default="", metavar="URL_OR_DIR", help="fetch from a copy with the same names: <mirror>/<what>/"
+    )
+    made.add_argument(
+        "--limit-gb", type=float, help="fetch of a set of many files only the first, up to so many GB; default: all"
+    )
     made.add_argument("--base-url", default="", help="published: a mirror of the project page's repository")
-    made.add_argument("--sources", type=Path, default=table.TABLE, help="another table of sources; default: our own")
+    made.add_argument(
+        "--sources", type=Path, default=table.TABLE, help="another table of sources; default: bench/fetch/sources.toml"
+    )
     return made
 
 

@@ -1,7 +1,7 @@
 """The whole reproduction in small on this machine, before days are spent: make rehearse.
 
-    python -m bench.rehearse                      true sizes with random weights: about 35 GB of disk
-    python -m bench.rehearse --small              the same ways at tiny size, in about a minute
+    python -m bench.rehearse                      true sizes with random weights: 38 GB of disk
+    python -m bench.rehearse --small              the same ways at tiny size, in a minute or two
     python -m bench.rehearse --stages write,convert,mgie
 
 Random weights in the authors' layout are converted, loaded and edited with: each model once, then at the largest batch
@@ -36,17 +36,26 @@ NAMES = [stage.name for stage in (*STAGES, *ON_GPU)]
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     p = argparse.ArgumentParser("bench.rehearse", description=__doc__, formatter_class=raw)
-    p.add_argument("--small", action="store_true", help="the miniature's sizes: about a minute, 1 GB of disk")
+    p.add_argument("--small", action="store_true", help="the miniature's sizes: a minute or two, 1 GB of disk")
     p.add_argument("--stages", help=f"comma-separated, of {', '.join(NAMES)}; default: all that this device can")
     p.add_argument("--out", type=Path, help="all that is made goes below it (default: runs/rehearsal[-small])")
     p.add_argument("--device", default="auto", help="cuda, cpu; default: cuda where there is one")
-    p.add_argument("--dtype", choices=("float16", "bfloat16"), default="float16", help="of MGIE and LGIE")
-    p.add_argument("--tokens", type=int, help="of an expressive instruction; default: 32, on a CPU 2")
-    p.add_argument("--most", type=int, help="images a batch; default: 64, on a CPU 8")
-    p.add_argument("--patience", type=float, default=120, help="seconds an edit may take to be tried (default 120)")
-    p.add_argument("--minutes", type=float, help="no stage goes on for longer; default: 12 on a GPU, else no limit")
+    p.add_argument(
+        "--dtype", choices=("float16", "bfloat16"), default="float16", help="of MGIE and LGIE (default: float16)"
+    )
+    p.add_argument("--tokens", type=int, help="how many tokens an expressive instruction has; default: 32, on a CPU 2")
+    p.add_argument("--most", type=int, help="the largest batch that is tried; default: 64, on a CPU 8")
+    p.add_argument(
+        "--patience",
+        type=float,
+        default=120,
+        help="no batch is tried that is expected to take longer than so many seconds (default: 120)",
+    )
+    p.add_argument(
+        "--minutes", type=float, help="no stage goes on after so many minutes; default: 12 on a GPU, else no limit"
+    )
     p.add_argument("--again", action="store_true", help="forget what was measured, and measure it anew")
-    p.add_argument("--remove", action="store_true", help="remove the weights when all is made: 18 GB")
+    p.add_argument("--remove", action="store_true", help="remove the weights when all is made")
     return p
 
 

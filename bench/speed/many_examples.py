@@ -7,6 +7,7 @@ its own, and notes that process's peak memory and wall time; then L1 and SSIM of
 where the peak is that of the largest process. One thread each.
 """
 
+import argparse
 import csv
 import json
 import os
@@ -68,6 +69,8 @@ def measure(examples: int, metrics: str = "l1", score_workers: int = 1) -> dict:
 
 
 def main() -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser("bench.speed.many_examples", description=__doc__, formatter_class=raw).parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     rows = [measure(1_000), measure(10_000), *(measure(n, "l1,ssim", 2) for n in (1_000, 10_000))]
     SPEED.mkdir(parents=True, exist_ok=True)

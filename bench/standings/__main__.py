@@ -24,8 +24,14 @@ from mgie.io.command import command, written
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("bench.standings", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    p.add_argument("--dataset", default="magicbrush", help="default: magicbrush; an unknown one lists those there are")
-    p.add_argument("--turns", choices=("single", "multi"), default="single", help="default: single")
+    p.add_argument(
+        "--dataset",
+        default="magicbrush",
+        help="whose published rows; an unknown one lists those there are (default: magicbrush)",
+    )
+    p.add_argument(
+        "--turns", choices=("single", "multi"), default="single", help="which published turns (default: single)"
+    )
     p.add_argument(
         "--with",
         dest="given",

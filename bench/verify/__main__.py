@@ -38,9 +38,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("bundle", type=Path, metavar="FILE.zip", help="what python -m bench.bundle wrote")
     p.add_argument("--data-root", type=local_place, default=Path("data"), help="your own data (default: data)")
-    p.add_argument("--image-root", type=Path, help="EVR: folder of the images")
+    p.add_argument("--image-root", type=Path, help="EVR: the folder of its images; default: evr/images")
     p.add_argument(
-        "--outputs", type=Path, metavar="DIR", help="of a bundle of digests: the run folder, or their parent"
+        "--outputs",
+        type=Path,
+        metavar="DIR",
+        help="for a bundle of digests: the run folder with the outputs, or the folder that holds several",
     )
     p.add_argument("--out", type=local_place, default=Path("runs"), help="verified runs go below it (default: runs)")
     add_metric_flags(p.add_argument_group("the metrics' networks"))
