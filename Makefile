@@ -77,7 +77,7 @@ data: $(STAMP) ## fetch, check and lay out the four datasets; WHAT="evr ma5k" MI
 weights: $(STAMP) ## InsPix2Pix, MGIE (then converted) and the metrics' networks; the same variables
 	@$(PY) -m bench.fetch $(or $(WHAT),inspix2pix mgie networks) $(FETCH)
 
-rehearse: $(STAMP) ## the whole reproduction in small, random weights of true size (40 GB of disk; on a GPU 12 minutes); ARGS=--small: a minute
+rehearse: $(STAMP) ## the whole reproduction in small, random weights of true size (38 GB of disk; on a GPU at most 12 minutes); ARGS=--small: a minute or two
 	@$(PY) -m bench.rehearse $(ARGS)
 
 ##@ Tables (each runs what is missing)
