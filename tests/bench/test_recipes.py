@@ -148,8 +148,8 @@ def test_the_recipes_make_a_dataset_a_metric_and_a_model_that_every_form_of_a_ta
 def test_a_suite_that_lacks_a_dataset_says_so_in_the_cell(tmp_path, monkeypatch):
     monkeypatch.setitem(DATASETS, "toy", DatasetEntry("bench.datasets.evr:EVR", "Toy", ("l1",)))
     for suite, split in (("mini", "quick"), ("published", "all")):
-        result, settled = plan_cell(Cell(suite, "toy", "identity"), Options(split, out=tmp_path))
-        assert settled is None and result.folder is None  # nothing is to be done for it
+        result, job, texts = plan_cell(Cell(suite, "toy", "identity"), Options(split, out=tmp_path))
+        assert job is None and texts is None and result.folder is None  # nothing is to be done for it
         assert result.reason.startswith(f"suite {suite} has no dataset 'toy'; known: evr, gier")
         (row,) = rows_of(1, Measured(result.cell, None, result.reason), ("l1",), 1, "runs")
         text = markdown(grid([row]), [], split)
