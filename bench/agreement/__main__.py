@@ -40,12 +40,13 @@ def make(argv: Sequence[str] | None) -> int:
         options = replace(asked.options, metrics=expanded(asked.options.metrics, dataset) or tuple(METRICS))
         wanted += [(Cell(asked.suite, dataset, model, form=form_of(model)), options) for model in asked.models]
     if planned(args):
-        return of_cells("Agreement", asked, args, wanted, on_demand=True)
+        return of_cells("the agreement of metrics", asked, args, wanted, on_demand=True)
     print("\n".join([suite_line(asked.suite, asked.datasets), *asked.options.said]), flush=True)
     make_weights([cell for cell, _ in wanted], asked.options)
     results = run_all(wanted)
     refuse_nothing(results)
-    rows = agreements(asked.suite, views_of([r.finished for r in results if not r.reason], asked.data_root))
+    scored = {r.finished: r.protocols for r in results if not r.reason}  # a run may hold other metrics too
+    rows = agreements(asked.suite, views_of(scored, asked.data_root))
     if not rows:
         raise ValueError("no two metrics have a value: name at least two with --metrics")
     absent = dict.fromkeys(f"{r.cell.label} not run: {r.reason}" for r in results if r.reason)

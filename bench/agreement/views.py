@@ -44,15 +44,20 @@ class Agreed:
     reason: str
 
 
-def views_of(runs: Sequence[Path], data_root: Path | None = None) -> Views:
-    """runs: folders of finished runs. Seeds are averaged. data_root: of the miniature, where its facts are drawn."""
-    found = Views()
+def views_of(
+    runs: Sequence[Path] | Mapping[Path, Mapping[str, str]], data_root: Path | None = None
+) -> Views:  # fmt: skip
+    """runs: folders of finished runs; where one is mapped to metrics and protocols, these scores alone. Seeds are
+    averaged. data_root: of the miniature, where its facts are drawn."""
+    found, meant = Views(), runs if isinstance(runs, Mapping) else dict[Path, Mapping[str, str]]()
     for path in runs:
         folder = RunFolder(path)
         run = folder.run()
         who = run["model"] + ("" if run["form"] in ("none", "e2e") else f" {run['form']}")
         numbers: dict[tuple[str, str], list[float]] = {}
-        for s in folder.scores().values():
+        for s in folder.scores(meant.get(path)).values():
+            if (asked := meant.get(path)) and s.metric not in asked:
+                continue
             found.groups[s.example_id] = s.group if run["suite"] == "mini" else f"{run['dataset']}/{s.group}"
             if s.value is not None:
                 signed = -s.value if metric_entry(s.metric).lower else s.value

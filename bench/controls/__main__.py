@@ -14,7 +14,7 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,8 +54,9 @@ MODEL = "mgie"
 COPIES = {GOAL: "oracle", COPY: "identity", BLACK: "black"}
 SLACK = 2  # examples by which a share may differ from the accepted one: another processor rounds otherwise
 
-
-Runs = dict[tuple[str, str], Finished | str]  # by dataset and row: its scores, or why there are none
+OF_MODELS = ("--rewrite", "--compile")  # mean nothing to outputs that are given
+Key = tuple[str, str]  # dataset and row
+Runs = dict[Key, Finished | str]  # its scores, or why there are none
 
 
 def selection(argv: Sequence[str] | None) -> tuple[Selection, argparse.Namespace]:
@@ -73,34 +74,31 @@ def metrics_for(asked: Selection, dataset: str) -> tuple[str, ...]:
     return expanded(asked.options.metrics, dataset) or tuple(METRICS)
 
 
-def wanted_of(asked: Selection) -> tuple[list[tuple[str, str]], list[tuple[Cell, Options]]]:
-    """The rows that have runs of their own, by dataset and row, and these runs."""
+def wanted_of(asked: Selection) -> dict[Key, tuple[Cell, Options]]:
+    """What is edited; the outputs of the other rows are made of these."""
     (model,) = asked.models
-    wanted: list[tuple[Cell, Options]] = []
-    keys: list[tuple[str, str]] = []
+    wanted: dict[Key, tuple[Cell, Options]] = {}
     for dataset in asked.datasets:
         options = replace(asked.options, seeds=1, metrics=metrics_for(asked, dataset))
         apart = replace(options, out=apart_from(asked))
         for row, name in COPIES.items():
-            wanted.append((Cell(asked.suite, dataset, name), apart if row == BLACK else options))
-            keys.append((dataset, row))
+            wanted[dataset, row] = Cell(asked.suite, dataset, name), apart if row == BLACK else options
         own = Cell(asked.suite, dataset, model, form=form_of(model))
         shuffled = replace(apart, metrics=("l1",), extra=(*options.extra, "--instructions", "shuffled"))
-        wanted += [(own, options), (own, shuffled)]
-        keys += [(dataset, OWN), (dataset, SHUFFLED)]
-    return keys, wanted
+        wanted |= {(dataset, OWN): (own, options), (dataset, SHUFFLED): (own, shuffled)}
+    return wanted
 
 
-def labels_of(keys: Sequence[tuple[str, str]]) -> list[str]:
+def labels_of(keys: Iterable[Key]) -> list[str]:
     return [f"{dataset}, {row}" for dataset, row in keys]
 
 
 def run(asked: Selection) -> Runs:
     """Every row of every dataset, run where it was not."""
     (model,) = asked.models
-    keys, wanted = wanted_of(asked)
-    make_weights([cell for cell, _ in wanted if cell.model == model], asked.options)
-    results = dict(zip(keys, run_all(wanted, labels_of(keys)), strict=True))
+    wanted = wanted_of(asked)
+    make_weights([cell for cell, _ in wanted.values() if cell.model == model], asked.options)
+    results = dict(zip(wanted, run_all(list(wanted.values()), labels_of(wanted)), strict=True))
     refuse_nothing(list(results.values()))
     found: Runs = {
         key: r.reason if r.reason else read_run(r.finished, 1, r.protocols)
@@ -134,6 +132,7 @@ def handed(
             index = apart_from(asked) / f"{result.finished.name}--{name}.jsonl"
             write_index(index, result.finished, moved(edits, groups) if row == OTHER else edits)
             options = replace(asked.options, seeds=1, metrics=metrics_for(asked, dataset), out=apart_from(asked))
+            options = replace(options, chosen=tuple(c for c in options.chosen if c.flag not in OF_MODELS))
             argv = [*argv_of(Cell(asked.suite, dataset, name), options), "--images", str(index), "--max-failures", "1"]
             jobs.append(Job(tuple(argv), f"{dataset}, {row}", name, False, 2 * len(edits), "cpu"))
             keys.append((dataset, row))
@@ -229,8 +228,8 @@ def differing(made: Path, accepted: Path) -> list[str]:
 def make(argv: Sequence[str] | None) -> int:
     asked, args = selection(argv)
     if planned(args):
-        keys, wanted = wanted_of(asked)
-        return of_cells("Controls", asked, args, wanted, labels_of(keys), on_demand=True)
+        wanted = wanted_of(asked)
+        return of_cells("the controls", asked, args, list(wanted.values()), labels_of(wanted), on_demand=True)
     print("\n".join([suite_line(asked.suite, asked.datasets), *asked.options.said]), flush=True)
     runs = run(asked)
     rows, means = judged(asked, runs)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from bench.controls.judge import COPY, GOAL, ORDERS, OWN, PIXELS, ROWS, SHUFFLED, Ranked, RowMean, ignores, name_of
+from bench.controls.judge import ORDERS, OWN, PIXELS, ROWS, SHUFFLED, Ranked, RowMean, ignores, name_of
 from bench.figures.drawing import drawing, save
 from bench.grid.between import dataset_name
 from bench.grid.paper import as_printed
@@ -12,7 +12,6 @@ from bench.grid.show import markdown_table
 from bench.registry import METRICS, metric_entry, plain, short_name
 
 SURE = 0.95  # of the examples
-FIRST = name_of((GOAL, COPY))
 
 
 def title(rows: Sequence[Ranked]) -> str:

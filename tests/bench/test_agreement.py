@@ -10,7 +10,7 @@ from scipy.stats import kendalltau
 from bench.agreement import tau as module
 from bench.agreement.show import markdown, write
 from bench.agreement.tau import tau
-from bench.agreement.views import METRICS, PEOPLE, RIGHT, Views, agreements
+from bench.agreement.views import METRICS, PEOPLE, RIGHT, Views, agreements, views_of
 from bench.human.agree import agreed, people_of
 from bench.human.study import Item
 from bench.human.votes import Vote
@@ -137,3 +137,12 @@ def test_without_the_runs_or_without_rankings_it_is_said_why(tmp_path):
     cast = votes_on(gone, ["ma5k/test/0"], "mgie")
     assert "not here" in agreed(cast, [v.item for v in cast], "paper")[1]
     assert "nobody has ranked edits" in agreed([], [], "paper")[1]
+
+
+def test_only_the_scores_that_were_asked_for_are_compared(tmp_path):
+    """A run that a table has scored in more metrics agrees with itself as before."""
+    (folder, *_) = make_runs(tmp_path, "ma5k")
+    scores = [Score("ma5k/test/0", "g", 0, m, 0.1, "", p) for m, p in (("l1", "p"), ("l1", "q"), ("l1@input", "p"))]
+    RunFolder(folder).rewrite("scores.jsonl", scores)
+    assert set(views_of([folder]).metrics) == {"l1", "l1@input"}
+    assert set(views_of({folder: {"l1": "q"}}).metrics) == {"l1"}
