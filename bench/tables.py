@@ -92,13 +92,18 @@ def measure(asked: Table) -> list[Measured]:
     """Every cell of the table, run where it was not, and read back."""
     cells = cells_of(asked.number, asked.suite, asked.models, asked.datasets)
     make_weights(cells, asked.options)
-    copies = copies_beside(asked)
-    # dataset by dataset within a model, so that processes side by side work on different data
-    results = run_all([(c, scoring_distance(asked, c)) for c in (*cells, *copies)])
+    results = run_all(wanted_of(asked))
     rows = results[: len(cells)]
     if not asked.given:
         refuse_nothing(rows)
     return [measured_of(asked, r, rows) for r in results] + given_cells(asked, rows)
+
+
+def wanted_of(asked: Table) -> list[tuple[Cell, Options]]:
+    """The cells of the table, then the copies beside it; dataset by dataset within a model, so that processes side by
+    side work on different data."""
+    cells = cells_of(asked.number, asked.suite, asked.models, asked.datasets)
+    return [(cell, scoring_distance(asked, cell)) for cell in (*cells, *copies_beside(asked))]
 
 
 def measured_of(asked: Table, result: Result, results: Sequence[Result]) -> Measured:
@@ -138,12 +143,12 @@ def given_cells(asked: Table, results: Sequence[Result]) -> list[Measured]:
 
 def judges_edits(asked: Table) -> bool:
     """Whether no-op and over-edit rates are made: the table has a model to judge, or what they are measured by."""
-    return any(m in YARDSTICKS.values() or not model_entry(m).bound for m in asked.models)
+    return bool(asked.given) or any(m in YARDSTICKS.values() or not model_entry(m).bound for m in asked.models)
 
 
 def copies_beside(asked: Table) -> list[Cell]:
     """What is run for the no-op and over-edit rates, and is no row; nothing where the table has no model to judge."""
-    if all(model_entry(m).bound for m in asked.models):
+    if not asked.given and all(model_entry(m).bound for m in asked.models):
         return []
     return [Cell(asked.suite, d, m) for m in COPIES[asked.suite] if m not in asked.models for d in asked.datasets]
 
@@ -262,12 +267,10 @@ def make(asked: Table) -> int:
 
 
 def plan(asked: Table, args: argparse.Namespace) -> int:
-    """What make would take: its cells, told and not run."""
+    """What make would take: its cells and the copies beside them, told and not run."""
     from bench.planning.command import of_cells
 
-    cells = cells_of(asked.number, asked.suite, asked.models, asked.datasets)
-    wanted = [(cell, asked.options) for cell in cells]
-    return of_cells(f"Table {asked.number}", asked, args, wanted, on_demand=True)
+    return of_cells(f"Table {asked.number}", asked, args, wanted_of(asked), on_demand=True)
 
 
 def plan_rewriting(argv: Sequence[str], args: argparse.Namespace) -> int:

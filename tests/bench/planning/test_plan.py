@@ -102,7 +102,8 @@ def test_a_bare_checkout_is_told_all_that_table_1_lacks_with_the_commands_in_sec
         assert f"    {command}" in lines
     assert any(line.startswith("    python -m mgie.train --preset 7b --model lgie") for line in lines)
     assert "make data weights" in lines[-1]
-    assert "edits to make: 167,312" in done.stdout  # three models of 5 x 10,457 examples, and the input copy once
+    # three models of 5 x 10,457 examples; the input copy once, and beside the rows codec copy and goal image
+    assert "edits to make: 188,226" in done.stdout
     assert "size authors, batch 8" in done.stdout and "make table4" in done.stdout
     assert "evr--mgie-e2e--zero-shot--" in done.stdout
     assert all(len(line) <= 80 for line in lines if "python -m" not in line)
@@ -255,3 +256,13 @@ def test_a_plan_of_many_cells_reads_each_file_once(world, monkeypatch, capsys):
     ]
     assert plan_of(capsys, table, argv)[0] == 0
     assert read and len(read) == len(set(read))
+
+
+@pytest.mark.parametrize("command", [controls, agreement])
+def test_what_metrics_reward_and_how_they_agree_is_planned_too_and_nothing_is_run(command, world, capsys, monkeypatch):
+    before, made = tree(world), Counted(monkeypatch)
+    _, plan = plan_of(capsys, command, [*PAPER, "--datasets", "ma5k", f"--model{'s' * (command is agreement)}",
+                                        "identity", "--metrics", "l1", "--max-failures", "0.5"])  # fmt: skip
+    assert plan["complete"] and plan["edits"] > 0
+    assert len(plan["cells"]) == (5 if command is controls else 1)
+    assert tree(world) == before and made.edited == 0
