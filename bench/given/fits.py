@@ -2,9 +2,10 @@
 protocols, with as many seeds. What changes pixels of its own (weights, guidance, steps) is what a row is about."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from bench.metrics.sets import expanded
 from bench.registry import metric_of
 from bench.runs.folder import RunFolder
 from bench.runs.scoring import Wanted
@@ -23,7 +24,7 @@ class Asked:
     edit: EditSettings | None = None  # None: however the data were read
     seeds: int = 1
     setting: str = ""  # empty: any
-    metrics: tuple[str, ...] = ()  # empty: the protocols are not looked at here
+    metrics: tuple[str, ...] = ()  # sets too; empty: the protocols are not looked at here
     networks: MetricSettings | None = None
 
 
@@ -42,7 +43,7 @@ def reasons_against(folder: Path, dataset: str, asked: Asked) -> list[str]:
     if done["seeds"] < asked.seeds and seeded(run):
         found.append(f"it has {done['seeds']} seed{'s' * (done['seeds'] > 1)}, here are {asked.seeds}: "
                      f"--seeds {done['seeds']}, or its command again with --seeds {asked.seeds}")  # fmt: skip
-    return found + of_networks(done, asked)
+    return found + of_networks(done, replace(asked, metrics=expanded(asked.metrics, dataset)))
 
 
 def seeded(run: Mapping) -> bool:

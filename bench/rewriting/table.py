@@ -23,6 +23,7 @@ from bench.grid.rows import Measured
 from bench.grid.show import suite_line
 from bench.grid.stored import scores_name, write_scores
 from bench.grid.terminal import wrapped
+from bench.metrics.sets import described, expanded
 from bench.registry import METRICS, TIMES, form_of, metrics_of, open_dataset, short_name
 from bench.rewriting.rows import NONE, Known, RewriteRow, RewriteTest, Rewritten, deaf, rows_of, tests_of
 from bench.rewriting.show import Shown, markdown, terminal
@@ -41,7 +42,7 @@ class Asked(Selection):
     rewriters: tuple[str, ...]  # as they are given; none is the first
 
     def metrics(self, dataset: str) -> tuple[str, ...]:
-        return self.options.metrics or metrics_of(self.suite, dataset)
+        return expanded(self.options.metrics, dataset) or metrics_of(self.suite, dataset)
 
 
 def table_parser() -> argparse.ArgumentParser:
@@ -49,7 +50,8 @@ def table_parser() -> argparse.ArgumentParser:
     p.add_argument("--models", help=f"comma-separated, such as edit by instruction; default: {','.join(MODELS)}")
     p.add_argument("--rewriters", default=REWRITERS, help="comma-separated, each as --rewrite of bench.run takes it; "
                    f"none is always among them; default: {REWRITERS}")  # fmt: skip
-    p.add_argument("--metrics", help=f"comma-separated, of {', '.join(METRICS)}; default: those of Table 1")
+    p.add_argument("--metrics", help=f"comma-separated, of {', '.join(METRICS)}; sets: {described()}; default: those "
+                   "of Table 1")  # fmt: skip
     p.add_argument("--seeds", type=int, default=1, help="how many: seeds 0 to N-1 (default 1)")
     return p
 

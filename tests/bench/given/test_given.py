@@ -15,10 +15,11 @@ from bench.given.fits import Asked, reasons_against, refuse_unlike
 from bench.given.named import With, add_with, found
 from bench.grid.cells import Cell, Options, own_run
 from bench.grid.options import parser, selected
+from bench.registry import metric_settings
 from bench.run import main as run
 from bench.run import plan
 from bench.runs.folder import RunFolder
-from bench.settings import DataSettings, EditSettings
+from bench.settings import SUITES_OWN, DataSettings, EditSettings
 
 
 @pytest.fixture(scope="module")
@@ -273,3 +274,12 @@ def test_half_a_folder_is_said_once(world, tmp_path, capsys):
     assert run([*argv, "--max-failures", "1"]) == 0
     said = capsys.readouterr()
     assert said.err.count("have no image") == 1 and len(said.out.splitlines() + said.err.splitlines()) < 30
+
+
+def test_a_set_of_metrics_is_compared_metric_by_metric(world):
+    folder, networks = folder_of(world / "runs"), metric_settings("paper", SUITES_OWN)
+    for named, belongs in (("magicbrush", True), ("emu", False)):  # of these it has l1; of those nothing
+        asked = Asked("paper", DataSettings(), metrics=(named,), networks=networks)
+        why = reasons_against(folder, "magicbrush", asked)
+        assert (why == []) is belongs
+    assert "clip_direction@emu" in why[0]

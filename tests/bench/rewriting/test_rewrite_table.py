@@ -173,3 +173,7 @@ def test_an_editor_whose_pixels_do_not_change_with_the_text_is_found(tmp_path):
     plain = folder("none", {"0": "a", "1": "b"})
     assert made.deaf(folder("deaf", {"0": "a", "1": "b"}), plain) == (1, 1)  # the unchanged text proves nothing
     assert made.deaf(folder("listening", {"0": "c", "1": "b"}), plain) == (0, 1)
+
+
+def test_a_set_of_metrics_stands_for_its_metrics():
+    assert asked_of(["--metrics", "paper"]).metrics("magicbrush") == ("l1", "dino", "cvs", "cts@global")
