@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.datasets.shuffled import shuffled
+from bench.datasets.shuffled import as_asked
 from bench.metrics.sets import SETS, described, expanded
 from bench.records import Example
 from bench.registry import (
@@ -191,11 +191,9 @@ def data_of(asked: Asked) -> Data:
     args, staged = asked.args, to_stage(asked.suite, asked.args.dataset, asked.args.data_root)
     root = stage(*staged) if staged else args.data_root or Path("data")
     dataset = open_dataset(asked.suite, args.dataset, root, asked.data)
-    examples = dataset.examples()
+    examples = as_asked(dataset.examples(), asked.data)
     if not examples:
         raise ValueError(f"{args.dataset}: no example with these settings: {asked.data}")
-    if asked.data.instructions == "shuffled":
-        examples = shuffled(examples)
     return Data(root, dataset, examples)
 
 

@@ -7,6 +7,12 @@ from dataclasses import replace
 from hashlib import sha256
 
 from bench.records import Example
+from bench.settings import DataSettings
+
+
+def as_asked(examples: Sequence[Example], data: DataSettings) -> list[Example]:
+    """With the instructions that the settings ask for. Raises ValueError as `shuffled`."""
+    return shuffled(examples) if data.instructions == "shuffled" else list(examples)
 
 
 def shuffled(examples: Sequence[Example]) -> list[Example]:

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from bench.datasets.shuffled import as_asked
 from bench.records import EXPORT, INPUTS, OUTPUTS, Example, file_name
 from bench.registry import DATASETS, SUITES, banner, edit_settings, open_dataset, split_of
 from bench.runs.description import manifest_hash
@@ -94,7 +95,7 @@ def export_of(args: argparse.Namespace) -> Export:
     suite, data = args.suite or "mini", from_flags(DataSettings, args)
     data = replace(data, split=split_of(suite, False, data.split or None))
     dataset = open_dataset(suite, args.dataset, args.data_root or Path("data"), data)
-    examples = dataset.examples()
+    examples = as_asked(dataset.examples(), data)
     if not examples:
         raise ValueError(f"{args.dataset}: no example with these settings: {data}")
     data = replace(data, split=getattr(dataset, "split", data.split))
@@ -182,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def make() -> int:
         asked = export_of(args)
-        print(banner(asked.suite, asked.dataset), flush=True)
+        print(banner(asked.suite, asked.dataset, asked.data.split), flush=True)
         refuse_unusable(asked, args.max_failures)
         count = write(asked, args.to)
         print(f"{count} examples: {args.to / TABLE}")

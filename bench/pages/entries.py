@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.datasets.shuffled import as_asked
 from bench.given.fits import refuse_unlike
 from bench.given.named import Given
 from bench.grid.between import dataset_name
@@ -136,7 +137,7 @@ def entries_of(views: Sequence[View], data_root: Path, limit: int | None) -> lis
                              "leave one out")  # fmt: skip
         settings = replace(DataSettings(), **{k: v for k, v in here[0].run["data"].items() if k != "image_root"})
         opened = open_dataset(here[0].run["suite"], dataset, data_root, settings)
-        examples = [e for e in opened.examples() if e.scored][:limit]
+        examples = [e for e in as_asked(opened.examples(), settings) if e.scored][:limit]
         facts = getattr(opened, "facts", None)  # the miniature world knows what it drew
         entries += [Entry(e, dataset, {v.column: v for v in here}, facts(e.id).family if facts else "")
                     for e in examples]  # fmt: skip

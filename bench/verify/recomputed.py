@@ -5,11 +5,14 @@ no path and no address of a bundle is ever opened.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from bench.datasets.shuffled import as_asked
 from bench.records import Edit, Example, Score
 from bench.registry import METRICS, Dataset, load, metric_settings, open_dataset, plain
 from bench.runs.description import Run, files_of, manifest_hash, sources_of
@@ -43,7 +46,7 @@ def run_here(
         data = DataSettings(**said["data"], image_root=here.image_root)
         edit = EditSettings(**said["edit"])
         dataset = open_dataset(said["suite"], said["dataset"], here.data_root, data)
-        examples = dataset.examples()
+        examples = as_asked(dataset.examples(), data)
     except (ValueError, TypeError, OSError) as error:
         first = str(error).split("\n")[0]
         found.unchecked.append(f"all scores: the data of {said['dataset']} are not usable here ({first})")
@@ -88,7 +91,11 @@ def base_of(entry: dict, run: Run, dataset: Dataset, given: MetricSettings) -> M
     """The settings that a metric is computed with again: the suite's own or those named here, and the run's words."""
     base = replace(metric_settings(run.suite, given), captions=getattr(dataset, "captions", ""))
     settings = entry.get("settings", {})
-    words = {name: settings[name] for name in NAMES if isinstance(settings.get(name), str) and not getattr(given, name)}
+    words: dict[str, Any] = {
+        name: settings[name] for name in NAMES if isinstance(settings.get(name), str) and not getattr(given, name)
+    }
+    if not given.mask_grow and re.fullmatch(r"[0-9]{1,4}", str(settings.get("mask_grow", ""))):
+        words["mask_grow"] = int(settings["mask_grow"])
     usual = MetricSettings()
     for name in ("clip", "dino"):  # those of the paper, in a suite that has others
         if settings.get(name) == getattr(usual, name) and not getattr(given, name):

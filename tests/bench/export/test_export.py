@@ -156,3 +156,14 @@ def test_of_an_exported_folder_the_inputs_are_no_outputs(data, tmp_path):
     given = ["--model", "mine", "--images", str(to), "--out", str(tmp_path / "runs")]
     asked = plan(["--suite", "paper", "--data-root", str(data), "--dataset", "magicbrush", *given])
     assert asked.notice == "" and asked.model.path(rows[0]["id"]) == to / "outputs" / rows[0]["output"]
+
+
+def test_shuffled_instructions_are_those_that_a_run_of_them_has(data, tmp_path, capsys):
+    more = ("--instructions", "shuffled")
+    assert export.main(argv(data, tmp_path / "todo", "magicbrush", *more)) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert "--instructions shuffled" in said
+    given = ["--suite", "paper", "--data-root", str(data), "--dataset", "magicbrush", "--model", "identity", *ENOUGH]
+    own, other = (plan([*given, "--out", str(tmp_path / "runs"), *extra]).run.examples for extra in ((), more))
+    rows = {row["id"]: row["instruction"] for row in rows_in(tmp_path / "todo")}
+    assert rows == {e.id: e.instruction for e in other if e.id in rows} != {e.id: e.instruction for e in own}

@@ -14,6 +14,7 @@ from bench.bundle.__main__ import main as bundle
 from bench.bundle.private import Private
 from bench.given.fits import Asked
 from bench.given.named import BUNDLES, With, found
+from bench.run import main as bench_run
 from bench.runs.folder import RunFolder
 from bench.settings import DataSettings
 from bench.verify.__main__ import main as verify
@@ -323,3 +324,15 @@ def test_an_unfinished_run_and_what_is_none_are_not_handed_in(world, tmp_path, c
     next(copy.rglob("*.png")).unlink()
     assert bundle([str(copy), "-o", str(tmp_path / "x.zip")]) == 2
     assert "1 output images are gone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [("--metrics", "l1", "--instructions", "shuffled"),
+                                  ("--metrics", "l1@outside,l1@input", "--mask-grow", "2")])  # fmt: skip
+def test_controls_and_scores_by_a_grown_mask_verify_as_they_were_run(more, world, tmp_path, capsys):
+    argv = ["--suite", "paper", "--data-root", str(world / "data"), "--out", str(tmp_path / "made")]
+    assert bench_run([*argv, "--dataset", "magicbrush", "--model", "identity", *more]) == 0
+    (folder,) = (tmp_path / "made" / "paper").iterdir()
+    assert bundle([str(folder), "-o", str(tmp_path / "one.zip")]) == 0
+    assert check(tmp_path / "one.zip", world, tmp_path / "runs") == 0
+    said = capsys.readouterr().out
+    assert "WRONG" not in said and "was scored as" not in said and "7 of l1" in said
