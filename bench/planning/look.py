@@ -6,6 +6,7 @@ is missing is named at once. Nothing is loaded, fetched, drawn or written.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 from bench.registry import MODELS, Dataset, Model, form_of, load, open_model
@@ -14,8 +15,9 @@ from bench.runs.description import safe
 from bench.runs.folder import RunFolder
 from bench.runs.plan import Plan, is_done, lacks, reads_of
 from bench.runs.remote import is_remote
+from bench.runs.rewriting.named import opened
 from bench.runs.runner import unfinished
-from mgie.io.files import NotYet, looking
+from mgie.io.files import looking
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Look:
     data: Data | Exception
     model: Model | Exception
     plan: Plan | Exception | None = None  # None: data or model is missing
+    rewriter: Exception | None = None  # why --rewrite cannot write, where there is no plan to say so
 
     @property
     def examples(self) -> int | None:
@@ -54,13 +57,16 @@ ENDS = (ValueError, OSError, ImportError)  # for which bench.run would end with 
 
 
 def look(argv: Sequence[str], on_gpu: bool = False) -> Look:
-    """argv: of bench.run. on_gpu: as on a machine with a GPU, whatever this one has. ValueError: wrong use."""
+    """argv: of bench.run. on_gpu, or --for in argv: as on a machine with a GPU, whatever this one has.
+
+    Raises ValueError for wrong use.
+    """
     with looking():
         asked = asked_of(argv)
         for flag, place in (("--data-root", asked.args.data_root), ("--out", asked.args.out)):
             if is_remote(place):
                 raise ValueError(f"--plan looks at local folders, and {flag} is {place}; give the folder of its copy")
-        there: dict[str, Any] = {"device": "cuda", "elsewhere": True} if on_gpu else {}
+        there: dict[str, Any] = {"device": "cuda", "elsewhere": True} if on_gpu or asked.args.plan_for else {}
         asked = replace(asked, spec=replace(asked.spec, unsaid=False, **there))
         data: Data | Exception
         model: Model | Exception
@@ -82,7 +88,19 @@ def look(argv: Sequence[str], on_gpu: bool = False) -> Look:
                 plan = plan_of(asked, data, model)
             except ENDS as error:
                 plan = error
-        return Look(asked, data, model, plan)
+        return Look(asked, data, model, plan, absent_rewriter(asked) if plan is None else None)
+
+
+def absent_rewriter(asked: Asked) -> Exception | None:
+    """Why the rewriter cannot write; of given texts nothing is known before there are examples."""
+    name = asked.args.rewrite
+    if name == "none" or asked.suite == "published" or Path(name).is_file():
+        return None
+    try:
+        opened(name, asked.spec)
+    except ENDS as error:
+        return error
+    return None
 
 
 def edits_to_make(plan: Plan) -> int:
@@ -119,8 +137,3 @@ def stem(look: Look) -> str:
     form = asked.args.form or form_of(asked.spec.name)
     said = "" if form == "none" else f"-{form}"
     return f"{asked.spec.dataset}--{safe(asked.called)}{said}--{asked.spec.setting}"
-
-
-def drawn_later(look: Look) -> bool:
-    """Whether the data is only not there because nobody has used it yet."""
-    return isinstance(look.data, NotYet)

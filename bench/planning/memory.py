@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 
 from bench.planning.look import Look
 from bench.registry import EDITORS, WITH_FORMS, made
+from bench.runs.plan import Plan
 from mgie.io.components import weights_of
 from mgie.io.memory import weights_bytes
 from mgie.io.sizes import cut_of, one_shape
@@ -58,9 +59,17 @@ class Sizes(NamedTuple):
 
 
 def memory_of(look: Look, kind: str) -> Memory | None:
-    """None: the model computes nothing, or nothing is known of its weights. kind: of the device."""
-    model, spec = look.model, look.asked.spec
+    """Of the model or the rewriter before it, which come one after the other, the larger. None: neither computes, or
+    nothing is known of the weights. kind: of the device."""
+    spec = look.asked.spec
     value = FULL if (kind == "cpu" and spec.dtype == "auto") or spec.dtype == "float32" else HALF
+    both = of_model(look, value), of_rewriter(look, value)
+    return max((memory for memory in both if memory), key=lambda memory: memory.bytes, default=None)
+
+
+def of_model(look: Look, value: int) -> Memory | None:
+    """value: bytes of one, in the model's dtype."""
+    model, spec = look.model, look.asked.spec
     if isinstance(model, Exception):
         if spec.name.startswith("diffusers:"):
             return of_the_list(spec.name.partition(":")[2])
@@ -68,17 +77,47 @@ def memory_of(look: Look, kind: str) -> Memory | None:
         if spec.suite != "paper" or spec.images or not made_of:
             return None
         kept_full = EDITOR[1:] if "text_encoder" in made_of else ("vae",)
-        weights = sum(TRUE_SIZES[name] * (FULL if name in kept_full else value) for name in made_of)
-        return Memory(weights, working(look, true_sizes(made_of), value), assumed=True)
-    parts: Mapping[Path, float] = model.parts() if hasattr(model, "parts") else {}
-    if not parts:
+        weights = {name: TRUE_SIZES[name] * (FULL if name in kept_full else value) for name in made_of}
+        return Memory(at_once(weights, spec.offload), working(look, true_sizes(made_of), value), assumed=True)
+    found = of_parts(model.parts() if hasattr(model, "parts") else {}, spec.offload)
+    return Memory(found[0], working(look, found[1], value)) if found else None
+
+
+def of_rewriter(look: Look, value: int) -> Memory | None:
+    """None: there is none, its texts are given, or nothing is known of its weights."""
+    name, spec = look.asked.args.rewrite, look.asked.spec
+    if isinstance(look.plan, Plan):
+        writer = look.plan.rewriting.model if look.plan.rewriting else None
+        found = of_parts(writer.parts() if writer and hasattr(writer, "parts") else {}, spec.offload)
+        return Memory(found[0], of_text(look, found[1], value)) if found and found[0] else None
+    made_of = {"mgie": SEEING, "lgie": ("llama",)}.get(name)
+    if spec.suite != "paper" or not made_of:
         return None
+    weights = sum(TRUE_SIZES[part] for part in made_of) * value
+    return Memory(weights, of_text(look, true_sizes(made_of), value), assumed=True)
+
+
+def of_text(look: Look, sizes: Sizes, value: int) -> int | None:
+    """Beside a writer's weights: the cache of a batch. None: its config is not read here."""
+    return look.asked.edit.batch_size * TOKENS * sizes.cache * value if sizes.cache else None
+
+
+def of_parts(parts: Mapping[Path, float], offload: bool) -> tuple[int, Sizes] | None:
+    """Bytes of the weights on the device, and what of the architecture counts beside them; None: not known."""
     try:
-        weights = sum(bytes_of(folder, width) for folder, width in parts.items())
-        sizes = sizes_of(parts)
+        weights = {folder: bytes_of(folder, width) for folder, width in parts.items()}
+        return (at_once(weights, offload), sizes_of(parts)) if weights else None
     except (OSError, ValueError, LookupError, TypeError, struct.error):  # damaged files: the loader says so
         return None
-    return Memory(weights, working(look, sizes, value))
+
+
+def at_once(weights: Mapping[Any, int], offload: bool) -> int:
+    """By part or its folder; of these on the device at a time: all, with --offload the largest. The LLM comes with its
+    eyes (mgie.pipeline)."""
+    if not offload:
+        return sum(weights.values())
+    writing = sum(size for part, size in weights.items() if Path(part).name in SEEING)
+    return max([writing, *(size for part, size in weights.items() if Path(part).name not in SEEING)])
 
 
 def of_the_list(target: str) -> Memory | None:

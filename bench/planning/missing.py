@@ -46,10 +46,10 @@ def missing(look: Look, on_demand: bool) -> Iterator[Missing]:
         yield of_data(look, look.data)
     if isinstance(look.model, Exception) and look.model is not look.data and not (on_demand and made_first(look)):
         yield of_model(look, look.model)
+    if look.rewriter:
+        yield of_rewriter(look, look.rewriter)
     if isinstance(look.plan, Exception):
-        yield Missing(
-            "images" if look.asked.spec.images else "setting", look.asked.called, said(look.plan), command_in(look.plan)
-        )
+        yield of_plan(look, look.plan)
     if isinstance(look.plan, Plan):
         try:
             check_files(look.plan)
@@ -85,10 +85,27 @@ def fetch_data(look: Look) -> str:
 
 
 def of_model(look: Look, error: Exception) -> Missing:
-    spec, text = look.asked.spec, str(error)
+    spec = look.asked.spec
     if spec.images:
         return Missing("images", str(spec.images), said(error), "")
     name = folder_name(spec) if not spec.name.startswith("diffusers:") else spec.name
+    return of_weights(look, name, error)
+
+
+def of_plan(look: Look, error: Exception) -> Missing:
+    """What is missing once data and model are there."""
+    if look.asked.args.rewrite != "none" and isinstance(error, FileNotFoundError):
+        return of_rewriter(look, error)
+    kind = "images" if look.asked.spec.images else "setting"
+    return Missing(kind, look.asked.called, said(error), command_in(error))
+
+
+def of_rewriter(look: Look, error: Exception) -> Missing:
+    return of_weights(look, f"rewriter {look.asked.args.rewrite}", error)
+
+
+def of_weights(look: Look, name: str, error: Exception) -> Missing:
+    text = str(error)
     kind = "weights" if isinstance(error, FileNotFoundError) else "setting"
     command = command_in(error).replace("DATA_ROOT", str(look.asked.args.data_root or "data"))
     way = "" if command else next((line for line in text.splitlines()[1:] if line.startswith("put ")), "")

@@ -37,10 +37,12 @@ def measured(look: Look, device: Device) -> Measured | None:
 
 
 def of_runs(plan: Plan, look: Look, device: Device) -> Measured | None:
-    """Runs of the same model, form, dtype, steps and size rule on this device; of this dataset rather than another."""
+    """Runs of the same model, form, rewriter, dtype, steps and size rule on this device; of this dataset rather than
+    another."""
     run, found = plan.run, []
     for other in timed_runs(Path(look.asked.args.out) / run.suite):
         alike = (other.model, other.form, other.dtype) == (run.model, run.form, run.fingerprint.get("dtype", ""))
+        alike = alike and other.rewriter == run.rewriter
         edit = other.edit.get("num_inference_steps"), other.edit.get("size"), other.edit.get("batch_size")
         same = edit == (run.edit.num_inference_steps, run.edit.size, run.edit.batch_size)
         if alike and same and other.devices == (device.name,):
@@ -58,6 +60,7 @@ class Timed(NamedTuple):
     dataset: str
     model: str
     form: str
+    rewriter: str  # whose seconds are among those of an edit
     dtype: str
     edit: dict
     devices: tuple[str, ...]
@@ -86,13 +89,14 @@ def one_timed(path: Path) -> Iterator[Timed]:
     seconds = timings(edits.values(), run["edit"].get("batch_size", 1))
     if len(seconds) >= LEAST and "images" not in run["fingerprint"]:
         dtype = run["fingerprint"].get("dtype", "")
-        yield Timed(path.name, run["dataset"], run["model"], run["form"], dtype, run["edit"], devices, seconds)
+        said = run["dataset"], run["model"], run["form"], run.get("rewriter", "")
+        yield Timed(path.name, *said, dtype, run["edit"], devices, seconds)
 
 
 def of_table4(look: Look, device: Device) -> Measured | None:
     """The row of the same model on this device, at this batch size or the nearest."""
     asked, plan = look.asked, look.plan
-    if asked.args.setting != "zero-shot" or asked.spec.form != "e2e" or not isinstance(plan, Plan):
+    if asked.args.setting != "zero-shot" or asked.spec.form != "e2e" or not isinstance(plan, Plan) or plan.run.rewriter:
         return None
     rows, dtype = [], plan.run.fingerprint.get("dtype", "").partition(";")[0]
     for path in sorted(Path(asked.args.out, asked.suite, "timing").glob(f"{asked.spec.name}--*.json")):

@@ -151,7 +151,11 @@ def sums(whole: Whole) -> Iterator[str]:
         assumed = any(cell.memory and cell.memory.assumed for cell in whole.cells)
         open_end = any(cell.memory and cell.memory.working is None for cell in whole.cells)
         there = "" if whole.device.memory is None else f", {gb(whole.device.memory)} there: "
-        fits = {True: "fits", False: "does not fit; a smaller --batch-size or --dtype bfloat16 takes less", None: ""}
+        fits = {
+            True: "fits",
+            False: "does not fit; a smaller --batch-size, --dtype bfloat16 or --offload takes less",
+            None: "",
+        }
         yield (f"memory: about {gb(whole.memory)} at most{' by the sizes as published' * assumed}"
                f"{', without what a batch takes' * open_end}{there}{fits[whole.fits]}")  # fmt: skip
     measured = list(dict.fromkeys(cell.measured.by for cell in whole.cells if cell.measured and cell.edits))

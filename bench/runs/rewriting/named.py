@@ -69,6 +69,11 @@ def rewriting_of(
     path = Path(name)
     if path.is_file():
         return as_given(path.name, texts_in(path, examples))
+    return opened(name, spec)
+
+
+def opened(name: str, spec: ModelSettings) -> Rewriting:
+    """A rewriter that writes its texts itself. Raises ValueError, FileNotFoundError."""
     refuse_unknown(name)
     return written_by(made(WRITER)(name, replace(spec, images=None)))
 

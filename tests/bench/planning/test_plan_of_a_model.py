@@ -113,3 +113,34 @@ def test_where_nothing_was_measured_it_says_what_measures_it_and_how_long_that_t
 
     assert unknown("mini", Device("a CPU", "cpu", None)).startswith("not known: make table4 measures it in about ")
     assert "22 minutes" in unknown("paper", Device("a GPU", "cuda", None))
+
+
+def test_a_table_of_models_plans_the_copies_that_it_runs_beside_its_rows(world, capsys):
+    argv = ["1", *ARGV[:4], *ARGV[8:], "--models", "inspix2pix", "--datasets", "ma5k", "--plan", "--json"]
+    assert table(argv) == 0
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    assert [cell["model"] for cell in cells] == ["inspix2pix", "codec", "oracle"]
+    assert all("l1,l1@input" in cell["command"] for cell in cells)  # whether a row edits at all
+
+
+def test_memory_is_that_of_the_larger_of_rewriter_and_editor_and_with_offload_of_the_largest_part(world, capsys):
+    def weights(root: str, *more: str) -> int:
+        argv = [word if word != str(MINI) else root for word in ARGV]
+        return planned(capsys, *argv, "--for", "h100", *more)[1]["cells"][0]["memory"]["weights"]
+
+    for root in (str(MINI), "nowhere"):
+        assert weights(root, "--offload") < weights(root) <= weights(root, "--rewrite", "mgie")
+    writing = 2 * sum(TRUE_SIZES[name] for name in ("llama", "tower", "projector"))
+    assert weights("nowhere", "--rewrite", "mgie") == writing > weights("nowhere")
+    assert weights("nowhere", "--model", "mgie", "--offload") == writing  # the LLM comes with its eyes
+
+
+def test_a_rewriter_that_is_not_here_is_missing_beside_the_editor_that_is_not(world, capsys):
+    argv = [word if word != str(MINI) else "nowhere" for word in ARGV]
+    code, plan = planned(capsys, *argv, "--rewrite", "mgie", "--for", "h100")
+    lacks = {lack["name"]: lack for lack in plan["missing"]}
+    assert code == 1 and set(lacks) == {"inspix2pix", "rewriter mgie"}
+    assert all(lack["kind"] == "weights" and "bench.fetch" in lack["command"] for lack in lacks.values())
+    argv = [*ARGV, "--rewrite", "a/folder/that/is/none"]
+    code, plan = planned(capsys, *argv, "--for", "h100")
+    assert code == 1 and "no rewriter" in plan["missing"][0]["why"]
