@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from bench.registry import DATASETS, plain
+from bench.registry import DATASETS, SUITES, plain
 
 CLIP = (
     r"open_clip ViT-B-32-quickgelu/(openai sha256:[0-9a-f]{8}|\S+ sha256:40d36571) fp32, "  # or OpenAI's own file
@@ -140,18 +140,19 @@ def differences(name: str, of: Scored) -> list[Difference]:
         return [Difference("suite mini is drawn pictures of 64 px and looks with small networks of its own",
                            {"--suite": "paper", "--data-root": "DIR", "--size": fixed.sizes[0]})]  # fmt: skip
     found = []
-    if of.suite != "paper":
+    whole = of.suite == "paper" or not SUITES[of.suite].hand_picked(of.split)  # test sets as released
+    if not whole:
         found.append(Difference(f"suite {of.suite} has a few hand-picked examples",
                                 {"--suite": "paper", "--data-root": "DIR", "--split": None}))  # fmt: skip
     if of.dataset not in fixed.datasets:
         found.append(Difference(f"it is a protocol for {', '.join(fixed.datasets)}, this is {of.dataset}",
                                 {"--dataset": fixed.datasets[0]} if len(fixed.datasets) == 1 else {}))  # fmt: skip
-    if of.suite == "paper" and of.split not in ("", "test"):
+    if whole and of.split not in ("", "test"):
         found.append(Difference(f"split {of.split}, not test", {"--split": None}))
     if of.limit:
         found.append(Difference(f"the first {of.limit} examples alone", {"--limit": None}))
     expected = fixed.examples.get(of.turns)
-    if of.suite == "paper" and expected and of.n != expected and not of.limit and of.dataset in fixed.datasets:
+    if whole and expected and of.n != expected and not of.limit and of.dataset in fixed.datasets:
         found.append(Difference(f"{of.n:,} examples, the protocol scores {expected:,}: other files than the official"))
     if (of.size or "native") not in fixed.sizes:
         found.append(Difference(f"images are scored at --size {of.size}, the protocol's is {' or '.join(fixed.sizes)}",

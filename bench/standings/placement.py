@@ -14,7 +14,7 @@ from bench.given.named import verified
 from bench.metrics.sets import FORMS as SET_FORMS
 from bench.metrics.sets import SETS
 from bench.records import Score
-from bench.registry import model_entry
+from bench.registry import SUITES, model_entry
 from bench.runs.description import safe
 from bench.runs.folder import RunFolder
 from bench.standings.blocks import COLUMNS, DATASET, Cell, Entry, is_above, marked
@@ -85,8 +85,11 @@ def of_the_run(run: dict, turns: str) -> list[str]:
         return [f"its dataset is {run['dataset']}; own runs are placed for magicbrush alone"]
     if run["suite"] == "mini":
         return [MINIATURE]
-    if run["suite"] != "paper":
+    if run["suite"] != "paper" and SUITES[run["suite"]].hand_picked(data.get("split", "")):
         return [f"suite {run['suite']} has a few hand-picked examples; --suite paper has the test split"]
+    if run["suite"] != "paper":
+        return ["suite published is of outputs that others made; one's own are placed with --suite paper, and others' "
+                "are held against print by python -m bench.against_print"]  # fmt: skip
     if data.get("instructions", "own") != "own":
         return ["its instructions are other examples': a control; --instructions own would place it"]
     found = [f"split {data.get('split')}; --split test would place it"] if data.get("split") != "test" else []

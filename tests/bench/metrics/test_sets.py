@@ -93,7 +93,7 @@ def test_a_run_that_keeps_to_the_protocol_may_stand_beside_the_published_rows(na
         ("magicbrush", {"split": "dev"}, "split dev", {"--split": None}),
         ("magicbrush", {"n": 900}, "900 examples, the protocol scores 1,053", {}),
         ("emu", {"dataset": "magicbrush"}, "a protocol for emu-edit", {"--dataset": "emu-edit"}),
-        ("magicbrush", {"suite": "published"}, "hand-picked",
+        ("magicbrush", {"suite": "published", "split": "all"}, "hand-picked",
          {"--suite": "paper", "--data-root": "DIR", "--split": None}),
         ("magicbrush", {"suite": "mini"}, "64 px", {"--suite": "paper", "--data-root": "DIR", "--size": "native"}),
     ],
@@ -103,6 +103,12 @@ def test_what_differs_is_named_with_the_flags_that_would_take_it_away(name, chan
     found = differences(name, of)
     assert len(found) == 1 and says in found[0].what and found[0].flags == flags
     assert "not comparable" in said(name, of, "bench.run", [])[0]
+
+
+def test_outputs_of_the_whole_test_set_are_none_that_were_hand_picked():
+    assert differences("magicbrush", OF._replace(suite="published")) == []
+    (found,) = differences("magicbrush", OF._replace(suite="published", split="test-by-folder"))
+    assert "split test-by-folder" in found.what
 
 
 def test_multi_turn_is_counted_as_the_scripts_final_turn():
