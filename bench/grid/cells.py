@@ -210,7 +210,7 @@ class Planned(NamedTuple):
 def plan_cell(cell: Cell, options: Options, label: str = "") -> Planned:
     from bench.run import plan
 
-    if is_own(cell.model) and options.split not in SUITES[cell.suite].outputs:
+    if is_brought(cell, options):
         return Planned(own_run(cell, options))
     argv = argv_of(cell, options)
     try:
@@ -239,6 +239,11 @@ def texts_job(asked: Plan, argv: Sequence[str], alone: bool) -> Job:
 def is_own(model: str) -> bool:
     """A name that no command but the user's own can run: the outputs came from --images."""
     return model not in MODELS and not model.startswith("diffusers:")
+
+
+def is_brought(cell: Cell, options: Options) -> bool:
+    """Whether only its user can make a cell's run; a split with outputs of whole test sets has its systems' own."""
+    return is_own(cell.model) and options.split not in SUITES[cell.suite].outputs
 
 
 def own_run(cell: Cell, options: Options) -> Result:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.grid.cells import Cell, Options, argv_of, is_own, own_run
+from bench.grid.cells import Cell, Options, argv_of, is_brought, own_run
 from bench.planning.device import Device
 from bench.planning.expected import expected
 from bench.planning.look import Look, edits_to_make, look, stem
@@ -63,7 +63,7 @@ class CellPlan:
 
 def cell_plan(cell: Cell, options: Options, label: str, device: Device, on_demand: bool = False) -> CellPlan:
     """on_demand: the command that is planned makes the weights that its suite can make. Raises ValueError."""
-    if is_own(cell.model):
+    if is_brought(cell, options):
         return of_own(cell, options, label)
     return run_plan(argv_of(cell, options), label, device, on_demand)
 

@@ -12,14 +12,14 @@ from bench.fetch.sources import Source
 from bench.planning.look import Look
 from bench.planning.memory import TRUE_SIZES
 from bench.planning.networks import absent
-from bench.registry import folder_name, maker_of
+from bench.registry import SUITES, folder_name, maker_of
 from bench.runs.plan import Plan, check_files
 from bench.runs.runner import TooManyFailures
 from mgie.io.files import NotYet
 
 CONVERTED = 2 * sum(size for name, size in TRUE_SIZES.items() if name != "text_encoder")  # bytes of mgie-e2e, 16 bit
 FETCH_NETWORKS = "python -m bench.fetch networks"
-COMMAND = re.compile(r"(?:python -m|hf download|pip install) [^;\n`)]*[^;\n`). ,]")
+COMMAND = re.compile(r"(?:python -m|hf download|pip install) [^;\n`()]*[^;\n`(). ,]")
 
 
 class Missing(NamedTuple):
@@ -73,6 +73,8 @@ def of_data(look: Look, error: Exception) -> Missing:
 def fetch_data(look: Look) -> str:
     """python -m bench.fetch of the run's dataset; empty for one that bench.fetch does not know."""
     suite, dataset, root = look.asked.suite, look.asked.spec.dataset, look.asked.args.data_root or Path("data")
+    if suite == "published" and not SUITES[suite].hand_picked(look.asked.data.split):
+        return ""  # the dataset or its outputs: the message says which
     if suite == "published":
         sample = " --split sample" if look.asked.data.split == "sample" else ""
         return f"python -m bench.fetch published --data-root {root}{sample}"

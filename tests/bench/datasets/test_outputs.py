@@ -137,6 +137,12 @@ def test_they_stand_in_a_table_beside_the_input_copy(root, tmp_path, capsys):
     places = ["--data-root", str(root), "--out", str(tmp_path / "runs"), "--results", str(tmp_path / "r")]
     argv = ["1", "--suite", "published", "--split", "test", "--datasets", "magicbrush", "--metrics", "l1", *places]
     argv += ["--models", "identity,epoch-168"]
+    assert tables.main([*argv, "--plan", "--json"]) == 0
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    assert {cell["model"]: cell["missing"] for cell in cells} == {"identity": [], "epoch-168": [], "oracle": []}
+    assert tables.main([*argv, "--plan", "--json", "--data-root", str(tmp_path / "nowhere")]) == 1
+    lacks = json.loads(capsys.readouterr().out)["missing"]
+    assert all("bench.fetch magicbrush" in lack["command"] and "(" not in lack["command"] for lack in lacks)
     assert tables.main(argv) == 0
     text = next((tmp_path / "r" / "published").glob("table1*.md")).read_text()
     assert "epoch-168" in text and "0.200" in text and "and-picked" not in text
