@@ -10,7 +10,10 @@ from bench.runs.folder import RunFolder
 from mgie.io.files import HALVES
 
 CUT = "…"
-PLACES = ("--data-root", "--weights", "--images", "--out", "--results", "--image-root", "--lpips-weights")
+PLACES = (
+    "--data-root", "--weights", "--images", "--out", "--results", "--image-root", "--lpips-weights", "--rewrite",
+    "--wrong-captions",
+)  # fmt: skip
 PART = r"[^\s\"'<>|:;,()\[\]{}/\\]"
 PATH = re.compile(rf"(?<![\w./\\])(?:~\w*|[A-Za-z]:)?[/\\](?:{PART}+[/\\])+({PART}*)")
 MARKUP = re.compile(r"<(?=[A-Za-z/!?])")

@@ -24,7 +24,7 @@ from mgie.io.web import add_server_flags, check_server, gradio_of_ours, serve
 
 
 def serve_parser() -> argparse.ArgumentParser:
-    p = parser("python -m bench.human serve", __doc__)
+    p = parser("python -m bench.human serve", __doc__, leave=("rewrite",))  # people compare the models as they are
     p.add_argument("--runs", type=Path, nargs="+", metavar="FOLDER", help="finished run folders of the three models")
     p.add_argument("--votes", type=Path, help="file of the votes; default: votes/<suite>.sqlite")
     p.add_argument("--sample", type=int, help="examples a dataset, drawn at random; the paper: 25. Default: all")

@@ -104,9 +104,11 @@ def test_of_a_path_the_last_part_is_kept_and_other_words_as_they_are(text, clean
 
 
 def test_the_places_of_a_command_line_are_cut_however_they_are_written():
-    words = ["--images", "../john/out", "--data-root=s3://bucket/johns", "--clip", "ViT-L-14/openai", "--model", "mine"]
+    words = ["--images", "../john/out", "--data-root=s3://bucket/johns", "--clip", "ViT-L-14/openai", "--model", "mine",
+             "--rewrite", "johns/texts.jsonl"]  # fmt: skip
     assert Private(set()).command(words) == [
         "--images", "…/out", "--data-root=…/johns", "--clip", "ViT-L-14/openai", "--model", "mine",
+        "--rewrite", "…/texts.jsonl",
     ]  # fmt: skip
 
 
