@@ -19,7 +19,17 @@ from pathlib import Path
 
 from bench.grid.accept import CHECK, TRAINING, command_of, moves, names_of, run, take, training_logs, with_companions
 from bench.grid.cells import Cell, Options, beside, read_run, run_cells
-from bench.grid.gate import REWRITE, Check, Findings, Tolerance, compare, read_check, stale_tables, stored_name
+from bench.grid.gate import (
+    REWRITE,
+    Check,
+    Findings,
+    Tolerance,
+    compare,
+    pair_said,
+    read_check,
+    stale_tables,
+    stored_name,
+)
 from bench.grid.reference import REFERENCE
 from bench.grid.stored import read_scores, write_scores
 from bench.records import Score
@@ -195,7 +205,9 @@ def origin() -> dict[str, str]:
 def init(args: argparse.Namespace, out: Path) -> int:
     """Write check.json from the stored scores: the slice, and tolerances from what another batch size moves."""
     models, datasets = (tuple(names.split(",")) for names in (args.models, args.datasets))
-    check = Check(args.suite, split_of(args.suite, False), 1, args.limit, models, datasets, (), (), {}, {})
+    path = args.reference / args.suite / "check.json"
+    rewritten = read_check(path).rewritten if path.exists() else ()  # no flag names them: they stay
+    check = Check(args.suite, split_of(args.suite, False), 1, args.limit, models, datasets, (), (), {}, {}, rewritten)
     cells = check.cells()
     stored = {cell: read_scores(stored_file(args, check, cell)) for cell in cells}
     fresh = rerun(cells, options_of(args, check, out / "as-stored"))
@@ -213,9 +225,8 @@ def init(args: argparse.Namespace, out: Path) -> int:
     if noise.problems:
         raise ValueError("; ".join(noise.problems))
     check = replace(check, tolerances={metric: measured(noise, metric, cells) for metric in metrics})
-    path = args.reference / args.suite / "check.json"
     path.write_text(check.to_json(), encoding="utf-8")
-    print(f"wrote {path}: {len(ids)} examples, {len(models)} models, {len(metrics)} metrics")
+    print(f"wrote {path}: {len(ids)} examples, {len(models) + len(rewritten)} models, {len(metrics)} metrics")
     return 0
 
 
@@ -225,7 +236,7 @@ def measured(noise: Findings, metric: str, cells: Sequence[Cell]) -> Tolerance:
     largest = max(abs(m.fresh - m.stored) for m in moves)
     drifts = []
     for cell in cells:
-        here = [m for m in moves if (m.model, m.example_id.split("/")[0]) == (cell.model, cell.dataset)]
+        here = [m for m in moves if (m.model, m.example_id.split("/")[0]) == (pair_said(cell), cell.dataset)]
         size = sum(abs(m.stored) for m in here)
         drifts += [abs(sum(m.fresh - m.stored for m in here)) / size] if size else []
     drift = max(drifts, default=0.0)

@@ -65,6 +65,11 @@ def pair_of(said: str) -> tuple[str, str]:
     return model, rewriter
 
 
+def pair_said(cell: Cell) -> str:
+    """The other way round."""
+    return f"{cell.model} by {cell.rewriter}" if cell.rewriter else cell.model
+
+
 def stored_name(cell: Cell) -> str:
     """The file of a cell's stored scores."""
     return scores_name(cell.dataset, f"{cell.model}{by(cell.rewriter)}", cell.setting, cell.form)
@@ -73,7 +78,7 @@ def stored_name(cell: Cell) -> str:
 class Move(NamedTuple):
     """One score, stored and fresh."""
 
-    model: str
+    model: str  # with its rewriter
     metric: str
     example_id: str
     seed: int
@@ -182,7 +187,7 @@ def compare(check: Check, cell: Cell, stored: Sequence[Score], fresh: Sequence[S
             problems.append(f"{said}: stored {old.value}, fresh {new.value}; expected finite numbers")
         else:
             limit = check.tolerances[metric].example
-            moves.append(Move(cell.model, metric, example_id, seed, old.value, new.value, limit))
+            moves.append(Move(pair_said(cell), metric, example_id, seed, old.value, new.value, limit))
     return Findings(problems + _drifts(check, cell, moves), moves)
 
 
