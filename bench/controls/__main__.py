@@ -33,7 +33,18 @@ from bench.controls.judge import (
     ranked,
 )
 from bench.controls.show import in_words, markdown, plot, terminal
-from bench.grid.cells import Cell, Finished, Options, Result, argv_of, make_weights, read_run, refuse_nothing, run_all
+from bench.grid.cells import (
+    OF_EDITORS,
+    Cell,
+    Finished,
+    Options,
+    Result,
+    argv_of,
+    make_weights,
+    read_run,
+    refuse_nothing,
+    run_all,
+)
 from bench.grid.jobs import Job, run_jobs
 from bench.grid.options import Selection, parser, selected
 from bench.grid.reference import REFERENCE, against
@@ -54,7 +65,6 @@ MODEL = "mgie"
 COPIES = {GOAL: "oracle", COPY: "identity", BLACK: "black"}
 SLACK = 2  # examples by which a share may differ from the accepted one: another processor rounds otherwise
 
-OF_MODELS = ("--rewrite", "--compile")  # mean nothing to outputs that are given
 Key = tuple[str, str]  # dataset and row
 Runs = dict[Key, Finished | str]  # its scores, or why there are none
 
@@ -132,7 +142,7 @@ def handed(
             index = apart_from(asked) / f"{result.finished.name}--{name}.jsonl"
             write_index(index, result.finished, moved(edits, groups) if row == OTHER else edits)
             options = replace(asked.options, seeds=1, metrics=metrics_for(asked, dataset), out=apart_from(asked))
-            options = replace(options, chosen=tuple(c for c in options.chosen if c.flag not in OF_MODELS))
+            options = replace(options, chosen=tuple(c for c in options.chosen if c.flag not in OF_EDITORS))
             argv = [*argv_of(Cell(asked.suite, dataset, name), options), "--images", str(index), "--max-failures", "1"]
             jobs.append(Job(tuple(argv), f"{dataset}, {row}", name, False, 2 * len(edits), "cpu"))
             keys.append((dataset, row))

@@ -16,7 +16,7 @@ from bench.given.fits import Asked
 from bench.given.named import newest, runs_of
 from bench.grid.jobs import Job, run_jobs
 from bench.records import REWRITING, Score
-from bench.registry import MODELS, SUITES, form_of, maker_of, model_entry
+from bench.registry import MODELS, SUITES, WITH_FORMS, form_of, maker_of, model_entry
 from bench.runs.description import safe
 from bench.runs.folder import RunFolder
 from bench.runs.plan import Plan, is_done, shown_in
@@ -46,6 +46,7 @@ class Cell:
 
 OF_DIFFUSERS = ("--quantize", "--unknown-editor")
 OF_EDITORS = ("--rewrite",)  # means nothing to the input copy and its like
+OF_MGIE = ("--compile",)  # of it and LGIE, end to end
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def argv_of(cell: Cell, options: Options) -> list[str]:
     # what only some models take is not passed to the others of a table
     strange: tuple[str, ...] = OF_EDITORS if model_entry(cell.model).bound else ()
     strange += () if cell.model.startswith("diffusers:") else OF_DIFFUSERS
+    strange += () if cell.model in WITH_FORMS and cell.form in ("none", "e2e") else OF_MGIE
     chosen = [part for c in options.chosen if c.flag not in strange for part in c.argv()]
     argv += ["--rewrite", cell.rewriter] if cell.rewriter else []
     argv += ["--report-missing"] if options.metrics else []  # the other metrics have their numbers

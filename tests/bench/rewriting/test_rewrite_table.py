@@ -106,6 +106,16 @@ def test_a_cell_s_rewriter_goes_to_its_run_and_that_of_a_table_not_to_the_input_
     assert table_of(["1", "--rewrite", "mgie"]).file.name == "table1-rewrite-mgie"
 
 
+def test_what_is_compiled_is_not_asked_of_the_others_of_a_table():
+    from bench.tables import table_of
+
+    options = table_of(["1", "--compile"]).options
+    asked = {model: "--compile" in argv_of(Cell("mini", "ma5k", model, form=form), options)
+             for model, form in (("mgie", "e2e"), ("lgie", "ft"), ("inspix2pix", "none"), ("identity", "none"))
+             }  # fmt: skip
+    assert asked == {"mgie": True, "lgie": False, "inspix2pix": False, "identity": False}
+
+
 @pytest.mark.parametrize(("argv", "says"), [
     (["--rewriters", "none"], "nobody to compare with none"),
     (["--rewriters", "a/texts.jsonl,b/texts.jsonl"], "two of them are called texts.jsonl"),
