@@ -123,6 +123,7 @@ def others(asked: Scope) -> list[str]:
     """What was made of the tables and figures with other settings, or as a selection."""
     titles = {f"table{n}": (title, BARS) for n, title in TABLES.items()}
     titles |= {f"figure{n}": (title, alt) for n, (title, _, alt) in FIGURES.items()}
+    titles |= {name: (title, alt) for name, (title, _, alt) in {"rewrite": REWRITE, **SEEING}.items()}
     lines: list[str] = []
     for name, (title, alt) in titles.items():
         for stem in asked.others(name):

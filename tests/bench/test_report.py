@@ -73,13 +73,14 @@ def test_what_was_made_is_there_and_what_was_not_says_so(made):
 
 def test_other_settings_and_selections_are_listed_under_their_own_names_and_other_splits_are_not(tmp_path):
     (tmp_path / "mini").mkdir()
-    for name in ("table1-square48-bf16-local-only-ma5k", "figure3-only-mgie", "table1-test"):
+    for name in ("table1-square48-bf16-local-only-ma5k", "figure3-only-mgie", "table1-test", "rewrite-only-llava"):
         (tmp_path / "mini" / f"{name}.md").write_text(f"# {name}\n\nits head\n")
     assert main(["--results", str(tmp_path), "--out", str(tmp_path / "runs")]) == 0
     text = (tmp_path / "mini" / "report.md").read_text()
     others = text.partition("## Other settings, and selections")[2].partition("## Only on the miniature")[0]
     assert "<summary>Table 1: zero-shot editing (square48-bf16-local-only-ma5k)</summary>" in others
-    assert "trade-off by image_guidance_scale (only-mgie)" in others and others.count("its head") == 2
+    assert "trade-off by image_guidance_scale (only-mgie)" in others and others.count("its head") == 3
+    assert "Expressive instructions for other editors (only-llava)" in others
     assert "(test)" not in text and "table1-test" not in text
     assert "Table 1 has no number here" in text
 
