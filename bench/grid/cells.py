@@ -44,6 +44,7 @@ class Cell:
         return f"{self.dataset} {self.model}{form}{by} {self.setting}"
 
 
+OTHER_SETTINGS = "Settings other than the default"
 OF_DIFFUSERS = ("--quantize", "--unknown-editor")
 OF_EDITORS = ("--rewrite",)  # means nothing to the input copy and its like
 OF_MGIE = ("--compile",)  # of it and LGIE, end to end
@@ -81,7 +82,7 @@ class Options:
     def said(self) -> list[str]:
         """The line of a head that names them."""
         chosen = ", ".join(one_line(" ".join(c.argv())) for c in self.chosen)
-        lines = [f"Settings other than the default: {chosen}."] if chosen else []
+        lines = [f"{OTHER_SETTINGS}: {chosen}."] if chosen else []
         if self.edit.size not in (None, "native") or self.edit.max_side:
             lines.append(f"Size of all images: {described(self.edit.size)}.")
         return lines

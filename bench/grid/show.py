@@ -20,6 +20,7 @@ from bench.grid.between import (
     smallest,
     test_name,
 )  # fmt: skip
+from bench.grid.cells import OTHER_SETTINGS
 from bench.grid.paper import MARK, as_printed, reported
 from bench.grid.rows import COPY, MODELS, Comparison, TableRow
 from bench.registry import BENCHMARKS, DATASETS, METRICS, SUITES, metric_entry, plain
@@ -193,8 +194,10 @@ def remarks(g: Grid) -> list[str]:
 
 
 def markdown(g: Grid, notes: Sequence[str], split: str, more: Sequence[str] = ()) -> str:
-    """The answer first, then a block a dataset, then what a reader of the numbers must know. more: below the blocks."""
+    """The answer first, and settings that are not the default; then a block a dataset, then what a reader of the numbers
+    must know. more: below the blocks."""
     lines = [f"# {title(g)}", "", suite_line(g.suite, datasets_of(g), split), ""]
+    lines += [f"{note}\n" for note in notes if note.startswith(OTHER_SETTINGS)]
     lines += [f"- {line}" for line in in_words(g.tests)] + [""]
     for dataset in datasets_of(g):
         lines += [*_block(g, dataset), ""]
