@@ -194,8 +194,8 @@ def remarks(g: Grid) -> list[str]:
 
 
 def markdown(g: Grid, notes: Sequence[str], split: str, more: Sequence[str] = ()) -> str:
-    """The answer first, and settings that are not the default; then a block a dataset, then what a reader of the numbers
-    must know. more: below the blocks."""
+    """The answer first, and settings that are not the default; a block a dataset; what a reader of the numbers must
+    know. more: below the blocks."""
     lines = [f"# {title(g)}", "", suite_line(g.suite, datasets_of(g), split), ""]
     lines += [f"{note}\n" for note in notes if note.startswith(OTHER_SETTINGS)]
     lines += [f"- {line}" for line in in_words(g.tests)] + [""]
