@@ -159,7 +159,7 @@ test-faults: $(STAMP) ## kills at every write, full disk, read-only folder: also
 	@$(PY) -m pytest -q -n auto --dist loadfile -m "slow or not slow" tests/faults tests/bench/runs/test_resume.py tests/bench/runs/test_damaged_runs.py tests/mgie/train/test_training_resume.py
 
 test-world: $(STAMP) ## from an empty folder to all tables, figures and the report, on a small world served on loopback
-	@$(PY) -m pytest -q -m "slow or not slow" tests/bench/test_world.py
+	@$(PY) -m pytest -q -m "slow or not slow" tests/bench/test_from_nothing.py
 
 fuzz: $(STAMP) ## damaged inputs of every format: COUNT=10000 SEED=0
 	@$(PY) tests/fuzz/fuzz.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0)

@@ -100,8 +100,6 @@ def inputs(gr: "gradio", systems: Systems) -> dict:
         "photo_said": gr.HTML(LIMIT, elem_id="photo-said"),
         "instruction": gr.Textbox(label="2. Instruction", placeholder="make it look professional", max_lines=3,
                                   elem_id="instruction"),
-        "rewriter": gr.Radio([(printed, name) for name, printed in systems.rewriters.items()], value=OWN,
-                             label="Who writes", elem_id="rewriter"),
         "write": gr.Button(BUTTON.format(NAMES["mgie"]), elem_id="write"),
         "write_said": gr.HTML("", elem_id="write-said"),
         "expressive": gr.Textbox(label="Expressive instruction: it is drawn by as it stands here", lines=2,
@@ -114,9 +112,11 @@ def inputs(gr: "gradio", systems: Systems) -> dict:
 
 def chosen(gr: "gradio", systems: Systems) -> dict:
     p, here = systems.preset, [n for n in ("inspix2pix", "lgie") if n not in systems.missing]
-    with gr.Accordion("Settings: models beside MGIE, scales, steps, seed", open=False):
+    with gr.Accordion("Settings: who writes, models beside MGIE, scales, steps, seed", open=False):
         top = max(15.0, p.guidance_scale)
         return {
+            "rewriter": gr.Radio([(printed, name) for name, printed in systems.rewriters.items()], value=OWN,
+                                 label="Who writes the expressive instruction", elem_id="rewriter"),
             "others": gr.CheckboxGroup([(NAMES[n], n) for n in here], value=here, label="Beside MGIE",
                                        visible=bool(here), elem_id="others"),
             "guidance": gr.Slider(1, top, p.guidance_scale, step=0.1, label="guidance_scale: the instruction"),
