@@ -321,8 +321,9 @@ def run(argv: list[str] | None, held: Held, progress: Progress | None, scores: b
         if asked.notice:
             print(f"notice: {asked.notice}", file=sys.stderr)
         check_failures(asked)
-        with suppress(OSError):  # of the runs of one name the one that was asked for last counts
-            os.utime(asked.folder.path / "done.json")
+        if args.images is not None or args.as_name:
+            with suppress(OSError):  # of the runs of one name the one that was asked for last counts
+                os.utime(asked.folder.path / "done.json")
     else:
         notices = [asked.notice, *check_files(asked)] if asked.notice else check_files(asked)
         execute(asked, held, progress or bar, notices, scores)

@@ -116,7 +116,7 @@ def chosen(gr: "gradio", systems: Systems) -> dict:
         top = max(15.0, p.guidance_scale)
         return {
             "rewriter": gr.Radio([(printed, name) for name, printed in systems.rewriters.items()], value=OWN,
-                                 label="Who writes the expressive instruction", elem_id="rewriter"),
+                                 label="Who writes", elem_id="rewriter"),
             "others": gr.CheckboxGroup([(NAMES[n], n) for n in here], value=here, label="Beside MGIE",
                                        visible=bool(here), elem_id="others"),
             "guidance": gr.Slider(1, top, p.guidance_scale, step=0.1, label="guidance_scale: the instruction"),

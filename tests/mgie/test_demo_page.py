@@ -95,6 +95,7 @@ def test_the_choice_of_who_writes_is_named_on_the_button_and_forgets_the_old_tex
     page.locator("#photo img").wait_for()
     page.get_by_role("button", name="3. Let MGIE write").click()
     message(page, "if you like, then draw", "#write-said")
+    page.get_by_role("button", name="Settings").click()
     page.get_by_label("LGIE for all").check()
     expect(page.get_by_label("Expressive instruction")).to_have_value("")
     page.get_by_role("button", name="3. Let LGIE write").click()
