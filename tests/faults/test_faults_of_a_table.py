@@ -13,7 +13,8 @@ import pytest
 from bench.tables import main
 from tests.bench.runs.test_stopping import bytes_of
 
-TIMES, SEED = 20, 1  # kills; of the first one's moment, the next one's is one more
+TIMES = int(os.environ.get("KILLS", "5"))  # KILLS=20 make test-faults: a quarter of an hour more
+SEED = 1  # of the first kill's moment, the next one's is one more
 LIMIT = 300.0  # seconds that a table may take
 
 
@@ -70,8 +71,8 @@ def kill_at(argv: list[str], out: Path, size: int, group: bool) -> bool:
     return ended(pid) == -signal.SIGKILL
 
 
-@pytest.mark.slow  # about ten minutes: 41 tables
-def test_a_table_killed_at_random_ends_in_the_same_bytes_twenty_times_of_twenty(tmp_path):
+@pytest.mark.slow  # minutes: two tables a kill
+def test_a_table_killed_at_random_ends_in_the_same_bytes_every_time(tmp_path):
     from mgie.mini.datasets.draw import draw
 
     draw(tmp_path / "data")
