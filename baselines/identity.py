@@ -10,8 +10,9 @@ from bench.settings import EditSettings, ModelSettings
 from mgie.io.images import load
 
 
-class Identity:
-    name = "identity"
+class Copy:
+    """What computes nothing: no weights, no seed moves it, no instruction is read."""
+
     defaults = EditSettings()
     seeded = instructed = False
 
@@ -24,25 +25,18 @@ class Identity:
     def load(self) -> None:
         """Nothing is."""
 
+
+class Identity(Copy):
+    name = "identity"
+
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         return [Output(load(e.input_image, settings)) for e in examples]
 
 
-class Black:
+class Black(Copy):
     """A black image of the input's size. A control: a metric that ranks it above the input copy sees nothing."""
 
     name = "black"
-    defaults = EditSettings()
-    seeded = False
-
-    def __init__(self, spec: ModelSettings) -> None:
-        pass
-
-    def fingerprint(self) -> dict[str, str]:
-        return {}
-
-    def load(self) -> None:
-        """Nothing is."""
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         return [Output(Image.new("RGB", load(e.input_image, settings).size)) for e in examples]

@@ -1,23 +1,14 @@
 """Oracle: answers with the goal image. The ceiling wherever the goal image is the answer, and a test of scoring."""
 
+from baselines.identity import Copy
 from bench.records import Example, Output
-from bench.settings import EditSettings, ModelSettings
+from bench.settings import EditSettings
 from mgie.io.images import load
 
 
-class Oracle:
+class Oracle(Copy):
     name = "oracle"
-    defaults = EditSettings()
-    reads, seeded, instructed = ("goal_image",), False, False
-
-    def __init__(self, spec: ModelSettings) -> None:
-        pass
-
-    def fingerprint(self) -> dict[str, str]:
-        return {}
-
-    def load(self) -> None:
-        """Nothing is."""
+    reads = ("goal_image",)
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         goals = []

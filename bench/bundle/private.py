@@ -1,6 +1,6 @@
 """What is private in a run's files, cut out: a path says who somebody is, and how their machine is laid out.
 
-Of a path the last part is kept, since it tells which file was meant: /home/me/data/x.png becomes …/x.png.
+Of a path the last part is kept, since it tells which file was meant: …/x.png.
 """
 
 import re

@@ -114,7 +114,7 @@ def plot(rows: Sequence[Ranked], stem: Path) -> list[Path]:
     with drawing():
         figure = Figure(figsize=(12, 1.8 + 0.34 * len(metrics) * ((len(datasets) + 1) // 2)), layout="constrained")
         panels = figure.subplots((len(datasets) + 1) // 2, min(2, len(datasets)), squeeze=False).ravel()
-        for axes, dataset in zip(panels, datasets, strict=False):
+        for axes, dataset in zip(panels[: len(datasets)], datasets, strict=True):
             values = [[found.get((dataset, m, name_of(o))) for o in ORDERS] for m in metrics]
             numbers = [[float("nan") if v is None else v for v in line] for line in values]
             axes.imshow(numbers, vmin=0, vmax=1, cmap="RdYlGn", aspect="auto")

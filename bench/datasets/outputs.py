@@ -139,6 +139,7 @@ class MagicBrushOutputs(Outputs):
                 last = names[-1:] if len(names) == 1 else [n for n in names if "iter_" in n][-1:]
                 found |= {self._id(goals[-1], len(goals)): root / img_id / name for name in last}
             else:
+                # as the script: what is listed first stands for turn 1, and turns without an image are left out
                 paired = [n for n in names if "_1" in n] + [n for n in names if "inde_" in n]
                 found |= {
                     self._id(g, k): root / img_id / n for k, (g, n) in enumerate(zip(goals, paired, strict=False), 1)

@@ -120,7 +120,7 @@ def item_of(entry: "Entry", figure: int) -> Item:
 def slots(item: Item, annotator: str) -> dict[str, str]:
     """Letter -> model: another order for each annotator and item, the same one whenever it is shown again."""
     models = sorted(item.shown, key=lambda m: sha256(f"{annotator}/{item.id}/{m}".encode()).digest())
-    return dict(zip(LETTERS, models, strict=False))
+    return dict(zip(LETTERS[: len(models)], models, strict=True))
 
 
 def answers_of(item: Item, annotator: str, given: Mapping[str, str | None]) -> dict[str, str | list[str]]:

@@ -7,10 +7,8 @@ Variants: l1@inside, l1@outside the mask: the mean over its pixels alone; l1@inp
 
 from typing import TYPE_CHECKING
 
-from bench.metrics.networks.features import FeatureCache
-from bench.metrics.pairs import RESIZE_RULE, Pair, Value, at_goal_size, in_unit_range, same_shape
-from bench.metrics.regions import Look, masked, variant_of
-from bench.settings import MetricSettings
+from bench.metrics.pairs import RESIZE_RULE, in_unit_range, same_shape
+from bench.metrics.regions import OfPixels, variant_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,24 +23,10 @@ def l1(output: "Tensor", goal: "Tensor") -> "Tensor":
     return (output - goal).abs_().flatten(1).mean(dim=1, dtype=torch.float64)
 
 
-class L1:
-    name, networks, by_pair = "l1", (), True
-    needs: tuple[str, ...] = ("goal_image",)
+class L1(OfPixels):
+    name = "l1"
     variant = staticmethod(variant_of("l1"))
+    says = f"l1: {RESIZE_RULE}, [0, 1], mean over RGB in float64"
 
-    def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
-        self.look = Look.of(settings)
-        self.needs = self.look.needs(L1.needs)
-        self.protocol = self.look.protocol(f"l1: {RESIZE_RULE}, [0, 1], mean over RGB in float64")
-
-    def __call__(self, pairs: list[Pair]) -> list[Value]:
-        return [self.of(self.look.pair(pair)) for pair in pairs]
-
-    def of(self, pair: Pair) -> Value:
-        output, goal = at_goal_size(pair)
-        if self.look.region:
-            kept = self.look.kept(pair, goal)
-            if isinstance(kept, Value):
-                return kept
-            output, goal = masked(output, goal, kept)
-        return Value(l1(output, goal).item())
+    def distance(self, output: "Tensor", goal: "Tensor") -> "Tensor":
+        return l1(output, goal)

@@ -7,10 +7,8 @@ Variants as L1's: l2@inside, l2@outside, l2@input.
 
 from typing import TYPE_CHECKING
 
-from bench.metrics.networks.features import FeatureCache
-from bench.metrics.pairs import RESIZE_RULE, Pair, Value, at_goal_size, in_unit_range, same_shape
-from bench.metrics.regions import Look, masked, variant_of
-from bench.settings import MetricSettings
+from bench.metrics.pairs import RESIZE_RULE, in_unit_range, same_shape
+from bench.metrics.regions import OfPixels, variant_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,24 +21,10 @@ def l2(output: "Tensor", goal: "Tensor") -> "Tensor":
     return (output - goal).double().square_().flatten(1).mean(dim=1)
 
 
-class L2:
-    name, networks, by_pair = "l2", (), True
-    needs: tuple[str, ...] = ("goal_image",)
+class L2(OfPixels):
+    name = "l2"
     variant = staticmethod(variant_of("l2"))
+    says = f"l2: {RESIZE_RULE}, [0, 1], mean of squares over RGB in float64"
 
-    def __init__(self, settings: MetricSettings, features: FeatureCache) -> None:
-        self.look = Look.of(settings)
-        self.needs = self.look.needs(L2.needs)
-        self.protocol = self.look.protocol(f"l2: {RESIZE_RULE}, [0, 1], mean of squares over RGB in float64")
-
-    def __call__(self, pairs: list[Pair]) -> list[Value]:
-        return [self.of(self.look.pair(pair)) for pair in pairs]
-
-    def of(self, pair: Pair) -> Value:
-        output, goal = at_goal_size(pair)
-        if self.look.region:
-            kept = self.look.kept(pair, goal)
-            if isinstance(kept, Value):
-                return kept
-            output, goal = masked(output, goal, kept)
-        return Value(l2(output, goal).item())
+    def distance(self, output: "Tensor", goal: "Tensor") -> "Tensor":
+        return l2(output, goal)

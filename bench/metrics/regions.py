@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.metrics.pairs import Pair, Picture, Value, given
+from bench.metrics.pairs import Pair, Picture, Value, at_goal_size, given
 from bench.registry import METRICS, load, metric_of, plain
 from bench.settings import MetricSettings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
+
+    from bench.metrics.networks.features import FeatureCache
 
 INSIDE, OUTSIDE, INPUT = "inside", "outside", "input"
 REGIONS = (INSIDE, OUTSIDE)
@@ -83,6 +85,36 @@ def masked(output: "Tensor", goal: "Tensor", kept: np.ndarray) -> tuple["Tensor"
 
     where = torch.tensor(kept)
     return output[:, :, where][..., None], goal[:, :, where][..., None]
+
+
+class OfPixels:
+    """A metric that is a mean over pixels: of the whole picture, or of those that count alone."""
+
+    networks: tuple[str, ...] = ()
+    by_pair = True
+    needs: tuple[str, ...] = ("goal_image",)
+    says: str  # the protocol, of the whole picture against the goal image
+
+    def __init__(self, settings: MetricSettings, features: "FeatureCache") -> None:
+        self.look = Look.of(settings)
+        self.needs = self.look.needs(OfPixels.needs)
+        self.protocol = self.look.protocol(self.says)
+
+    def __call__(self, pairs: list[Pair]) -> list[Value]:
+        return [self.of(self.look.pair(pair)) for pair in pairs]
+
+    def of(self, pair: Pair) -> Value:
+        output, goal = at_goal_size(pair)
+        if self.look.region:
+            kept = self.look.kept(pair, goal)
+            if isinstance(kept, Value):
+                return kept
+            output, goal = masked(output, goal, kept)
+        return Value(self.distance(output, goal).item())
+
+    def distance(self, output: "Tensor", goal: "Tensor") -> "Tensor":
+        """output, goal: (1, 3, H, W) in [0, 1]. Returns (1,) float64."""
+        raise NotImplementedError
 
 
 def blackened(image: "Image", kept: np.ndarray) -> Picture:

@@ -17,7 +17,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 SPEED = Path(__file__).parents[2] / "results" / "mini" / "speed"  # the accepted ones: results/speed
 
 SIDE, CHUNK = 512, 16
+CLIP_NAME, DINO_NAME = "ViT-B-32-quickgelu", "vit_small_patch16_224"
 
 
 def draw(folder: Path, pairs: int) -> list:
@@ -57,24 +58,30 @@ def draw(folder: Path, pairs: int) -> list:
     return found
 
 
-def random_networks(folder: Path, device: str) -> MetricSettings:
-    """Weights files of the true architectures, as a user would name them."""
+def write_random(files: Mapping[str, Path]) -> None:
+    """Weights of the metrics' networks at their true sizes, always the same ones. files: by clip, dino, alex."""
     import open_clip
     import timm
     import torch
     from safetensors.torch import save_file
     from torchvision import models
 
-    torch.manual_seed(0)
-    networks = {
-        "clip": open_clip.create_model("ViT-B-32-quickgelu").state_dict(),
-        "dino": timm.create_model("vit_small_patch16_224", pretrained=False, num_classes=0).state_dict(),
-        "alex": {f"features.{k}": v for k, v in models.alexnet(weights=None).features.state_dict().items()},
-    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        networks = {
+            "clip": open_clip.create_model(CLIP_NAME).state_dict(),
+            "dino": timm.create_model(DINO_NAME, pretrained=False, num_classes=0).state_dict(),
+            "alex": {f"features.{k}": v for k, v in models.alexnet(weights=None).features.state_dict().items()},
+        }
     for name, state in networks.items():
-        save_file({k: v.contiguous() for k, v in state.items()}, folder / f"{name}.safetensors")
+        save_file({k: v.contiguous() for k, v in state.items()}, files[name])
+
+
+def random_networks(folder: Path, device: str) -> MetricSettings:
+    """Weights files of the true architectures, as a user would name them."""
+    write_random({name: folder / f"{name}.safetensors" for name in ("clip", "dino", "alex")})
     return MetricSettings(
-        clip=f"ViT-B-32-quickgelu/{folder / 'clip.safetensors'}", dino=str(folder / "dino.safetensors"),
+        clip=f"{CLIP_NAME}/{folder / 'clip.safetensors'}", dino=str(folder / "dino.safetensors"),
         lpips="alex", lpips_weights=folder / "alex.safetensors", metric_device=device, metric_batch_size=CHUNK,
     )  # fmt: skip
 

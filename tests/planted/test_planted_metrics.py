@@ -16,7 +16,7 @@ from network_checks import (
 from PIL import Image
 from tiny_networks import tiny_settings
 
-from bench.metrics import clip_direction, clip_s, cts, pairs
+from bench.metrics import clip_direction, clip_s, cts, pairs, regions
 from bench.metrics import l1 as l1_module
 from bench.metrics import l2 as l2_module
 from bench.metrics import lpips as lpips_module
@@ -60,7 +60,7 @@ def to_output_size(p):
 
 
 def everywhere(patch, name, value):
-    for module in (l1_module, l2_module, ssim_module, lpips_module):
+    for module in (regions, ssim_module, lpips_module):
         patch.setattr(module, name, value)
 
 

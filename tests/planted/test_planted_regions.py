@@ -13,7 +13,6 @@ from region_checks import (
 )
 from tiny_networks import tiny_settings
 
-from bench.metrics import l1 as l1_module
 from bench.metrics import lpips as lpips_module
 from bench.metrics import pairs, regions
 from bench.metrics import ssim as ssim_module
@@ -58,7 +57,7 @@ def plant_share_of_the_whole(patch):
         where = torch.from_numpy(kept)
         return output * where, goal * where
 
-    patch.setattr(l1_module, "masked", masked)
+    patch.setattr(regions, "masked", masked)
 
 
 def plant_goal_for_input(patch):

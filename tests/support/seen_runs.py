@@ -35,3 +35,8 @@ def draw_runs(root: Path, models: tuple[str, ...] = ("near", "far"), write: bool
                     for e in folder.edits().values()]  # fmt: skip
             folder.rewrite("edits.jsonl", said)
     return folders
+
+
+def folder_of(runs: Path, model: str = "near") -> Path:
+    """The run of that model below runs/."""
+    return next((runs / "paper").glob(f"magicbrush--{model}--*"))

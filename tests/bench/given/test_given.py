@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from drawn import picture
-from seen_runs import draw_runs
+from seen_runs import draw_runs, folder_of
 
 from bench import run as run_command
 from bench.given.fits import Asked, reasons_against, refuse_unlike
@@ -20,23 +20,6 @@ from bench.run import main as run
 from bench.run import plan
 from bench.runs.folder import RunFolder
 from bench.settings import SUITES_OWN, DataSettings, EditSettings
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("world")
-    draw_runs(root)
-    return root
-
-
-@pytest.fixture
-def mine(world, tmp_path) -> Path:
-    """A copy of runs/ whose folders may be changed."""
-    return Path(shutil.copytree(world / "runs", tmp_path / "runs"))
-
-
-def folder_of(runs: Path, model: str = "near") -> Path:
-    return next((runs / "paper").glob(f"magicbrush--{model}--*"))
 
 
 def changed(folder: Path, file: str = "run.json", **change) -> Path:
@@ -146,11 +129,11 @@ def test_other_networks_and_other_protocols_are_refused(mine, world):
     folder = folder_of(mine)
     done = json.loads((folder / "done.json").read_text())
     for entry in done["scored"]:
-        entry["settings"]["clip"] = "/home/somebody/other-clip"
+        entry["settings"]["clip"] = "/there/other-clip"
     changed(folder, "done.json", scored=done["scored"])
     asked = Asked("paper", DataSettings(), metrics=("l1",), networks=MetricSettings(clip="/here/mini-clip"))
     (why,) = reasons_against(folder, "magicbrush", asked)
-    assert "l1 was scored with --clip /home/somebody/other-clip, here /here/mini-clip" in why
+    assert "l1 was scored with --clip /there/other-clip, here /here/mini-clip" in why
     other = folder_of(world / "runs", "far")
     refuse_unlike(folder, other, 1, {"l1": RunFolder(other).done()["metrics"]["l1"]})
     with pytest.raises(ValueError, match="l1 was scored as .*, the other rows as 'l1: another'"):

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from seen_runs import draw_runs
+from seen_runs import folder_of
 
 from bench.bundle.__main__ import main as bundle
 from bench.clip_score import with_texts
@@ -26,23 +26,6 @@ from bench.runs.folder import RunFolder
 from bench.settings import DataSettings
 from bench.tables import main as tables
 from bench.verify.__main__ import main as verify
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("world")
-    draw_runs(root)
-    return root
-
-
-@pytest.fixture
-def mine(world, tmp_path) -> Path:
-    """A copy of runs/ whose folders may be changed."""
-    return Path(shutil.copytree(world / "runs", tmp_path / "runs"))
-
-
-def folder_of(runs: Path, model: str = "near") -> Path:
-    return next((runs / "paper").glob(f"magicbrush--{model}--*"))
 
 
 @pytest.fixture(scope="module")

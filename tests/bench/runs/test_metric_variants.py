@@ -82,7 +82,7 @@ def test_a_variant_that_there_is_not_is_wrong_use_before_anything_is_opened(name
 
 
 def test_columns_have_readable_heads():
-    names = ("lpips@vgg", "cvs@ViT-L-14-quickgelu/openai", "cvs@/home/me/my-clip", "cts@local", "lpips")
+    names = ("lpips@vgg", "cvs@ViT-L-14-quickgelu/openai", "cvs@/elsewhere/my-clip", "cts@local", "lpips")
     assert [metric_entry(n).printed for n in names] == [
         "LPIPS vgg",
         "CVS ViT-L-14-quickgelu",
