@@ -323,7 +323,7 @@ def choices_of(defaults: "DataclassInstance", given: object, leave: tuple[str, .
             continue
         name, said = f.name.replace("_", "-"), "" if value is True else str(value)
         pattern = f.metadata["in_name"] or ""
-        found.append(Choice(f"--{name}", said, safe(pattern.format(name=name, value=SHORT.get(said, short(said))))))
+        found.append(Choice(f"--{name}", said, named(pattern.format(name=name, value=SHORT.get(said, short(said))))))
     return found
 
 
@@ -334,7 +334,7 @@ def short(value: str) -> str:
     return f"{Path(value).name}-{sha256(value.encode()).hexdigest()[:8]}"
 
 
-def safe(text: str) -> str:
+def named(text: str) -> str:
     """As part of a file name: no sign that a path must not hold, and never long; what is shortened keeps a hash."""
     plain = "".join(c if c.isalnum() or c in "-_." else "" if c == ":" else "_" for c in text)
     return plain if len(plain) <= 40 else f"{plain[:31]}-{sha256(text.encode()).hexdigest()[:8]}"

@@ -202,6 +202,8 @@ def write(asked: Table, measured: Sequence[Measured], g: Grid, edits: Sequence[R
     rates_csv = asked.stem(f"rates{asked.number}").with_suffix(".csv")
     if edits:
         write_csv(rates_csv, RateRow, edits)
+    else:
+        rates_csv.unlink(missing_ok=True)  # of an earlier call, which had a model to judge
     write_stored(asked, measured)
     files = [stem.with_suffix(ending) for ending in (".csv", ".md", ".tex")]
     return [*files, *plotted, tests_csv, *([rates_csv] if edits else [])]

@@ -23,10 +23,10 @@ from bench.datasets.annotations import (
     refuse_image_root,
     sentence,
 )
-from bench.datasets.hub_rows import FOLDER, Columns, hub_files, is_of, lay_out_now, made_from, rows, stored, write_json
+from bench.datasets.hub_rows import FOLDER, Columns, hub_files, items_of
 from bench.records import Example
 from bench.settings import DataSettings
-from mgie.io.files import inside, refuse_unwritable, write_whole
+from mgie.io.files import inside, refuse_unwritable
 
 SOURCE = Origin(
     "Emu Edit",
@@ -41,6 +41,7 @@ COLUMNS = Columns(
     "Emu Edit", "emu-edit", ("instruction", "image", "task", "idx", "hash", "input_caption", "output_caption"),
     ("image",),
 )  # fmt: skip
+LISTED = re.compile(r"list [0-9a-f]{8}")  # as run.json has a file of --wrong-captions
 HASH = re.compile(r"[0-9a-f]{32}_([0-9a-f]{64})")  # MD5 of the instruction, and what stands for the photograph
 KEPT = ("idx", "hash", "task", "instruction", "input_caption", "output_caption")
 
@@ -59,18 +60,7 @@ def split_folder(root: Path, split: str) -> Path:
     files = hub_files(root, split)
     if not files:
         raise SOURCE.missing(f"split {split}: no {split}-*.parquet in {root} or {root / 'data'}", root)
-    folder, source = root / FOLDER / split, made_from(files)
-    if not is_of(folder, source):
-        lay_out_now(files, folder)
-        items = []
-        for i, row in enumerate(rows(files, COLUMNS, folder / ".datasets")):
-            image = stored(row, "image", f"Emu Edit: {split}, row {i}")
-            name = f"{image.digest.hex()[:32]}{image.ending}"
-            if not (folder / "images" / name).is_file():
-                write_whole(image.data, folder / "images" / name)
-            items.append({key: row[key] for key in KEPT} | {"image": name})
-        write_json(folder, items=items, source=source)
-    return folder
+    return items_of(files, root / FOLDER / split, COLUMNS, KEPT, "image", f"Emu Edit: {split}").parent
 
 
 class EmuEdit(Annotated):
@@ -150,6 +140,8 @@ def known_wrong(asked: str) -> set[str] | None:
     if asked in (KEEP, LEAVE_OUT):
         return set() if asked == KEEP else None
     path = Path(asked)
+    if LISTED.fullmatch(asked):  # of run.json
+        raise ValueError(f"its items were left out by the {asked}, by digest: that file is not known here")
     if not path.is_file():
         raise FileNotFoundError(f"--wrong-captions {asked}: expected {KEEP}, {LEAVE_OUT}, or a file; no such file")
     try:

@@ -67,6 +67,23 @@ def write_json(folder: Path, **files: object) -> None:
         write_whole(json.dumps(data, indent=1, ensure_ascii=False).encode(), folder / f"{name}.json")
 
 
+def items_of(files: Sequence[Path], folder: Path, columns: Columns, keys: Sequence[str], image: str, what: str) -> Path:
+    """items.json in folder: the keys of each row, and under "image" the name of the image in that column, which lies in
+    images/ once, however many rows have it. Laid out where it is not. what: of whom the rows are, as errors say it."""
+    source = made_from(files)
+    if not is_of(folder, source):
+        lay_out_now(files, folder)
+        items = []
+        for i, row in enumerate(rows(files, columns, folder / ".datasets")):
+            found = stored(row, image, f"{what}, row {i}")
+            path = folder / "images" / f"{found.digest.hex()[:32]}{found.ending}"
+            if not path.is_file():
+                write_whole(found.data, path)
+            items.append({key: row[key] for key in keys} | {"image": path.name})
+        write_json(folder, items=items, source=source)
+    return folder / "items.json"
+
+
 def rows(files: Sequence[Path], columns: Columns, cache: Path) -> Iterator[dict]:
     """The rows with image columns as {bytes, path}. Streamed, with an own cache folder: the library then keeps no copy
     of the images, and nothing at all in the home folder. Raises ValueError that names the files."""

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from bench.datasets.annotations import Origin, field, read_json
 from bench.datasets.emu_edit import EmuEdit
-from bench.datasets.hub_rows import FOLDER, Columns, is_of, lay_out_now, made_from, rows, stored, write_json
+from bench.datasets.hub_rows import FOLDER, Columns, items_of
 from bench.datasets.magicbrush import MagicBrush
 from bench.datasets.published import Published
 from bench.records import Example
 from bench.settings import DataSettings
-from mgie.io.files import inside, write_whole
+from mgie.io.files import inside
 
 BY_FOLDER = "test-by-folder"
 SPLITS = {"magicbrush": ("test", BY_FOLDER), "emu-edit": ("test", "validation")}
@@ -216,17 +216,9 @@ class EmuEditOutputs(Outputs):
         files = sorted(path for pattern in ("*.parquet", "data/*.parquet") for path in self.folder.glob(pattern))
         if not files:
             raise EMU_EDIT.missing(f"no .parquet file in {self.folder} or {self.folder / 'data'}", self.folder)
-        folder, source = self.folder / FOLDER, made_from(files)
-        if not is_of(folder, source):
-            lay_out_now(files, folder)
-            items = []
-            for i, row in enumerate(rows(files, COLUMNS, folder / ".datasets")):
-                image = stored(row, "edited_image", f"Emu Edit's outputs: row {i}")
-                name = f"{image.digest.hex()[:32]}{image.ending}"
-                write_whole(image.data, folder / "images" / name)
-                items.append({key: row[key] for key in ("hash", "idx", "model")} | {"image": name})
-            write_json(folder, items=items, source=source)
-        path, found = folder / "items.json", dict[str, dict[str, dict[int, Path]]]()
+        folder = self.folder / FOLDER
+        path = items_of(files, folder, COLUMNS, ("hash", "idx", "model"), "edited_image", "Emu Edit's outputs")
+        found = dict[str, dict[str, dict[int, Path]]]()
         for i, item in enumerate(read_json(path, list, EMU_EDIT, self.folder)):
             where = f"{path}, item {i}"
             model, named, number = field(item, "model", str, where), field(item, "hash", str, where), item.get("idx")
