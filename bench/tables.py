@@ -21,7 +21,18 @@ from pathlib import Path
 from bench.controls.rates import DISTANCE, YARDSTICKS, RateRow, block, footer, rates
 from bench.given.fits import other_protocols, refuse_unlike
 from bench.given.named import Given, add_with
-from bench.grid.cells import Cell, Options, Result, cells_of, is_own, make_weights, read_run, refuse_nothing, run_all
+from bench.grid.cells import (
+    Cell,
+    Options,
+    Result,
+    cells_of,
+    is_own,
+    make_weights,
+    read_run,
+    refuse_nothing,
+    run_all,
+    setting_of,
+)
 from bench.grid.options import Selection, parser, selected, suite_of
 from bench.grid.rows import Comparison, Measured, TableRow, comparisons, rows_of, seconds_rows
 from bench.grid.show import Grid, grid, markdown, suite_line
@@ -33,7 +44,6 @@ from bench.settings import planned
 from mgie.io.command import command
 from mgie.io.files import write_atomic, write_csv
 
-SETTINGS = {1: "zero-shot", 2: "fine-tuned", 3: "zero-shot"}
 COPIES = {"mini": ("codec", "oracle"), "published": ("oracle",), "paper": ("codec", "oracle")}  # run beside a table
 SEEDS = {"mini": (1, 5), "published": (1, 1), "paper": (5, 5)}
 
@@ -83,7 +93,7 @@ def table_of(argv: Sequence[str] | None) -> Table:
     models = WITH_FORMS if args.table == 3 else PAPER_MODELS
     models = ("identity", "codec", *models, "oracle") if suite == "mini" else ("identity", *models)
     seeds = SEEDS[suite][args.full] if args.seeds is None else args.seeds
-    asked = selected(args, models, (), seeds, SETTINGS[args.table])
+    asked = selected(args, models, (), seeds, setting_of(args.table))
     given = tuple(sys.argv[1:] if argv is None else argv)
     return Table(**vars(asked), number=args.table, verbose=args.verbose, argv=given)
 
@@ -128,7 +138,7 @@ def given_cells(asked: Table, results: Sequence[Result]) -> list[Measured]:
     seeds, found = asked.options.seeds, []
     for name, form in dict.fromkeys((g.name, g.form) for g in asked.given):
         for dataset in asked.datasets:
-            cell = Cell(asked.suite, dataset, name, SETTINGS[asked.number], form)
+            cell = Cell(asked.suite, dataset, name, setting_of(asked.number), form)
             given = next((g for g in asked.given if (g.name, g.form, g.dataset) == (name, form, dataset)), None)
             if given is None:
                 found.append(Measured(cell, None, f"no run of {name} on {dataset} was given"))

@@ -102,12 +102,16 @@ class Result(NamedTuple):
         return self.folder
 
 
+def setting_of(table: int) -> str:
+    return "fine-tuned" if table == 2 else "zero-shot"
+
+
 def cells_of(table: int, suite: str, models: Sequence[str], datasets: Sequence[str]) -> list[Cell]:
     """Tables 1 and 2: end to end, zero-shot and fine-tuned. Table 3: each form of lgie and mgie, zero-shot."""
-    setting, cells = "fine-tuned" if table == 2 else "zero-shot", []
+    cells: list[Cell] = []
     for model in models:
         forms = model_entry(model).forms if table == 3 else (form_of(model),)
-        cells += [Cell(suite, dataset, model, setting, form) for form in forms for dataset in datasets]
+        cells += [Cell(suite, dataset, model, setting_of(table), form) for form in forms for dataset in datasets]
     return cells
 
 
