@@ -13,12 +13,6 @@ ALPHA = 0.05
 LEAST_FLIPPED = 6  # 2 of 2**5 flips is a p of 0.0625: under 6 groups nothing can be shown
 
 
-def flip_test(sums: np.ndarray) -> tuple[float, str]:
-    """sums: (G,) summed differences of each group. Two-sided p of their total under sign flips, and how it was made."""
-    p, _, _, method = flip_interval(sums, np.ones(len(sums)))
-    return p, method
-
-
 def flip_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float | None, float | None, str]:
     """p of no difference, the lowest and the highest difference whose p is not below ALPHA, and how it was made.
 
