@@ -97,6 +97,11 @@ class EditSettings:
         return replace(self, size=for_goal(self.size))
 
 
+# Of EditSettings, how images are read, and what moves no image that is given.
+READING = ("size", "max_side", "exif", "alpha", "icc")
+NOT_READING = tuple(f.name for f in fields(EditSettings) if f.name not in READING)
+
+
 @dataclass(frozen=True)
 class HowSettings:
     """Where and in which numbers a model runs, and when its run gives up."""

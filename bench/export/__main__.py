@@ -27,13 +27,21 @@ from bench.registry import DATASETS, SUITES, banner, edit_settings, open_dataset
 from bench.runs.description import manifest_hash
 from bench.runs.digests import Digest, Digests
 from bench.runs.remote import local_place
-from bench.settings import Choice, DataSettings, EditSettings, HowSettings, add_flags, choices_of, from_flags
+from bench.settings import (
+    NOT_READING,
+    READING,
+    Choice,
+    DataSettings,
+    EditSettings,
+    HowSettings,
+    add_flags,
+    choices_of,
+    from_flags,
+)
 from mgie.io.command import command
 from mgie.io.files import read_json, write_atomic, write_json, write_whole
 
 TABLE = "todo.csv"
-READ = ("max_side", "size", "exif", "alpha", "icc")  # of the edit's settings, how an input is read
-NOT_READ = tuple(f.name for f in fields(EditSettings) if f.name not in READ)
 NOT_ASKED = tuple(f.name for f in fields(HowSettings) if f.name != "max_failures")
 
 
@@ -51,7 +59,7 @@ class Export:
     def description(self) -> dict:
         """export.json."""
         data = {name: value for name, value in asdict(self.data).items() if name != "image_root"}
-        read = {name: getattr(self.edit, name) for name in READ}
+        read = {name: getattr(self.edit, name) for name in READING}
         return {
             "suite": self.suite, "dataset": self.dataset, "data": data, "read": read, "n": len(self.examples),
             "manifest": manifest_hash(self.examples, dict(self.files)),
@@ -79,9 +87,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--suite", choices=SUITES, help="default: mini, the built-in miniature")
     p.add_argument("--data-root", type=local_place, help="holds evr/ gier/ ma5k/ magicbrush/ ...; default: data")
     add_flags(p.add_argument_group("the data, as of bench.run"), DataSettings)
-    add_flags(p.add_argument_group("how images are read, as of bench.run"), EditSettings, NOT_READ)
+    add_flags(p.add_argument_group("how images are read, as of bench.run"), EditSettings, NOT_READING)
     add_flags(p.add_argument_group("how"), HowSettings, NOT_ASKED)
-    p.set_defaults(**dict.fromkeys(NOT_READ))
+    p.set_defaults(**dict.fromkeys(NOT_READING))
     return p
 
 
@@ -162,7 +170,7 @@ def scoring(args: argparse.Namespace) -> str:
     flags += ["--data-root", str(args.data_root)] if args.data_root else []
     flags += ["--image-root", str(args.image_root)] if args.image_root else []
     chosen: list[Choice] = choices_of(DataSettings(), from_flags(DataSettings, args), ("image_root",))
-    chosen += choices_of(EditSettings(), from_flags(EditSettings, args), NOT_READ)
+    chosen += choices_of(EditSettings(), from_flags(EditSettings, args), NOT_READING)
     return f"python -m bench.run {shlex.join([*flags, *(part for choice in chosen for part in choice.argv())])}"
 
 

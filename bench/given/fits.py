@@ -9,9 +9,8 @@ from bench.metrics.sets import expanded
 from bench.registry import metric_of
 from bench.runs.folder import RunFolder
 from bench.runs.scoring import Wanted
-from bench.settings import DataSettings, EditSettings, MetricSettings
+from bench.settings import READING, DataSettings, EditSettings, MetricSettings
 
-READ = ("size", "max_side", "exif", "alpha", "icc")  # of the edit's settings, how the data are read
 ALIKE = {"valid": "val", "dev": "val"}  # names of one split
 
 
@@ -66,7 +65,7 @@ def of_data(ran: Mapping, data: DataSettings) -> list[str]:
 
 def of_reading(ran: Mapping, edit: EditSettings) -> list[str]:
     usual = EditSettings()
-    pairs: dict[str, tuple] = {name: (ran.get(name, getattr(usual, name)), getattr(edit, name)) for name in READ}
+    pairs: dict[str, tuple] = {name: (ran.get(name, getattr(usual, name)), getattr(edit, name)) for name in READING}
     pairs["size"] = (pairs["size"][0] or "native", pairs["size"][1] or "native")  # before there were rules, its own
     return [differing(name, before, value) for name, (before, value) in pairs.items() if before != value]
 

@@ -10,7 +10,7 @@ from bench.records import REWRITING, Edit, Score
 from bench.registry import in_order
 from bench.runs.folder import RunFolder
 from bench.runs.scoring import Wanted, cut_said
-from bench.settings import SUITES_OWN, DataSettings, EditSettings, MetricSettings, choices_of, from_flags
+from bench.settings import NOT_READING, SUITES_OWN, DataSettings, EditSettings, MetricSettings, choices_of, from_flags
 from bench.stats import summarise, summarise_seconds, timings
 
 KINDS = 3  # of reasons, that are said in words
@@ -158,10 +158,6 @@ def bar(label: str, stage: str, total: int) -> Iterator[Callable[[int], None]]:
         yield tick
 
 
-# of the edit's settings, those that move no image that is given
-NOT_READ = ("guidance_scale", "image_guidance_scale", "num_inference_steps", "batch_size")
-
-
 def beside_others(args: argparse.Namespace) -> str:
     """The command that shows this run in its table, as Python and make spell it."""
     name, suite = args.as_name or args.model, args.suite or "mini"
@@ -172,7 +168,7 @@ def beside_others(args: argparse.Namespace) -> str:
     }  # fmt: skip
     others = [
         *choices_of(DataSettings(), from_flags(DataSettings, args), ("split",)),
-        *choices_of(EditSettings(), from_flags(EditSettings, args), NOT_READ),
+        *choices_of(EditSettings(), from_flags(EditSettings, args), NOT_READING),
         *choices_of(SUITES_OWN, from_flags(MetricSettings, args)),
     ]  # fmt: skip
     more = [part for choice in others for part in choice.argv()]

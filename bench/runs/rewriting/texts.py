@@ -19,9 +19,10 @@ from bench.runs.folder import RunFolder, damaged, parsed
 from bench.runs.plan import Plan
 from bench.runs.rewriting.named import Rewriting
 from bench.runs.runner import Encoded, Engine, Slice, TooManyFailures, failure, slices, too_many
+from bench.settings import READING
 
 NAME = "expressive.jsonl"
-READ = ("batch_size", "size", "max_side", "exif", "alpha", "icc")  # of a run's settings, what may change a text
+READ = ("batch_size", *READING)  # of a run's settings, what may change a text
 
 FIELDS, WORDS = {f.name for f in fields(Text)}, ("id", "text", "instruction", "rewriter", "hash", "template")
 
