@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from PIL import Image
+from torch import nn
 
-from mgie.edit import main
+from mgie.edit import main, parser, pipeline
+from mgie.edit import run as run_edit
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,19 @@ def test_it_prints_the_expressive_instruction_and_saves_the_edit(capsys, tmp_pat
     run(capsys, *arguments, "--seed", 6)
     assert Image.open(output).tobytes() != first
     assert [path.name for path in output.parent.iterdir()] == ["out.png"]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_on_a_cpu_16_bit_is_for_what_decodes_and_the_unet_convolves_in_float32(weights, photo, tmp_path, dtype):
+    options = parser().parse_args(
+        [photo, "x", "--weights", weights, "--device", "cpu", "--dtype", dtype, "--steps", "1"]
+    )
+    pipe = pipeline(options)
+    kept = {
+        name: next(part.parameters()).dtype for name, part in pipe.components.items() if isinstance(part, nn.Module)
+    }
+    assert kept["unet"] == kept["vae"] == torch.float32 and getattr(torch, dtype) in kept.values()
+    assert run_edit(options, Image.open(photo), pipe).images[0].size == (44, 32)
 
 
 def test_a_given_expressive_instruction_is_printed_as_it_is(capsys, tmp_path, weights, photo):
