@@ -52,15 +52,14 @@ def test_offloaded_the_pixels_and_the_run_are_the_same(root, example, monkeypatc
         "diffusers.DiffusionPipeline.enable_model_cpu_offload", lambda self, device: called.append(device)
     )
     plain, away = cls(spec(root, name, form)), cls(spec(root, name, form))
-    away.form.where = AWAY
-    if form == "fz":
-        away.form.editor.where = AWAY
+    for part in (away.form.rewriter, away.form.editor) if form == "fz" else (away.form,):
+        part.where = AWAY
     one, other = edited(plain, example), edited(away, example)
     assert one.image.tobytes() == other.image.tobytes()
     assert one.expressive_instruction == other.expressive_instruction
     assert plain.fingerprint() == away.fingerprint()
     if form == "fz":
-        assert called == ["cpu:0"] and away.form.away is not None and not away.form.away.there
+        assert called == ["cpu:0"] and not away.form.rewriter.away.there
     else:
         assert away.form.pipeline._offloaded
 
