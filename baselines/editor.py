@@ -218,7 +218,7 @@ class Editor:
 
         drawn = self.family.run(self.pipeline, Asked(images, texts, generators, arguments))
         if self.placed.device.startswith("cuda"):
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.placed.device)
         pixels = np.asarray(drawn, dtype=np.float32) if drawn is not None else np.empty(0)
         if pixels.ndim != 4 or len(pixels) != len(images) or pixels.shape[-1] != 3:
             got = pixels.shape if pixels.size > 1 else "no images"

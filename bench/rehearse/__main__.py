@@ -30,6 +30,7 @@ from mgie.io.memory import free_bytes
 
 FIGURES, PAGE = "rehearsal.jsonl", "rehearsal.md"
 TRUE, SMALL = 38 * 10**9, 10**9  # bytes of disk: official files, ours, networks, images
+OF_ANY_EDIT = ("write", "convert", "networks", "metrics")  # stages whose figures no setting of an edit changes
 NAMES = [stage.name for stage in (*STAGES, *ON_GPU)]
 
 
@@ -62,20 +63,24 @@ def parser() -> argparse.ArgumentParser:
 class Figures:
     """What is known so far, a line of JSON each."""
 
-    def __init__(self, path: Path, key: dict[str, Any]) -> None:
-        """key: of what was measured; figures of another machine or other settings are left alone."""
-        self.path, self.key = path, key
+    def __init__(self, path: Path, key: dict[str, Any], edit_key: dict[str, Any] | None = None) -> None:
+        """key: of what was measured; figures of another machine or other settings are left alone. edit_key: what more
+        the figures of edits depend on, and those of a conversion do not."""
+        self.path, self.key, self.edit_key = path, key, edit_key or {}
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         whole = text[: text.rfind("\n") + 1]
         if whole != text:  # cut by a kill
             write_atomic(path, whole)
-        self.known = [one for one in map(json.loads, whole.splitlines()) if one["key"] == key]
+        self.known = [one for one in map(json.loads, whole.splitlines()) if one["key"] == self.key_of(one["stage"])]
+
+    def key_of(self, stage: str) -> dict[str, Any]:
+        return self.key if stage in OF_ANY_EDIT else self.key | self.edit_key
 
     def done(self, stage: str) -> bool:
         return any(one["stage"] == stage and one.get("kind") == "done" for one in self.known)
 
     def add(self, stage: str, **values: Any) -> None:
-        one = {"stage": stage, **values, "key": self.key}
+        one = {"stage": stage, **values, "key": self.key_of(stage)}
         self.known.append(one)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(one) + "\n")
@@ -103,11 +108,11 @@ def rehearse(args: argparse.Namespace) -> int:
     with locked(out / FIGURES):
         if args.again:
             (out / FIGURES).unlink(missing_ok=True)
-            for name in ("runs", "results"):
+            for name in ("runs", "results", "official", "weights"):
                 shutil.rmtree(out / name, ignore_errors=True)
         refuse_full_disk(asked)
-        key = {"preset": asked.preset, "device": device_name(device), "dtype": asked.dtype, "tokens": asked.tokens}
-        figures = Figures(out / FIGURES, key)
+        edit_key = {name: getattr(asked, name) for name in ("dtype", "tokens", "most", "patience")}
+        figures = Figures(out / FIGURES, {"preset": asked.preset, "device": device_name(device)}, edit_key)
         failed = [stage.name for stage in todo if not made(stage, asked, figures)]
         tell(asked, figures)
     if args.remove and not failed:

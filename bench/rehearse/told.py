@@ -52,6 +52,8 @@ def said(one: Figure) -> str:
             f"prompt {one['prefill']:.1f} s, a token {one['token']:.2f} s ({one['tokens']}), " if one["tokens"] else ""
         )
         return f"{mllm}a denoising step {one['step']:.1f} s, the rest {one['rest']:.1f} s"
+    if kind == "score":
+        return f"{one['pair']:.2f} s a pair at {SIDE} px in one process: L1, SSIM, LPIPS, DINO, CVS, CTS"
     if kind == "killed":
         return f"killed after {one['edits']} edits" if one["killed"] else "ended before it could be killed"
     if kind == "table":
@@ -69,7 +71,7 @@ def edits_of_table1() -> int:
 
 
 def table1(asked: Asked, figures: Sequence[Figure]) -> list[str]:
-    """Hours and disk, from what an edit took; the text is written once for all seeds."""
+    """Hours of edits and of scores, and disk, from what an edit took; the text is written once for all seeds."""
     edits, found, hours = edits_of_table1(), [], {}
     for model in PAPER_MODELS:
         took = [one for one in figures if one.get("kind") == "edit" and one["model"] == model]
@@ -80,6 +82,9 @@ def table1(asked: Asked, figures: Sequence[Figure]) -> list[str]:
                          f"({STEPS} steps): {time_text(hours[model])}")  # fmt: skip
     if not found:
         return []
+    for one in (one for one in figures if one.get("kind") == "score"):
+        found.append(f"- scoring: {one['pair']:.2f} s an output in one process: "
+                     f"{time_text(edits * one['pair'] / 3600)} a model; tables score in a process a core")  # fmt: skip
     images = [one for one in figures if one.get("kind") == "table" and one["edits"]]
     if images:
         each = images[0]["image"] * (SIDE / images[0]["side"]) ** 2

@@ -142,6 +142,10 @@ def check_equal(mine: dict, theirs: dict) -> float:
     return apart
 
 
+def csv_of(device: str) -> Path:
+    return SPEED / f"metrics-{device.partition(':')[0]}.csv"
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--pairs", type=int, default=200)
@@ -192,7 +196,7 @@ def main() -> None:
         }
     row |= {"differ_by": f"{apart:.1e}", "threads": 1, "device": device_name(args.device)}
     SPEED.mkdir(parents=True, exist_ok=True)
-    with open(SPEED / (f"metrics-{args.device.partition(':')[0]}.csv"), "w", newline="") as file:
+    with open(csv_of(args.device), "w", newline="") as file:
         writer = csv.DictWriter(file, row)
         writer.writeheader()
         writer.writerow(row)

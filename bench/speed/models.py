@@ -152,6 +152,12 @@ class TimedInsPix2Pix(Timed):
             pipe = StableDiffusionInstructPix2PixPipeline.from_pretrained(
                 folder_of(self.asked), dtype=self.dtype, safety_checker=None, requires_safety_checker=False
             ).to(self.device)
+        if self.dtype.itemsize == 2:  # as runs edit: the denoiser alone is in 16 bit
+            from baselines.loading import in_half
+
+            pipe.text_encoder.float()
+            pipe.vae.float()
+            in_half(pipe.unet, self.dtype)
         pipe.set_progress_bar_config(disable=True)
         return pipe
 

@@ -128,10 +128,10 @@ def running_mean(values: list[float], over: float) -> list[float]:
 
 
 def memory_mb(device: str) -> float:
-    if device == "cuda":
+    if device.startswith("cuda"):
         import torch
 
-        return torch.cuda.max_memory_allocated() / 2**20
+        return torch.cuda.max_memory_allocated(device) / 2**20
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes on Linux, bytes on macOS

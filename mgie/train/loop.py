@@ -249,7 +249,7 @@ class Loop:
         if self.ema is not None:
             self.ema.step(self.trained)
         lr = (settings.lr_diffusion if l_ins is None else settings.lr_mllm) * factor
-        memory = memory_mb(accelerator.device.type)
+        memory = memory_mb(str(accelerator.device))
         return Step(self.step + 1, l_ins, l_edit, loss, lr, settings.lr_diffusion * factor, norm, 0.0, memory)
 
     def diverged(self, l_ins: float | None, l_edit: float, norm: float) -> str:

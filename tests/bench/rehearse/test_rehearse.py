@@ -118,6 +118,24 @@ def test_figures_outlive_a_stop_and_a_stage_that_is_done_is_not_made_again(tmp_p
     assert not Figures(tmp_path / "f.jsonl", {"device": "another"}).known
 
 
+def test_other_settings_of_an_edit_measure_the_edits_anew_and_not_the_conversion(tmp_path):
+    calls: list[str] = []
+    convert = Stage("convert", "x", lambda one, record: calls.append("convert"))
+    mgie = Stage("mgie", "x", lambda one, record: calls.append("mgie"))
+    for tokens in (2, 2, 8):
+        for stage in (convert, mgie):
+            made(stage, asked(tmp_path), Figures(tmp_path / "f.jsonl", {"device": "this"}, {"tokens": tokens}))
+    assert calls == ["convert", "mgie", "mgie"]
+
+
+def test_official_files_that_were_converted_and_removed_are_not_written_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "command", lambda *_: pytest.fail("18 GB are written again"))
+    ours = tmp_path / "weights" / "mgie-e2e"
+    ours.mkdir(parents=True)
+    (ours / stages.INDEX).write_text("{}")
+    stages.write(asked(tmp_path), lambda **_: pytest.fail("a figure of nothing"))
+
+
 def test_a_stage_that_fails_is_told_and_the_others_go_on(tmp_path, capsys):
     def fail(one: Asked, record) -> None:
         raise Failed("mgie.convert was killed")
@@ -147,8 +165,12 @@ def test_table1_is_foretold_from_what_an_edit_took():
         "before": 1, "seconds": 3.0, "peak": 10**9, "row": row,
     }  # fmt: skip
     small = Asked(None, "7b", "cpu", "float16", 2, 8, 1.0)
-    text = "\n".join(told.lines(small, [EDIT, EDIT | {"batch": 4}, table], {"main memory": 20 * 10**9}, "Device: x"))
+    score = {"stage": "metrics", "kind": "score", "pair": 0.57, "seconds": 20.0, "peak": 10**9}
+    text = "\n".join(
+        told.lines(small, [EDIT, EDIT | {"batch": 4}, table, score], {"main memory": 20 * 10**9}, "Device: x")
+    )
     assert "mgie: 52,285 edits, 51.5 s each at batch 4 (100 steps): 31 days" in text
+    assert "scoring: 0.57 s an output in one process: 8.3 hours a model" in text
     assert "21 GB (0.40 MB each at 512 px" in text  # 52,285 x 0.4 MB
     assert "MGIE as float32 at batch 1 on main memory: 32.8 GB, 20.0 are free" in text
     assert "MGIE as float16" not in text

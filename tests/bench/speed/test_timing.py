@@ -16,6 +16,7 @@ import bench.speed.bound
 import bench.timing
 from bench.registry import PAPER_MODELS
 from bench.speed.bound import Convolution, Rates, Work, count_work, operations, rates_of
+from bench.speed.models import Case, TimedInsPix2Pix
 from bench.speed.stopwatch import Stages, peak_bytes, reset_peak, synchronise
 from bench.speed.table4 import TimingRow, cells, notes
 from bench.timing import main
@@ -55,6 +56,14 @@ def test_all_three_models_are_timed_and_their_stages_sum_up_to_the_call(small, t
         assert (float(r["decode"]) > 0, r["tokens"]) == ((False, "") if r["model"] == "inspix2pix" else (True, "6.0"))
     assert "not comparable" in (tmp_path / "results" / "mini" / "table4.md").read_text()
     assert r"\bottomrule" in (tmp_path / "results" / "mini" / "table4.tex").read_text()
+
+
+def test_inspix2pix_is_timed_in_16_bit_as_runs_edit_with_it(small):
+    case = Case("inspix2pix", "mini", 1, "bfloat16", 1, None, True, "", False, 1)
+    timed = TimedInsPix2Pix(case, "cpu")
+    dtypes = {name: next(part.parameters()).dtype for name, part in timed.modules.items()}
+    assert dtypes.pop("unet") == torch.bfloat16 and set(dtypes.values()) == {torch.float32}
+    timed.call()
 
 
 def test_stages_sum_up_to_the_call():
