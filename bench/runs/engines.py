@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from bench.records import Example
 from bench.registry import Model
@@ -18,10 +19,6 @@ from bench.runs.runner import Edited, Outcome, Prepare, Slice, WorkerDied, edit_
 from bench.settings import EditSettings, ModelSettings
 from mgie.io.devices import sees_gpu
 from mgie.io.files import write_atomic
-
-if TYPE_CHECKING:
-    from bench.registry import Model
-    from bench.settings import EditSettings
 
 ENGINES = ("local", "ray")
 
@@ -221,6 +218,19 @@ def clear_sessions(folder: Path) -> None:
             record.unlink(missing_ok=True)
 
 
+def next_of(waiting: list[Slice], able: Callable[[Slice], bool], last: str | None, taken: set[str]) -> Slice | None:
+    """A worker's next slice: of the batch that it had last, whose texts it knows; else of one that no other works at;
+    else the first. A batch goes by its first example's id."""
+    found, of_found = None, ""
+    for part in waiting:
+        batch = part.examples[0].id
+        if (batch == last or found is None or (of_found in taken and batch not in taken)) and able(part):
+            found, of_found = part, batch
+            if batch == last:
+                break
+    return found
+
+
 class Pool:
     def __init__(self, model: Model | None, settings: EditSettings, workers: Workers, device: str) -> None:
         import ray
@@ -235,6 +245,7 @@ class Pool:
         self.starting: dict = {}  # ref of its first answer -> worker
         self.idle: list = []
         self.at_work: dict = {}  # ref -> (worker, Slice, its failures so far)
+        self.had: dict[Any, str] = {}  # worker -> the batch that it edited last
         self.stillborn = 0  # workers that died before they were up
         for _ in range(workers.count):
             self.start_one()
@@ -269,6 +280,7 @@ class Pool:
                 try:
                     edited = self.answer(ref)
                 except self.ray.exceptions.RayActorError as error:
+                    self.had.pop(worker, None)
                     place = part.seed, part.examples[0].id
                     deaths[place] = deaths.get(place, 0) + 1
                     self.replace_dead(deaths[place], f"slice {part.examples[0].id} .. {part.examples[-1].id}", error)
@@ -278,19 +290,22 @@ class Pool:
                 yield Outcome(part, edited._replace(failures=failed + edited.failures))
 
     def hand_out(self, waiting: list[Slice], prepare: Prepare) -> None:
-        """A slice to each idle worker; a later turn waits until the slice with the turn before it is written."""
-        for part in list(waiting):
-            if not self.idle:
+        for worker in list(self.idle):
+            part = next_of(waiting, partial(self.can_begin, waiting), self.had.get(worker), set(self.had.values()))
+            if part is None:
                 return
-            unsettled = {(s.seed, e.id) for s in self.slices_before(part, waiting) for e in s.examples}
-            if any((part.seed, e.previous) in unsettled for e in part.examples if e.previous):
-                continue
             waiting.remove(part)
             ready, failed = prepare(part)
             outputs = {e.id: e.input_image.read_bytes() for e in ready if e.previous}
-            worker = self.idle.pop()
+            self.idle.remove(worker)
+            self.had[worker] = part.examples[0].id
             ref = worker.edit.remote(Task(ready, part.seed, self.settings, outputs, self.of))
             self.at_work[ref] = worker, part, failed
+
+    def can_begin(self, waiting: list[Slice], part: Slice) -> bool:
+        """A later turn waits until the slice with the turn before it is written."""
+        unsettled = {(s.seed, e.id) for s in self.slices_before(part, waiting) for e in s.examples}
+        return not any((part.seed, e.previous) in unsettled for e in part.examples if e.previous)
 
     def slices_before(self, part: Slice, waiting: list[Slice]) -> list[Slice]:
         """Those that may hold the turn before one of part's. Few sets have turns; for the others this is not asked."""

@@ -14,8 +14,9 @@ from PIL import Image
 
 from bench.records import Example, Output
 from bench.run import main
+from bench.runs.engines import next_of
 from bench.runs.folder import RunFolder
-from bench.runs.runner import WorkerDied, edit_all
+from bench.runs.runner import Slice, WorkerDied, edit_all
 from bench.settings import EditSettings
 from tests.bench.runs.test_resume import command, draw_ma5k, files_of, folder_of
 from tests.bench.runs.test_runner import run_of
@@ -102,6 +103,22 @@ def test_the_run_folder_is_byte_for_byte_that_of_the_local_engine(pool_of, tmp_p
     assert [f["example_id"] for f in local[1]] == ["toy/test/3"] * 2  # failures too, and in their order
     assert sum(name.endswith(".png") for name in local[0]) == 16
     assert local[0]["halvings.jsonl"].count(b"NaN in the edit") == 2  # the slice with it was halved, for both seeds
+
+
+def test_a_worker_goes_on_with_the_batch_whose_texts_it_knows_and_takes_no_other_workers(tmp_path):
+    one, two = ([example] for example in examples(tmp_path / "in", 2))
+    a, b = one[0].id, two[0].id
+    waiting = [Slice(seed, batch) for batch in (one, two) for seed in (0, 1)]
+
+    def any_of(part: Slice) -> bool:
+        return True
+
+    assert next_of(waiting, any_of, None, set()) == waiting[0]
+    assert next_of(waiting[1:], any_of, None, {a}) == waiting[2]  # the second worker begins with the second batch
+    assert next_of(waiting[1:], any_of, a, {a, b}) == waiting[1]
+    assert next_of(waiting[2:], any_of, a, {a, b}) == waiting[2]  # what is left is shared out
+    assert next_of(waiting, lambda part: part.examples is two, a, {a}) == waiting[2]  # the first must wait
+    assert next_of([], any_of, a, {a}) is None
 
 
 def test_later_turns_wait_for_the_output_of_the_turn_before(pool_of, tmp_path):
