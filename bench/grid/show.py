@@ -25,6 +25,7 @@ from bench.grid.paper import MARK, as_printed, reported
 from bench.grid.rows import COPY, MODELS, Comparison, TableRow
 from bench.registry import BENCHMARKS, DATASETS, METRICS, SUITES, metric_entry, plain
 from bench.resampling.intervals import BCA_GROUPS, LEAST_GROUPS, METHODS
+from mgie.convert.released import released_in
 
 PAPERS = frozenset(metric for name in BENCHMARKS for metric in DATASETS[name].metrics)  # metrics of its tables
 TITLES = {1: "zero-shot editing", 2: "fine-tuned on each dataset", 3: "the architecture of LGIE and MGIE, zero-shot"}
@@ -175,7 +176,8 @@ def protocols(g: Grid) -> list[str]:
     found = {(r.metric, r.protocol) for r in g.rows if r.protocol}
     rank = {metric: place for place, metric in enumerate(METRICS)}
     in_order = sorted(found, key=lambda f: (rank.get(plain(f[0]), len(rank)), *f))
-    return [f"{metric_entry(m).printed}: {p}" for m, p in in_order]
+    # the miniature's networks are its own
+    return [f"{metric_entry(m).printed}: {p}{'' if g.suite == 'mini' else released_in(p)}" for m, p in in_order]
 
 
 def remarks(g: Grid) -> list[str]:

@@ -5,6 +5,7 @@ torchvision writes it into its files' names. Of a name that does not stand there
 """
 
 import csv
+import re
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -34,6 +35,13 @@ def verdict(name: str, sha256: str) -> str:
     if match is None:
         return f"not the released file (SHA-256 {sha256})"
     return f"{AS_RELEASED} ({match})" if len(digests) > 1 else AS_RELEASED
+
+
+def released_in(text: str) -> str:
+    """What is known of each digest whose first eight digits stand in text, as `sha256:40d36571`; to stand behind it."""
+    whose = {digest[:8]: f"{AS_RELEASED} ({of[digest]}, {name})" for name, of in known().items() for digest in of}
+    found = dict.fromkeys(re.findall(r"sha256:([0-9a-f]{8})", text))
+    return "".join(f"; {digits}: {whose.get(digits, 'no released digest of it is known')}" for digits in found)
 
 
 def is_known(name: str) -> bool:

@@ -1,7 +1,9 @@
 """What a table claims: two families of tests, who is marked as best, the last lines in words, the terminal's form."""
 
+from dataclasses import replace
+
 import pytest
-from table_cells import METRICS_OF, asked, finished, measured
+from table_cells import METRICS_OF, asked, finished, measured, scores_of
 
 from bench.grid.between import better, in_words, smallest
 from bench.grid.cells import Cell, cells_of
@@ -131,3 +133,18 @@ def test_the_papers_values_stand_apart_in_suite_mini_and_in_the_cells_elsewhere(
     assert "paper 0.163" not in mini and "What the paper reports on the real data" in mini
     assert f"| EVR L1 ↓ | 0.189{MARK} | 0.159{MARK} | 0.163{MARK} |" in mini
     assert f"paper 0.163{MARK}" in published and "What the paper reports" not in published
+
+
+def test_a_metrics_networks_are_said_to_be_as_released_or_not():
+    known, other = (
+        [replace(s, protocol=f"open_clip ViT-B-32 sha256:{digits} fp32") for s in scores_of("ma5k", "cvs", 0.8)]
+        for digits in ("40d36571", "01234567")
+    )
+    cells = [m for m in measured(n=8) if m.cell.dataset == "ma5k"][:2]
+    given = [
+        Measured(m.cell, finished("ma5k", {"cvs": 0.8}, scores=s)) for m, s in zip(cells, (known, other), strict=True)
+    ]
+    rows = [r for m in given for r in rows_of(1, m, ["cvs"], 1, "runs")]
+    text = markdown(grid(rows), [], "")
+    assert "sha256:40d36571 fp32; 40d36571: as released (OpenAI's CLIP, ViT-B-32.pt)" in text
+    assert "sha256:01234567 fp32; 01234567: no released digest of it is known" in text
