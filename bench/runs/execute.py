@@ -51,7 +51,6 @@ class Held:
                           str(workers)])  # fmt: skip
         if key != self.key:
             self.close()
-            self.key, self.model = key, plan.model
             try:
                 if workers.engine == "ray":
                     workers = replace(workers, out=plan.folder.path.parent.parent)
@@ -59,10 +58,11 @@ class Held:
                     self.pool.device()  # one is up: it has loaded
                 else:
                     load(plan.model)
-            except (NotLoaded, WorkerDied) as error:
-                self.why = str(error)
+                self.model = plan.model
+            except (WorkerDied, ValueError, OSError, ImportError) as error:  # a pool cannot start for many reasons
+                self.why, self.pool = str(error), None
                 self.open.close()
-                self.model = self.pool = None
+            self.key = key
         if self.why:
             raise NotLoaded(self.why)
         if self.pool:
