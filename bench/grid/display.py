@@ -20,6 +20,7 @@ class Display:
         self.total, self.device = total, device
         self.done, self.failed, self.at = 0, 0, ""
         self.ticks: dict[int, int] = {}  # of each run
+        self.told: set[str] = set()  # notices
         self.start = self.said = time.monotonic()
         self.bar: Progress | None = None
 
@@ -54,6 +55,12 @@ class Display:
         self.done += steps - self.ticks.get(place, 0)
         self.failed += failed
         self.show()
+
+    def say(self, notice: str) -> None:
+        """Above the bar, once: a run that is tried again says the same again."""
+        if notice not in self.told:
+            self.told.add(notice)
+            print(notice, file=sys.stderr, flush=True)
 
     def line(self) -> str:
         seconds = time.monotonic() - self.start

@@ -33,6 +33,7 @@ class Job:
     steps: int  # edits and scores that are not there yet
     device: str  # it is asked to run on
     plan: Plan | None = None  # what bench.run makes of argv; None: it is left to bench.run as a whole
+    notices: tuple[str, ...] = ()  # of it that were said before
 
 
 class Ended(NamedTuple):
@@ -114,6 +115,9 @@ def told_of(said: tuple, jobs: Sequence[Job], display: Display) -> Iterator[tupl
         yield place, more[0]
     elif told == "tick":
         display.tick(place, *more)
+    elif told == "notice":
+        if more[0].removeprefix("notice: ") not in jobs[place].notices:
+            display.say(f"{jobs[place].label}: {more[0]}")
     else:
         display.begun(place, jobs[place].label, *more)
 
@@ -155,7 +159,7 @@ def run_one(place: int, argv: Sequence[str], held: "Held", tell: Tell, scores: b
         tell(("begun", place, stage))
         yield lambda n: tell(("tick", place, n))
 
-    out, err = io.StringIO(), io.StringIO()
+    out, err = io.StringIO(), Heard(lambda line: tell(("notice", place, line)))
     with redirect_stdout(out), redirect_stderr(err):
         code = main([*argv, "--json"], held, progress, scores)
     if code == 0 and not scores:
@@ -166,3 +170,18 @@ def run_one(place: int, argv: Sequence[str], held: "Held", tell: Tell, scores: b
     text = err.getvalue().strip()
     said = text[text.rfind("error: ") + len("error: ") :] if "error: " in text else text[-300:]
     return Ended(None, said or f"bench.run ended with exit code {code}")
+
+
+class Heard(io.StringIO):
+    """What a run says; its notices and warnings are handed on as they come."""
+
+    def __init__(self, hand_on: Callable[[str], None]) -> None:
+        super().__init__()
+        self.hand_on, self.begun = hand_on, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.begun = (self.begun + text).split("\n")
+        for line in lines:
+            if line.startswith(("notice: ", "warning: ")):
+                self.hand_on(line)
+        return super().write(text)

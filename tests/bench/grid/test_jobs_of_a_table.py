@@ -1,0 +1,72 @@
+"""The runs of a table: what they lack is said before the first, what they say meanwhile reaches whoever waits."""
+
+import json
+import sys
+
+import pytest
+from drawn import draw_ma5k
+from tiny_diffusers import instruct_pix2pix
+
+from bench.grid import cells as module
+from bench.grid.cells import Cell, Options, run_all
+from bench.grid.display import Display
+from bench.grid.jobs import Ended, run_group, told_of
+
+
+@pytest.fixture
+def data(tmp_path):
+    return draw_ma5k(tmp_path / "data" / "ma5k").parent
+
+
+def goals(data):
+    records = json.loads((data / "ma5k" / "annotations" / "test_sess_1.json").read_text(encoding="utf-8"))
+    return [data / "ma5k" / "images" / record["output"] for record in records]
+
+
+def wanted(data, *models: str):
+    options = Options(
+        "",
+        1,
+        ("l1",),
+        data,
+        data.parent / "weights",
+        data.parent / "runs",
+        ("--device", "cpu", "--max-failures", "0.2"),
+    )
+    return [(Cell("paper", "ma5k", model), options) for model in models]
+
+
+def test_what_a_dataset_lacks_is_said_once_before_the_first_of_its_models(data, monkeypatch, capsys):
+    goals(data)[0].unlink()
+    instruct_pix2pix(data.parent / "weights" / "inspix2pix")
+    monkeypatch.setattr(module, "run_jobs", lambda jobs: ((k, Ended(None, "x")) for k in range(len(jobs))))
+    run_all(wanted(data, "identity", "inspix2pix"))
+    said = capsys.readouterr().err
+    assert "2 to run" in said
+    assert said.count("notice: ma5k: 1 of 10 examples have no usable goal image: they will have no l1") == 1
+
+
+def test_a_cell_that_lacks_too_much_has_its_reason_before_anything_runs(data, monkeypatch, capsys):
+    for goal in goals(data)[:3]:
+        goal.unlink()
+    begun = []
+    monkeypatch.setattr(module, "run_jobs", lambda jobs: begun.extend(jobs) or iter(()))
+    (result,) = run_all(wanted(data, "identity"))
+    assert result.reason.startswith("3 of 10 examples have no usable goal image") and not begun
+
+
+def test_notices_of_a_run_are_shown_once_and_not_those_that_were_said_before(data, monkeypatch, capsys):
+    goals(data)[0].unlink()
+    ((cell, options),) = wanted(data, "identity")
+    job = module.plan_cell(cell, options).job
+    monkeypatch.setattr("baselines.identity.Identity.load", lambda self: print("warning: slow", file=sys.stderr))
+    told = []
+    run_group([(0, job.argv)], told.append)
+    assert [said for said in told if said[0] == "notice"] == [
+        ("notice", 0, f"notice: {job.notices[0]}"), ("notice", 0, "warning: slow"),
+    ]  # fmt: skip
+    capsys.readouterr()
+    display = Display(1, "cpu")
+    for said in [*told, *told]:
+        list(told_of(said, [job], display))
+    assert capsys.readouterr().err == f"{job.label}: warning: slow\n"
