@@ -5,6 +5,7 @@ it once; then those of one dataset scored together. With what a display shows of
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bench.runs.execute import Held
 
 MOST = 8  # processes
+LOADING = "loading"  # where every run begins
 
 
 @dataclass(frozen=True)
@@ -43,43 +45,52 @@ class Ended(NamedTuple):
 
 
 def run_jobs(jobs: Sequence[Job]) -> Iterator[tuple[int, Ended]]:
-    """How each ended, with its place in the list, as they end. What died with its worker is tried once more, alone."""
+    """How each ended, with its place in the list, as they end. What died with its worker is tried once more, alone;
+    so is what its worker did not come to."""
     if not jobs:
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers' too
-    left = set(range(len(jobs)))
+    left, lost = set(range(len(jobs))), Counter[int]()
     alone = any(job.alone for job in jobs)
     most = 1 if alone else min(len(os.sched_getaffinity(0)), MOST)
     with Display(sum(job.steps for job in jobs), jobs[0].device) as display:
         for again in (False, True):
             workers = 1 if again else most
-            groups = groups_of(jobs, sorted(left), workers)
+            groups = groups_of(jobs, sorted(left), workers, again)
             if not groups:
                 return
             with Pool(min(workers, len(groups)), fresh=alone or again) as pool:
                 if not again:
-                    for place, ended in edited_then_scored(jobs, workers, pool, alone, display):
+                    for place, ended in edited_then_scored(jobs, workers, pool, alone, display, lost):
                         left.discard(place)
                         yield place, ended
-                    groups = groups_of(jobs, sorted(left), workers)
+                    groups = groups_of(jobs, [i for i in sorted(left) if not lost[i]], workers)
                 # beside others each scores by itself
                 one = ("--score-workers", "1") if workers > 1 else ()
                 for news in pool.each(run_group, [[(i, (*jobs[i].argv, *one)) for i in group] for group in groups]):
                     if news.kind == "said":
-                        for place, ended in told_of(news.value, jobs, display):
+                        for place, ended in told_of(news.value, jobs, display, lost):
                             left.discard(place)
                             yield place, ended
                     elif news.kind == "failed":  # what bench.run does not turn into a line: a fault of ours
                         for place in groups[news.place]:
-                            if place in left:
+                            if place in left and (again or lost[place]):
                                 left.discard(place)
                                 yield place, Ended(None, str(news.value))
         for place in sorted(left):
-            yield place, Ended(None, "its process died, twice (killed for memory?); its edits are kept")
+            yield place, Ended(None, DIED[min(2, lost[place])])
+
+
+# What is said of a job that ended with its process, by how often it did.
+DIED = (
+    "not begun: its process died at its start (killed for memory?)",
+    "its process died (killed for memory?); its edits are kept",
+    "its process died, twice (killed for memory?); its edits are kept",
+)
 
 
 def edited_then_scored(
-    jobs: Sequence[Job], workers: int, pool: Pool, alone: bool, display: Display
+    jobs: Sequence[Job], workers: int, pool: Pool, alone: bool, display: Display, lost: Counter[int]
 ) -> Iterator[tuple[int, Ended]]:
     """All edits, then the scores of each dataset's runs together. What cannot be edited ends with its reason; what is
     not told of is left to bench.run as a whole, which says why it does not end well."""
@@ -92,8 +103,9 @@ def edited_then_scored(
     for news in pool.each(edit_group, [[(i, jobs[i].argv) for i in group] for group in dealt]):
         if news.kind == "said" and news.value[0] == "edited":
             edited.add(news.value[1])
+            lost[news.value[1]] = 0
         elif news.kind == "said":
-            yield from told_of(news.value, jobs, display)
+            yield from told_of(news.value, jobs, display, lost)
     groups: dict[tuple, list[int]] = {}
     for place in sorted(edited):
         groups.setdefault(alike(plans[place]), []).append(place)
@@ -107,10 +119,12 @@ def edited_then_scored(
             yield group[at], Ended(runs[at].plan.folder.path, protocols=shown_in(runs[at].plan))
 
 
-def told_of(said: tuple, jobs: Sequence[Job], display: Display) -> Iterator[tuple[int, Ended]]:
-    """What a worker says of one of its runs: shown; how it ended is handed on."""
+def told_of(said: tuple, jobs: Sequence[Job], display: Display, lost: Counter[int]) -> Iterator[tuple[int, Ended]]:
+    """What a worker says of one of its runs: shown; how it ended is handed on. lost: by place, how often a run was
+    begun and came to no end."""
     told, place, *more = said
     if told == "ended":
+        lost[place] = 0
         display.ended(place, jobs[place].steps, bool(more[0].reason))
         yield place, more[0]
     elif told == "tick":
@@ -119,12 +133,15 @@ def told_of(said: tuple, jobs: Sequence[Job], display: Display) -> Iterator[tupl
         if more[0].removeprefix("notice: ") not in jobs[place].notices:
             display.say(f"{jobs[place].label}: {more[0]}")
     else:
+        lost[place] += more[0] == LOADING
         display.begun(place, jobs[place].label, *more)
 
 
-def groups_of(jobs: Sequence[Job], places: Sequence[int], workers: int) -> list[list[int]]:
+def groups_of(jobs: Sequence[Job], places: Sequence[int], workers: int, single: bool = False) -> list[list[int]]:
     """The jobs by model, those of the longest first. Where there are more workers than models, a model's jobs are dealt
-    to several: each of these loads it."""
+    to several: each of these loads it. single: each job for itself, so that none falls with another."""
+    if single:
+        return [[place] for place in places]
     by_model: dict[str, list[int]] = {}
     for place in places:
         by_model.setdefault(jobs[place].model, []).append(place)
@@ -147,6 +164,7 @@ def run_group(task: Group, tell: Tell, scores: bool = True) -> None:
 
     with Held() as held:
         for place, argv in task:
+            tell(("begun", place, LOADING))
             ended = run_one(place, argv, held, tell, scores)
             tell(("ended", place, ended) if ended else ("edited", place))
 

@@ -2,15 +2,19 @@
 
 import json
 import sys
+from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from drawn import draw_ma5k
 from tiny_diffusers import instruct_pix2pix
 
 from bench.grid import cells as module
+from bench.grid import jobs as jobs_module
 from bench.grid.cells import Cell, Options, run_all
 from bench.grid.display import Display
-from bench.grid.jobs import Ended, run_group, told_of
+from bench.grid.jobs import Ended, Job, run_group, run_jobs, told_of
+from bench.runs.pool import News
 
 
 @pytest.fixture
@@ -68,5 +72,65 @@ def test_notices_of_a_run_are_shown_once_and_not_those_that_were_said_before(dat
     capsys.readouterr()
     display = Display(1, "cpu")
     for said in [*told, *told]:
-        list(told_of(said, [job], display))
+        list(told_of(said, [job], display, Counter()))
     assert capsys.readouterr().err == f"{job.label}: warning: slow\n"
+
+
+class Death(BaseException):
+    pass
+
+
+class PoolHere:
+    """Tasks in this process; a death ends the task it is in."""
+
+    def __init__(self, workers: int, fresh: bool = False) -> None:
+        self.workers = []
+
+    __enter__ = lambda self: self  # noqa: E731
+    __exit__ = lambda self, *_: None  # noqa: E731
+
+    def each(self, work, tasks):
+        for place, task in enumerate(tasks):
+            said = []
+            try:
+                last = News(place, "done", work(task, said.append))
+            except Death:
+                last = News(place, "died", -9)
+            yield from (News(place, "said", value) for value in said)
+            yield last
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """How often each run was begun; the one of the argument "kills" ends its process."""
+    found = Counter()
+
+    def run_one(place, argv, held, tell, scores):
+        found[place] += 1
+        if argv[0] == "kills":
+            raise Death
+        return Ended(None, "ended") if scores else None
+
+    monkeypatch.setattr(jobs_module, "Pool", PoolHere)
+    monkeypatch.setattr(jobs_module, "run_one", run_one)
+    monkeypatch.setattr("bench.runs.scorers.together.score_together", lambda runs, engine: [])
+    monkeypatch.setattr("bench.runs.scorers.together.alike", lambda plan: ("all",))
+    return found
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_a_run_that_kills_its_process_is_tried_twice_and_the_others_of_its_model_end(tried, planned):
+    plan = SimpleNamespace(workers=SimpleNamespace(engine="local", scoring=None), run=SimpleNamespace(dataset="d"))
+    jobs = [Job((name,), name, "model", True, 2, "cpu", plan if planned else None) for name in ("a", "kills", "b", "c")]
+    reasons = {place: ended.reason for place, ended in run_jobs(jobs)}
+    assert reasons.pop(1) == "its process died, twice (killed for memory?); its edits are kept"
+    assert tried[1] == 2 and reasons == {0: "ended", 2: "ended", 3: "ended"}
+
+
+def test_a_run_whose_process_dies_before_it_is_not_begun(tried, monkeypatch):
+    def dies(*given):
+        raise Death
+
+    monkeypatch.setattr(jobs_module, "run_group", dies)
+    ((_, ended),) = run_jobs([Job(("a",), "a", "model", True, 2, "cpu")])
+    assert ended.reason.startswith("not begun: ") and not tried
