@@ -241,7 +241,8 @@ def plan_cell(cell: Cell, options: Options, label: str = "") -> Planned:
         return Planned(Result(cell, None, one_line(str(error)), str(error)))
     # one at a time where models may fill the GPU, or where a run has workers of its own
     alone = cell.suite == "paper" or asked.workers.engine != "local"
-    model, steps = f"{cell.model} {cell.form} {options.weights}", 2 * len(asked.run.examples) * len(asked.seeds)
+    model, seeds = f"{cell.model} {cell.form} {options.weights}", len(asked.seeds)
+    steps = {"edits": len(asked.run.examples) * seeds, "scores": len(asked.run.scored) * seeds}
     job = Job(tuple(argv), label or cell.label, model, alone, steps, asked.device, asked, notices)
     return Planned(Result(cell, asked.folder.path), job, None if written else texts_job(asked, job))
 
@@ -249,7 +250,7 @@ def plan_cell(cell: Cell, options: Options, label: str = "") -> Planned:
 def texts_job(asked: Plan, job: Job) -> Job:
     """Only the texts of a plan. Its label is the same for all plans that share them."""
     assert asked.rewriting is not None  # else none is missing
-    label, steps = f"texts {shared_folder(asked).path.name}", len(asked.run.examples)
+    label, steps = f"texts {shared_folder(asked).path.name}", {"texts": len(asked.run.examples)}
     return replace(job, argv=(*job.argv, "--texts-only"), label=label, model=f"rewriter {asked.rewriting.hash}",
                    steps=steps, plan=None)  # fmt: skip
 

@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from bench.runs.pool import Pool, Tell
 
 if TYPE_CHECKING:
     from bench.runs.execute import Held
+    from bench.runs.runner import Tick
 
 MOST = 8  # processes
 LOADING = "loading"  # where every run begins
@@ -32,7 +33,7 @@ class Job:
     label: str
     model: str  # jobs of one model share a process
     alone: bool  # nothing runs beside it: its model may fill the GPU, or it has workers of its own
-    steps: int  # edits and scores that are not there yet
+    steps: Mapping[str, int]  # edits and scores, or texts, that it ends with
     device: str  # it is asked to run on
     plan: Plan | None = None  # what bench.run makes of argv; None: it is left to bench.run as a whole
     notices: tuple[str, ...] = ()  # of it that were said before
@@ -53,7 +54,7 @@ def run_jobs(jobs: Sequence[Job]) -> Iterator[tuple[int, Ended]]:
     left, lost = set(range(len(jobs))), Counter[int]()
     alone = any(job.alone for job in jobs)
     most = 1 if alone else min(len(os.sched_getaffinity(0)), MOST)
-    with Display(sum(job.steps for job in jobs), jobs[0].device) as display:
+    with Display([job.steps for job in jobs], jobs[0].device) as display:
         for again in (False, True):
             workers = 1 if again else most
             groups = groups_of(jobs, sorted(left), workers, again)
@@ -76,8 +77,10 @@ def run_jobs(jobs: Sequence[Job]) -> Iterator[tuple[int, Ended]]:
                         for place in groups[news.place]:
                             if place in left and (again or lost[place]):
                                 left.discard(place)
+                                display.ended(place, jobs[place].steps, True)
                                 yield place, Ended(None, str(news.value))
         for place in sorted(left):
+            display.ended(place, jobs[place].steps, True)
             yield place, Ended(None, DIED[min(2, lost[place])])
 
 
@@ -111,7 +114,8 @@ def edited_then_scored(
         groups.setdefault(alike(plans[place]), []).append(place)
     for group in groups.values():
         first = plans[group[0]]
-        display.begun(group[0], first.run.dataset, "scores")
+        for place in group:
+            display.begun(place, first.run.dataset, "scores")
         runs = [Edited(plans[i], partial(display.tick, i)) for i in group]
         by = partial(beside, pool, first.workers.scoring, alone)
         for at in score_together(runs, by):
@@ -147,7 +151,7 @@ def groups_of(jobs: Sequence[Job], places: Sequence[int], workers: int, single: 
         by_model.setdefault(jobs[place].model, []).append(place)
     shares = max(1, workers // max(1, len(by_model)))
     dealt = [group[k::shares] for group in by_model.values() for k in range(min(shares, len(group)))]
-    return sorted(dealt, key=lambda group: -sum(jobs[i].steps for i in group))
+    return sorted(dealt, key=lambda group: -sum(sum(jobs[i].steps.values()) for i in group))
 
 
 Group = list[tuple[int, tuple[str, ...]]]  # places and arguments
@@ -173,9 +177,9 @@ def run_one(place: int, argv: Sequence[str], held: "Held", tell: Tell, scores: b
     from bench.run import main
 
     @contextmanager
-    def progress(label: str, stage: str, total: int) -> Iterator[Callable[[int], None]]:
+    def progress(label: str, stage: str, total: int) -> Iterator["Tick"]:
         tell(("begun", place, stage))
-        yield lambda n: tell(("tick", place, n))
+        yield lambda n, failed=0: tell(("tick", place, n, failed))
 
     out, err = io.StringIO(), Heard(lambda line: tell(("notice", place, line)))
     with redirect_stdout(out), redirect_stderr(err):

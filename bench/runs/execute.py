@@ -13,14 +13,13 @@ from bench.runs.adoption import adopt
 from bench.runs.engines import Pool, Serving, pool
 from bench.runs.plan import Plan, check_failures
 from bench.runs.rewriting.texts import NAME, Texts, copy, settle, shared_folder
-from bench.runs.runner import Engine, NotLoaded, WorkerDied, edit_all, free, here, load, profiles, unfinished
+from bench.runs.runner import Engine, NotLoaded, Tick, WorkerDied, edit_all, free, here, load, profiles, unfinished
 from bench.runs.scorers.collecting import Looking, score_all
 from bench.runs.scorers.local import local
 from bench.runs.scorers.on_ray import on_ray
 from bench.runs.scorers.tasks import Scored, Task
 from bench.runs.scoring import ChangedImages, Metrics, load_metrics, protocol_of, scored
 
-Tick = Callable[[int], None]  # n more are settled
 Progress = Callable[[str, str, int], AbstractContextManager[Tick]]  # of a run: its label, edits or scores, how many
 
 
@@ -239,11 +238,11 @@ def sent(plan: Plan) -> Iterator[None]:
             plan.mirror.push()
 
 
-def sending(plan: Plan, tick: Callable[[int], None]) -> Callable[[int], None]:
+def sending(plan: Plan, tick: Tick) -> Tick:
     """tick that also keeps a remote run folder up to date."""
 
-    def tick_and_send(n: int) -> None:
-        tick(n)
+    def tick_and_send(n: int, failed: int = 0) -> None:
+        tick(n, failed)
         if plan.mirror:
             plan.mirror.push(now=False)
 

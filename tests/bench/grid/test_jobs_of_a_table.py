@@ -10,6 +10,7 @@ from drawn import draw_ma5k
 from tiny_diffusers import instruct_pix2pix
 
 from bench.grid import cells as module
+from bench.grid import display as display_module
 from bench.grid import jobs as jobs_module
 from bench.grid.cells import Cell, Options, run_all
 from bench.grid.display import Display
@@ -70,7 +71,7 @@ def test_notices_of_a_run_are_shown_once_and_not_those_that_were_said_before(dat
         ("notice", 0, f"notice: {job.notices[0]}"), ("notice", 0, "warning: slow"),
     ]  # fmt: skip
     capsys.readouterr()
-    display = Display(1, "cpu")
+    display = Display([job.steps], "cpu")
     for said in [*told, *told]:
         list(told_of(said, [job], display, Counter()))
     assert capsys.readouterr().err == f"{job.label}: warning: slow\n"
@@ -121,7 +122,10 @@ def tried(monkeypatch):
 @pytest.mark.parametrize("planned", [True, False])
 def test_a_run_that_kills_its_process_is_tried_twice_and_the_others_of_its_model_end(tried, planned):
     plan = SimpleNamespace(workers=SimpleNamespace(engine="local", scoring=None), run=SimpleNamespace(dataset="d"))
-    jobs = [Job((name,), name, "model", True, 2, "cpu", plan if planned else None) for name in ("a", "kills", "b", "c")]
+    jobs = [
+        Job((name,), name, "model", True, {"edits": 1}, "cpu", plan if planned else None)
+        for name in ("a", "kills", "b", "c")
+    ]
     reasons = {place: ended.reason for place, ended in run_jobs(jobs)}
     assert reasons.pop(1) == "its process died, twice (killed for memory?); its edits are kept"
     assert tried[1] == 2 and reasons == {0: "ended", 2: "ended", 3: "ended"}
@@ -132,5 +136,44 @@ def test_a_run_whose_process_dies_before_it_is_not_begun(tried, monkeypatch):
         raise Death
 
     monkeypatch.setattr(jobs_module, "run_group", dies)
-    ((_, ended),) = run_jobs([Job(("a",), "a", "model", True, 2, "cpu")])
+    ((_, ended),) = run_jobs([Job(("a",), "a", "model", True, {"edits": 1}, "cpu")])
     assert ended.reason.startswith("not begun: ") and not tried
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(display_module.time, "monotonic", lambda: now.seconds)
+    return now
+
+
+def tick(display, clock, place: int, seconds: float, n: int, failed: int = 0) -> None:
+    clock.seconds += seconds
+    display.tick(place, n, failed)
+
+
+def test_edits_of_an_earlier_start_are_no_part_of_the_rate_and_scores_have_one_of_their_own(clock):
+    display = Display([{"edits": 100, "scores": 100}], "here")
+    assert display.line() == (
+        "edits: 0 of 100, time left not known yet; scores: 0 of 100, time left not known yet; on here"
+    )
+    display.begun(0, "a", "edits")
+    tick(display, clock, 0, 60, 80)  # what was there, behind a minute of loading
+    tick(display, clock, 0, 20, 10)
+    assert display.line().startswith("edits: 90 of 100, 0.5/s, 20 s left; scores: 0 of 100, time left not known yet;")
+    tick(display, clock, 0, 20, 10)
+    display.begun(0, "a", "scores")
+    tick(display, clock, 0, 0, 0)
+    tick(display, clock, 0, 10, 50)
+    assert display.line() == "edits: 100 of 100, 0.5/s; scores: 50 of 100, 5.0/s, 10 s left; on here"
+
+
+def test_edits_that_failed_are_counted_and_a_run_that_is_tried_again_counts_once(clock):
+    display = Display([{"edits": 10, "scores": 10}], "here")
+    for _ in range(2):
+        display.begun(0, "a", "edits")
+        tick(display, clock, 0, 1, 0)
+        tick(display, clock, 0, 1, 4, failed=2)
+    assert display.line().startswith("edits: 4 of 10, ") and display.line().endswith("on here; 2 edits failed")
+    display.ended(0, {"edits": 10, "scores": 10}, True)
+    assert display.line().endswith("on here; 2 edits failed; 1 not run")

@@ -47,7 +47,7 @@ def test_a_table_of_three_models_over_four_datasets_has_three_loads(tmp_path, ca
     fixed = ["--suite", "paper", "--data-root", str(data), "--weights", str(tmp_path / "weights"), "--metrics", "l1",
              "--out", str(tmp_path / "out"), "--limit", "2", "--num-inference-steps", "1", "--device", "cpu",
              "--seeds", "2", "--max-failures", "1"]  # fmt: skip
-    jobs = [Job(("--model", m, "--dataset", d, *fixed), f"{d} {m}", m, False, 8, "cpu")
+    jobs = [Job(("--model", m, "--dataset", d, *fixed), f"{d} {m}", m, False, {"edits": 4}, "cpu")
             for d in ("evr", "gier", "ma5k", "magicbrush") for m in ("identity", "inspix2pix", "oracle")]  # fmt: skip
     groups, told = groups_of(jobs, range(12), 2), []
     assert len(groups) == 3
