@@ -51,7 +51,7 @@ class Display:
         self.failed: dict[int, int] = {}  # edits of each run
         self.told: set[str] = set()  # notices
         self.since: float | None = None  # the last tick
-        self.said = time.monotonic()
+        self.said, self.stream = time.monotonic(), sys.stderr  # no log of a run that is scored meanwhile
         self.bar: Progress | None = None
 
     def __enter__(self) -> "Display":
@@ -126,7 +126,7 @@ class Display:
             self.bar.update(self.task, completed=done, description=f"{self.line()}; {self.at}")
         elif time.monotonic() - self.said > EVERY:
             self.said = time.monotonic()
-            print(f"{self.line()}; now {self.at}", file=sys.stderr, flush=True)
+            print(f"{self.line()}; now {self.at}", file=self.stream, flush=True)
 
 
 def spelled(seconds: float) -> str:

@@ -89,7 +89,7 @@ def execute(plan: Plan, held: Held, progress: Progress, notices: Sequence[str] =
     metrics = metrics_of(plan)
     if plan.older:
         adopt(plan.older, folder, plan.run)
-    with folder.locked(), sent(plan), logged(folder.path / "log.txt"):
+    with folder.locked(), sent(plan), logged(folder.path / "log.txt") as log:
         for text in notices:
             print(f"notice: {text}", file=sys.stderr)
         if scores:
@@ -97,6 +97,7 @@ def execute(plan: Plan, held: Held, progress: Progress, notices: Sequence[str] =
         else:
             folder.rewrite("failures.jsonl", edit(plan, True, held, progress))
             check_failures(plan)
+            log.end = "edited"
 
 
 def metrics_of(plan: Plan) -> Metrics:
