@@ -314,6 +314,8 @@ def run(argv: list[str] | None, held: Held, progress: Progress | None, scores: b
         with asked.folder.locked():
             asked.mirror.pull()
     if asked.texts_only:
+        for text in check_files(asked):
+            print(f"notice: {text}", file=sys.stderr)
         place = write_texts(asked, held, progress or bar)
         print(json.dumps({"run": str(place.parent), "metrics": {}}) if asked.as_json else f"texts: {place}")
         return 0

@@ -144,7 +144,9 @@ def handed(
             options = replace(asked.options, seeds=1, metrics=metrics_for(asked, dataset), out=apart_from(asked))
             options = replace(options, chosen=tuple(c for c in options.chosen if c.flag not in OF_EDITORS))
             argv = [*argv_of(Cell(asked.suite, dataset, name), options), "--images", str(index), "--max-failures", "1"]
-            jobs.append(Job(tuple(argv), f"{dataset}, {row}", name, False, 2 * len(edits), "cpu"))
+            jobs.append(
+                Job(tuple(argv), f"{dataset}, {row}", name, False, {"edits": len(edits), "scores": len(edits)}, "cpu")
+            )
             keys.append((dataset, row))
     for place, ended in run_jobs(jobs):
         folder = ended.folder

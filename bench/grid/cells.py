@@ -19,8 +19,9 @@ from bench.records import REWRITING, Score
 from bench.registry import MODELS, SUITES, WITH_FORMS, form_of, maker_of, model_entry
 from bench.runs.description import safe
 from bench.runs.folder import RunFolder
-from bench.runs.plan import Plan, is_done, shown_in
+from bench.runs.plan import Plan, check_files, is_done, shown_in
 from bench.runs.rewriting.texts import is_written, shared_folder
+from bench.runs.runner import TooManyFailures
 from bench.runs.scoring import cut_said
 from bench.settings import Choice, DataSettings, EditSettings, Form, HowSettings, ModelSettings, Setting
 from bench.stats import timings
@@ -151,13 +152,21 @@ def run_all(wanted: Sequence[tuple[Cell, Options]], labels: Sequence[str] = ()) 
     results: list[Result] = []
     jobs: dict[int, Job] = {}
     texts: dict[str, tuple[Job, list[int]]] = {}
+    told: set[str] = set()
     for at, ((cell, options), label) in enumerate(zip(wanted, labels, strict=True)):
         result, job, first = plan_cell(cell, options, label)
         results.append(result)
+        for line in (f"notice: {cell.dataset}: {text}" for text in (job.notices if job else ())):
+            if line not in told:  # a dataset's files lack the same for all its models
+                told.add(line)
+                print(line, file=sys.stderr, flush=True)
         if job:
             jobs[at] = job
         if first:
             texts.setdefault(first.label, (first, []))[1].append(at)
+    if jobs:  # else the command says so itself, in full
+        for reason in dict.fromkeys(r.reason for r in results if r.reason):
+            print(f"not run: {reason}", file=sys.stderr, flush=True)
     for at, reason in write_texts(list(texts.values())).items():
         del jobs[at]
         results[at] = Result(wanted[at][0], None, one_line(reason), reason)
@@ -224,23 +233,26 @@ def plan_cell(cell: Cell, options: Options, label: str = "") -> Planned:
         asked = plan(argv)
         if is_done(asked):
             return Planned(Result(cell, asked.folder.path, protocols=shown_in(asked)))
+        notices = (*([asked.notice] if asked.notice else []), *check_files(asked))
         written = is_written(asked)
     except NoGPU:  # of all cells alike, and nothing that a table could say of one
         raise
-    except (ValueError, OSError, ImportError) as error:  # what bench.run would exit with 2 for
+    except (TooManyFailures, ValueError, OSError, ImportError) as error:  # what bench.run would end with at once
         return Planned(Result(cell, None, one_line(str(error)), str(error)))
     # one at a time where models may fill the GPU, or where a run has workers of its own
     alone = cell.suite == "paper" or asked.workers.engine != "local"
-    model, steps = f"{cell.model} {cell.form} {options.weights}", 2 * len(asked.run.examples) * len(asked.seeds)
-    job = Job(tuple(argv), label or cell.label, model, alone, steps, asked.device, asked)
-    return Planned(Result(cell, asked.folder.path), job, None if written else texts_job(asked, argv, alone))
+    model, seeds = f"{cell.model} {cell.form} {options.weights}", len(asked.seeds)
+    steps = {"edits": len(asked.run.examples) * seeds, "scores": len(asked.run.scored) * seeds}
+    job = Job(tuple(argv), label or cell.label, model, alone, steps, asked.device, asked, notices)
+    return Planned(Result(cell, asked.folder.path), job, None if written else texts_job(asked, job))
 
 
-def texts_job(asked: Plan, argv: Sequence[str], alone: bool) -> Job:
+def texts_job(asked: Plan, job: Job) -> Job:
     """Only the texts of a plan. Its label is the same for all plans that share them."""
     assert asked.rewriting is not None  # else none is missing
-    label, steps = f"texts {shared_folder(asked).path.name}", len(asked.run.examples)
-    return Job((*argv, "--texts-only"), label, f"rewriter {asked.rewriting.hash}", alone, steps, asked.device)
+    label, steps = f"texts {shared_folder(asked).path.name}", {"texts": len(asked.run.examples)}
+    return replace(job, argv=(*job.argv, "--texts-only"), label=label, model=f"rewriter {asked.rewriting.hash}",
+                   steps=steps, plan=None)  # fmt: skip
 
 
 def is_own(model: str) -> bool:

@@ -1,10 +1,13 @@
-"""What a table shows while its runs last: how much of all cells is done, rate, time left, device, failures so far.
+"""What a table shows while its runs last: how much of all cells is done, rate and time left of each stage, device,
+failures so far.
 
 A bar on a terminal; elsewhere (a log, Slurm) a line now and then. Everything goes to stderr.
 """
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -14,13 +17,41 @@ if TYPE_CHECKING:
 EVERY = 30.0  # seconds between two lines where there is no terminal
 
 
+@dataclass
+class Stage:
+    """Edits, scores or texts of all runs."""
+
+    total: int
+    done: int = 0
+    made: int = 0  # of them by this command: what an earlier one left says nothing of the rate
+    seconds: float = 0.0  # that these took
+
+    def said(self) -> str:
+        said, left = [f"{self.done:,} of {self.total:,}"], self.total - self.done
+        if self.made:
+            rate = self.made / max(self.seconds, 1e-3)
+            said.append(f"{rate:.1f}/s" if rate >= 0.1 else f"{60 * rate:.1f}/min")
+            said += [f"{spelled(left / rate)} left"] if left else []
+        elif left:
+            said.append("time left not known yet")
+        return ", ".join(said)
+
+
 class Display:
-    def __init__(self, total: int, device: str) -> None:
-        """total: edits and scores to be made."""
-        self.total, self.device = total, device
-        self.done, self.failed, self.at = 0, 0, ""
-        self.ticks: dict[int, int] = {}  # of each run
-        self.start = self.said = time.monotonic()
+    def __init__(self, steps: Sequence[Mapping[str, int]], device: str) -> None:
+        """steps: of each run, by stage, what is to be made."""
+        self.device, self.at, self.not_run = device, "", 0
+        self.stages = {name: Stage(0) for of in steps for name in of}
+        for of in steps:
+            for name, count in of.items():
+                self.stages[name].total += count
+        self.stage_of: dict[int, str] = {}  # of each run, where it is
+        self.new: set[int] = set()  # runs whose next tick says what was there
+        self.ticks: dict[tuple[int, str], int] = {}  # of each run and stage
+        self.failed: dict[int, int] = {}  # edits of each run
+        self.told: set[str] = set()  # notices
+        self.since: float | None = None  # the last tick
+        self.said, self.stream = time.monotonic(), sys.stderr  # no log of a run that is scored meanwhile
         self.bar: Progress | None = None
 
     def __enter__(self) -> "Display":
@@ -33,7 +64,7 @@ class Display:
 
             self.bar = Progress(TextColumn("{task.description}"), BarColumn(), console=Console(stderr=True))
             self.bar.start()
-            self.task = self.bar.add_task(self.line(), total=self.total)
+            self.task = self.bar.add_task(self.line(), total=sum(stage.total for stage in self.stages.values()))
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -42,32 +73,60 @@ class Display:
 
     def begun(self, place: int, label: str, stage: str) -> None:
         self.at = f"{label}: {stage}"
+        self.stage_of[place] = stage
+        self.new.add(place)
+        if stage in self.stages:  # it may be tried again
+            self.stages[stage].done -= self.ticks.pop((place, stage), 0)
+        if stage == "edits":
+            self.failed[place] = 0
         self.show()
 
-    def tick(self, place: int, n: int) -> None:
-        self.ticks[place] = self.ticks.get(place, 0) + n
-        self.done += n
+    def tick(self, place: int, n: int, failed: int = 0) -> None:
+        """n more of a run are settled, of them so many failed. The first tick after begun: what was there before."""
+        name, now = self.stage_of[place], time.monotonic()
+        if name not in self.stages:
+            return
+        stage = self.stages[name]
+        stage.done += n
+        self.ticks[place, name] = self.ticks.get((place, name), 0) + n
+        self.failed[place] = self.failed.get(place, 0) + failed
+        if place in self.new:
+            self.new.discard(place)
+            self.since = self.since or now
+        else:
+            stage.made += n
+            stage.seconds += now - (self.since or now)
+            self.since = now
         self.show()
 
-    def ended(self, place: int, steps: int, failed: bool) -> None:
+    def ended(self, place: int, steps: Mapping[str, int], failed: bool) -> None:
         """A run ended; whatever it did not get to is no longer to be waited for."""
-        self.done += steps - self.ticks.get(place, 0)
-        self.failed += failed
+        for name, count in steps.items():
+            self.stages[name].done += count - self.ticks.get((place, name), 0)
+            self.ticks[place, name] = count
+        self.not_run += failed
         self.show()
+
+    def say(self, notice: str) -> None:
+        """Above the bar, once: a run that is tried again says the same again."""
+        if notice not in self.told:
+            self.told.add(notice)
+            print(notice, file=sys.stderr, flush=True)
 
     def line(self) -> str:
-        seconds = time.monotonic() - self.start
-        rate = self.done / seconds if seconds > 0 else 0.0
-        left = f", {spelled((self.total - self.done) / rate)} left" if rate and self.done < self.total else ""
-        failures = f", {self.failed} not run" if self.failed else ""
-        return f"{self.done:,} of {self.total:,} edits and scores, {rate:.1f}/s{left}, on {self.device}{failures}"
+        edits = sum(self.failed.values())
+        failures = [f"{edits:,} edits failed"] if edits else []
+        failures += [f"{self.not_run} not run"] if self.not_run else []
+        stages = [f"{name}: {stage.said()}" for name, stage in self.stages.items()]
+        return "; ".join([*stages, f"on {self.device}", *failures])
 
     def show(self) -> None:
         if self.bar:
-            self.bar.update(self.task, completed=self.done, description=f"{self.line()}; {self.at}")
+            done = sum(stage.done for stage in self.stages.values())
+            self.bar.update(self.task, completed=done, description=f"{self.line()}; {self.at}")
         elif time.monotonic() - self.said > EVERY:
             self.said = time.monotonic()
-            print(f"{self.line()}; now {self.at}", file=sys.stderr, flush=True)
+            print(f"{self.line()}; now {self.at}", file=self.stream, flush=True)
 
 
 def spelled(seconds: float) -> str:

@@ -13,14 +13,13 @@ from bench.runs.adoption import adopt
 from bench.runs.engines import Pool, Serving, pool
 from bench.runs.plan import Plan, check_failures
 from bench.runs.rewriting.texts import NAME, Texts, copy, settle, shared_folder
-from bench.runs.runner import Engine, NotLoaded, WorkerDied, edit_all, free, here, load, profiles, unfinished
+from bench.runs.runner import Engine, NotLoaded, Tick, WorkerDied, edit_all, free, here, load, profiles, unfinished
 from bench.runs.scorers.collecting import Looking, score_all
 from bench.runs.scorers.local import local
 from bench.runs.scorers.on_ray import on_ray
 from bench.runs.scorers.tasks import Scored, Task
 from bench.runs.scoring import ChangedImages, Metrics, load_metrics, protocol_of, scored
 
-Tick = Callable[[int], None]  # n more are settled
 Progress = Callable[[str, str, int], AbstractContextManager[Tick]]  # of a run: its label, edits or scores, how many
 
 
@@ -51,7 +50,6 @@ class Held:
                           str(workers)])  # fmt: skip
         if key != self.key:
             self.close()
-            self.key, self.model = key, plan.model
             try:
                 if workers.engine == "ray":
                     workers = replace(workers, out=plan.folder.path.parent.parent)
@@ -59,10 +57,11 @@ class Held:
                     self.pool.device()  # one is up: it has loaded
                 else:
                     load(plan.model)
-            except (NotLoaded, WorkerDied) as error:
-                self.why = str(error)
+                self.model = plan.model
+            except (WorkerDied, ValueError, OSError, ImportError) as error:  # a pool cannot start for many reasons
+                self.why, self.pool = str(error), None
                 self.open.close()
-                self.model = self.pool = None
+            self.key = key
         if self.why:
             raise NotLoaded(self.why)
         if self.pool:
@@ -90,7 +89,7 @@ def execute(plan: Plan, held: Held, progress: Progress, notices: Sequence[str] =
     metrics = metrics_of(plan)
     if plan.older:
         adopt(plan.older, folder, plan.run)
-    with folder.locked(), sent(plan), logged(folder.path / "log.txt"):
+    with folder.locked(), sent(plan), logged(folder.path / "log.txt") as log:
         for text in notices:
             print(f"notice: {text}", file=sys.stderr)
         if scores:
@@ -98,6 +97,7 @@ def execute(plan: Plan, held: Held, progress: Progress, notices: Sequence[str] =
         else:
             folder.rewrite("failures.jsonl", edit(plan, True, held, progress))
             check_failures(plan)
+            log.end = "edited"
 
 
 def metrics_of(plan: Plan) -> Metrics:
@@ -239,11 +239,11 @@ def sent(plan: Plan) -> Iterator[None]:
             plan.mirror.push()
 
 
-def sending(plan: Plan, tick: Callable[[int], None]) -> Callable[[int], None]:
+def sending(plan: Plan, tick: Tick) -> Tick:
     """tick that also keeps a remote run folder up to date."""
 
-    def tick_and_send(n: int) -> None:
-        tick(n)
+    def tick_and_send(n: int, failed: int = 0) -> None:
+        tick(n, failed)
         if plan.mirror:
             plan.mirror.push(now=False)
 

@@ -103,6 +103,12 @@ Prepare = Callable[[Slice], tuple[list[Example], list[dict]]]
 Engine = Callable[[list[Slice], Prepare], Iterator[Outcome]]
 
 
+class Tick(Protocol):
+    """Told that n more are settled, of them so many failed."""
+
+    def __call__(self, n: int, failed: int = 0) -> None: ...
+
+
 class Worded(Protocol):
     """Texts in place of the instructions (bench.runs.rewriting.texts)."""
 
@@ -156,10 +162,10 @@ def unfinished(run: Run, folder: RunFolder, seeds: range) -> list[Slice]:
 
 
 def edit_all(
-    run: Run, model: Model, folder: RunFolder, seeds: range, max_failures: float, tick: Callable[[int], None],
+    run: Run, model: Model, folder: RunFolder, seeds: range, max_failures: float, tick: Tick,
     engine: Engine | None = None, texts: Worded | None = None,
 ) -> list[dict]:  # fmt: skip
-    """Edit every example not yet in edits.jsonl, for each seed; returns the failures. tick(n): n more are settled.
+    """Edit every example not yet in edits.jsonl, for each seed; returns the failures.
 
     texts: what a rewriter made of the instructions; None: they stand as they are.
 
@@ -188,7 +194,7 @@ def edit_all(
             folder.rewrite("failures.jsonl", failures)
         if len(failures) > max_failures * of:
             raise TooManyFailures(too_many(failures, of, max_failures))
-        tick(len(part.examples))
+        tick(len(part.examples), len(failed))
     kept = [e for e in edits.values() if e.example_id in order]
     kept.sort(key=lambda e: (e.seed, order[e.example_id]))
     folder.rewrite("edits.jsonl", kept)

@@ -22,7 +22,7 @@ class Tee:
 
     def __init__(self, shown: TextIO, kept: int) -> None:
         """kept: an open file's descriptor."""
-        self.shown, self.kept, self.begun = shown, kept, ""
+        self.shown, self.kept, self.begun, self.end = shown, kept, "", "done"
 
     def write(self, text: str) -> int:
         *lines, self.begun = (self.begun + text).split("\n")
@@ -43,15 +43,17 @@ DRAWN = ("\r", "\x1b", "━")
 
 
 @contextmanager
-def logged(path: Path) -> Iterator[None]:
-    """log.txt holds what is said and warned on stderr while the block lasts, and how it ended."""
+def logged(path: Path) -> Iterator[Tee]:
+    """log.txt holds what is said and warned on stderr while the block lasts, and how it ended: by an error, else the
+    end of what it yields."""
     with open(path, "ab", buffering=0) as kept:
         before, tee = sys.stderr, Tee(sys.stderr, kept.fileno())
         tee.keep(f"started: {' '.join(sys.argv)}")
         sys.stderr = tee
         try:
-            yield
-            tee.keep("done")
+            yield tee
+            for line in tee.end.splitlines():
+                tee.keep(line)
         except KeyboardInterrupt:
             tee.keep("stopped")
             raise

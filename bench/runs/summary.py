@@ -3,12 +3,13 @@
 import argparse
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.records import REWRITING, Edit, Score
 from bench.registry import in_order
 from bench.runs.folder import RunFolder
+from bench.runs.runner import Tick
 from bench.runs.scoring import Wanted, cut_said
 from bench.settings import NOT_READING, SUITES_OWN, DataSettings, EditSettings, MetricSettings, choices_of, from_flags
 from bench.stats import summarise, summarise_seconds, timings
@@ -140,8 +141,8 @@ def interval(part: dict) -> str:
 
 
 @contextmanager
-def bar(label: str, stage: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar with rate and time left on stderr; yields tick(n). A bench.runs.execute.Progress."""
+def bar(label: str, stage: str, total: int) -> Iterator[Tick]:
+    """A progress bar with rate and time left on stderr; yields its tick. A bench.runs.execute.Progress."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -150,7 +151,7 @@ def bar(label: str, stage: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True)) as shown:
         task = shown.add_task(f"{label}: {stage}", total=total, rate="")
 
-        def tick(n: int) -> None:
+        def tick(n: int, failed: int = 0) -> None:
             shown.advance(task, n)
             speed = shown.tasks[task].speed
             shown.update(task, rate=f"{speed:.1f}/s" if speed else "")

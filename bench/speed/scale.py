@@ -82,7 +82,7 @@ def measure(workers: int, seconds: float, slices_each: int) -> dict:
         while len(made.idle) < workers:
             made.wait()
         wall, cpu = time.perf_counter(), time.process_time()
-        failures = edit_all(run, stub, RunFolder(Path(folder)), range(1), 0.0, lambda n: None, made.outcomes)
+        failures = edit_all(run, stub, RunFolder(Path(folder)), range(1), 0.0, lambda n, failed=0: None, made.outcomes)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         assert not failures
         scoring = Scoring(run, RunFolder(Path(folder)), looking(), range(1), lambda n: None)

@@ -11,6 +11,7 @@ import tiny_language
 from drawn import draw_ma5k, draw_magicbrush
 
 from baselines.rewriters import written
+from bench.grid.cells import Cell, Options, plan_cell
 from bench.records import Example
 from bench.run import main, plan
 from bench.runs.folder import RunFolder
@@ -246,6 +247,21 @@ def test_only_the_texts_can_be_asked_for(root, tmp_path, capsys, decoded):
     assert decoded == {"mgie": LIMIT}
     assert main(argv(root, tmp_path, "--texts-only")) == 2
     assert "--texts-only needs a rewriter" in capsys.readouterr().err
+
+
+def test_no_text_is_written_for_a_run_that_lacks_too_many_goals(root, tmp_path, capsys, decoded):
+    goals = draw_ma5k(tmp_path / "data" / "ma5k") / "images"
+    for goal in goals.glob("*_[A-E].jpg"):
+        goal.unlink()
+    given = ("--data-root", str(tmp_path / "data"), "--rewrite", str(root / "my-llava"))
+    for more in (["--texts-only"], []):
+        assert main(argv(root, tmp_path / "runs", *given, *more)) == 1
+        assert "4 of 4 examples have no usable goal image" in capsys.readouterr().err
+    cell = Cell("paper", "ma5k", "inspix2pix", rewriter=str(root / "my-llava"))
+    options = Options("", 1, ("l1",), tmp_path / "data", root / "weights", tmp_path / "runs", ("--device", "cpu"))
+    result, job, texts = plan_cell(cell, options)
+    assert result.reason.startswith("10 of 10 examples have no usable goal image") and job is texts is None
+    assert not decoded
 
 
 def test_texts_changed_by_hand_in_a_run_folder_are_not_taken_for_the_rewriter_s(root, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """A model is loaded once, before the first slice; what cannot be loaded is said once, if plain before it is tried."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_a_table_of_three_models_over_four_datasets_has_three_loads(tmp_path, ca
     fixed = ["--suite", "paper", "--data-root", str(data), "--weights", str(tmp_path / "weights"), "--metrics", "l1",
              "--out", str(tmp_path / "out"), "--limit", "2", "--num-inference-steps", "1", "--device", "cpu",
              "--seeds", "2", "--max-failures", "1"]  # fmt: skip
-    jobs = [Job(("--model", m, "--dataset", d, *fixed), f"{d} {m}", m, False, 8, "cpu")
+    jobs = [Job(("--model", m, "--dataset", d, *fixed), f"{d} {m}", m, False, {"edits": 4}, "cpu")
             for d in ("evr", "gier", "ma5k", "magicbrush") for m in ("identity", "inspix2pix", "oracle")]  # fmt: skip
     groups, told = groups_of(jobs, range(12), 2), []
     assert len(groups) == 3
@@ -68,6 +69,23 @@ def test_a_model_that_cannot_be_loaded_is_tried_once_for_all_its_cells(tmp_path,
     run_group(list(enumerate(argv)), told.append)
     reasons = [more[0].reason for kind, _, *more in told if kind == "ended"]
     assert len(reasons) == 2 and all("identity cannot be loaded" in r for r in reasons) and loads == ["identity"]
+
+
+@pytest.mark.parametrize("error", [ValueError, ConnectionError, ImportError])
+def test_a_pool_that_cannot_start_is_the_reason_of_every_cell_and_nothing_is_edited_here(tmp_path, monkeypatch, error):
+    starts, told, data = [], [], draw_ma5k(tmp_path / "data", photos=1)
+
+    @contextmanager
+    def none(*given):
+        starts.append(given)
+        raise error("too few GPUs")
+        yield
+
+    monkeypatch.setattr(execute, "pool", none)
+    argv = [tuple([*command(data, tmp_path / out)[:-1], "--engine", "ray"]) for out in ("one", "two")]
+    run_group(list(enumerate(argv)), told.append)
+    assert [more[0].reason for kind, _, *more in told if kind == "ended"] == ["too few GPUs"] * 2
+    assert len(starts) == 1 and not list(tmp_path.rglob("edits.jsonl"))
 
 
 def test_loading_may_use_all_cores_and_the_work_after_it_as_many_as_before(monkeypatch):

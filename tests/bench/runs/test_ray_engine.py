@@ -92,7 +92,7 @@ def pool_of(cluster):
 
 def edited(run, model, folder: Path, engine=None) -> tuple[dict[str, bytes], list[dict]]:
     folder.mkdir()
-    failures = edit_all(run, model, RunFolder(folder), range(2), 1.0, lambda n: None, engine)
+    failures = edit_all(run, model, RunFolder(folder), range(2), 1.0, lambda n, failed=0: None, engine)
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.*"))}, failures
 
 

@@ -61,7 +61,7 @@ class Painter:
 def go(run, model, folder, seeds=1, max_failures=0.0):
     folder = RunFolder(folder)
     folder.path.mkdir(parents=True, exist_ok=True)
-    return folder, edit_all(run, model, folder, range(seeds), max_failures, lambda n: None)
+    return folder, edit_all(run, model, folder, range(seeds), max_failures, lambda n, failed=0: None)
 
 
 def test_slices_are_fixed_and_complete(tmp_path):

@@ -109,10 +109,29 @@ def test_a_run_whose_images_changed_is_left_to_its_own_command(data, networks, a
         assert main(one, scores=False) == 0
     plans = [plan(one) for one in argv]
     next((plans[0].folder.path / "images").rglob("*.png")).unlink()
+    log, other = (p.folder.path / "log.txt" for p in plans)
+    assert log.read_text().endswith(" edited\n")
     assert score_together([Edited(p, lambda n: None) for p in plans], here) == [1]
     assert not (plans[0].folder.path / "done.json").exists()
+    assert " error: 1 " in log.read_text().splitlines()[-1] and other.read_text().endswith(" done\n")
     assert main(argv[0]) == 0
     assert bytes_of(tmp_path) == alone
+
+
+def test_what_is_said_while_runs_are_scored_together_stands_in_the_log_of_each(data, networks, tmp_path):
+    argv = [[*scored_by(data, tmp_path, networks), "--metrics", "l1", "--model", m] for m in ("identity", "oracle")]
+    for one in argv:
+        assert main(one, scores=False) == 0
+    plans = [plan(one) for one in argv]
+
+    def dying(metrics):
+        return in_pool(Dying({e.id: 9 for e in plans[0].run.examples}))
+
+    assert score_together([Edited(p, lambda n: None) for p in plans], dying) == []
+    for p in plans:
+        log = (p.folder.path / "log.txt").read_text()
+        assert log.count("warning: a process died while it scored") == 6  # two of each of three tasks
+        assert "error: 3 processes died while they scored" in log and " done\n" not in log
 
 
 def test_a_small_job_starts_no_process(data, networks, alone, tmp_path, monkeypatch):
