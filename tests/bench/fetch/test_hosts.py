@@ -1,21 +1,13 @@
 """The Hub, Google Drive, a lab's mirror and what a user gives: each kind of source by its own ways."""
 
 import hashlib
-import io
-import os
 import random
-import subprocess
-import sys
 import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
-from hosts import COMMIT, QUOTA, Host, redirect, thing, write_sources
-from zips import write_encrypted
-
-from bench.fetch import web
-from bench.fetch.__main__ import main
+from hosts import COMMIT, QUOTA, redirect
+from zips import tarred, write_encrypted, zipped
 
 LARGE, SMALL = random.Random(0).randbytes(50_000), b'{"small": true}'
 PICTURES = {f"photos/{i}_{n}.png": random.Random(i).randbytes(900) for i in range(3) for n in ("in", "out")}
@@ -24,59 +16,6 @@ TAKE = r"(?:^|/)\d_(?:in|out)\.png$"
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-@pytest.fixture
-def host(monkeypatch):
-    monkeypatch.setattr(web, "PAUSE", 0.001)
-    host = Host()
-    yield host
-    host.close()
-
-
-@pytest.fixture
-def table(tmp_path):
-    return lambda *rows, **more: write_sources(tmp_path / "sources.toml", {"thing": thing(*rows, **more)})
-
-
-@pytest.fixture
-def fetch(tmp_path, table):
-    """Runs the command here on a table of these rows."""
-
-    def run(*rows: dict, flags: tuple[object, ...] = (), **more: object) -> int:
-        made = table(*rows, **more)
-        return main(["thing", "--data-root", str(tmp_path), "--sources", str(made), *map(str, flags)])
-
-    return run
-
-
-@pytest.fixture
-def hub_fetch(tmp_path, table, host):
-    """Runs the command in a process of its own, for which this host is the Hub."""
-
-    def run(*rows: dict, flags: tuple[str, ...] = (), **more: object) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "bench.fetch", "thing", "--data-root", str(tmp_path), *flags]
-        env = {**os.environ, "HF_ENDPOINT": host.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")}
-        command += ["--sources", str(table(*rows, **more))]
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
-
-    return run
-
-
-def zipped(files: dict[str, bytes], path: Path) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
-
-
-def tarred(files: dict[str, bytes], path: Path) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
 
 
 def lines(text: str) -> list[str]:

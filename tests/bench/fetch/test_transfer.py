@@ -35,14 +35,6 @@ def row(host: Host, name: str, data: bytes, **more: object) -> dict:
 
 
 @pytest.fixture
-def host(monkeypatch):
-    monkeypatch.setattr(web, "PAUSE", 0.001)
-    host = Host()
-    yield host
-    host.close()
-
-
-@pytest.fixture
 def fetch(tmp_path, host):
     """Runs the command on a table of these rows; what it prints is asked of capsys."""
 
