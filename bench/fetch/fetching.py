@@ -162,7 +162,7 @@ def look_up(source: Source, rows: list[Row], options: Options, folder: Folder, o
             if options.mirror:
                 found += mirror.wanted(options.mirror, source, group[0], options.limit)
             else:
-                found += hub.wanted(source, group, options.limit, outcome.notes)
+                found += hub.wanted(source, group, options.limit, outcome.notes, outcome.missing)
         except Unreachable as error:
             outcome.unreachable[str(error)] += len(group)
         except Refused as error:

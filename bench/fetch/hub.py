@@ -12,10 +12,13 @@ from bench.fetch.places import Refused, Unreachable, Wanted
 from bench.fetch.sources import Row, Source
 
 
-def wanted(source: Source, rows: list[Row], limit: float | None, notes: list[str]) -> list[Wanted]:
+def wanted(
+    source: Source, rows: list[Row], limit: float | None, notes: list[str], refused: dict[str, str]
+) -> list[Wanted]:
     """The files of these rows, all of one repository and revision; of sets the first whose sum is within `limit` bytes.
 
-    notes: gets a line where no commit is pinned, with the Hub's. Raises Refused, Unreachable.
+    notes: gets a line where no commit is pinned, with the Hub's. refused: gets what is wrong with a row, by its name.
+    Raises Refused, Unreachable, of the whole repository.
     """
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers
@@ -31,7 +34,7 @@ def wanted(source: Source, rows: list[Row], limit: float | None, notes: list[str
         pattern = row.path or row.name
         names = sorted(name for name in listed if fnmatchcase(name, pattern))
         if not names:
-            raise Refused(f"{row.repo} at {commit[:12]} has no file {pattern}")
+            refused[row.name] = f"{row.repo} at {commit[:12]} has no file {pattern}"
         for name in names:
             file = listed[name]
             size = file.size
@@ -43,7 +46,8 @@ def wanted(source: Source, rows: list[Row], limit: float | None, notes: list[str
             url = hf_hub_url(row.repo, name, repo_type=row.kind, revision=commit)
             stated = file.lfs.sha256 if file.lfs else ""
             if row.sha256 and stated and row.sha256 != stated:
-                raise Refused(f"{name}: the Hub's file has the SHA-256 {stated}, released was {row.sha256}")
+                refused[row.name] = f"{name}: the Hub's file has the SHA-256 {stated}, released was {row.sha256}"
+                continue
             place = name if row.listed else row.name
             git = "" if file.lfs else file.blob_id or ""
             found.append(Wanted(source, row, place, size, row.sha256 or stated, git, url, headers))

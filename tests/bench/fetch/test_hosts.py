@@ -57,6 +57,16 @@ def test_another_file_than_the_released_one_is_refused_before_it_comes(hub_fetch
     assert not host.sent(f"/who/model/resolve/{COMMIT}/big.bin")
 
 
+def test_a_file_that_a_repository_lacks_or_has_otherwise_costs_that_file_alone(hub_fetch, host, tmp_path):
+    host.hub("who/model", {"big.bin": LARGE, "config.json": SMALL})
+    wrong = {**HUB, "name": "wrong.bin", "path": "big.bin", "sha256": digest(b"released")}
+    done = hub_fetch({**HUB, "name": "absent.bin"}, wrong, {**HUB, "name": "config.json"})
+    said = [line.partition(": ")[2] for line in lines(done.stderr) if line.startswith("missing: ")]
+    assert done.returncode == 1 and [line.partition(":")[0] for line in said] == ["absent.bin", "wrong.bin"]
+    assert "has no file absent.bin" in said[0] and "released was" in said[1]
+    assert (tmp_path / "thing" / "config.json").read_bytes() == SMALL
+
+
 def test_a_set_is_fetched_by_the_hubs_list_and_cut_by_its_size(hub_fetch, host, tmp_path):
     shards = {f"data/train-{i}-of-4-abc.parquet": random.Random(i).randbytes(40_000) for i in range(4)}
     host.hub("who/data", {**shards, "data/dev-0-of-1-abc.parquet": LARGE, "README.md": SMALL}, "dataset")
