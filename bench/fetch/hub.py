@@ -6,10 +6,16 @@ when the transfer ends early, so that a killed 10 GB file would begin again.
 """
 
 import re
+import time
+from collections.abc import Callable
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
+from bench.fetch import web
 from bench.fetch.places import Refused, Unreachable, Wanted
 from bench.fetch.sources import Row, Source
+
+Answer = TypeVar("Answer")
 
 
 def wanted(
@@ -68,7 +74,9 @@ def listing(row: Row) -> tuple[str, dict]:
     )
 
     try:
-        info = HfApi().repo_info(row.repo, repo_type=row.kind, revision=row.revision, files_metadata=True)
+        info = until_answered(
+            lambda: HfApi().repo_info(row.repo, repo_type=row.kind, revision=row.revision, files_metadata=True)
+        )
     except OfflineModeIsEnabled:
         raise Unreachable("no network: the Hub is switched off (HF_HUB_OFFLINE)") from None
     except GatedRepoError:
@@ -88,6 +96,20 @@ def listing(row: Row) -> tuple[str, dict]:
     if not info.sha or not re.fullmatch(r"[0-9a-f]{40}", info.sha):
         raise Refused(f"{row.repo}: the Hub names no commit")
     return info.sha, {file.rfilename: file for file in info.siblings or ()}
+
+
+def until_answered(ask: Callable[[], Answer]) -> Answer:
+    """Asks again where the Hub falters, as a transfer does; huggingface_hub itself asks once."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for tried in range(web.TRIES - 1):
+        try:
+            return ask()
+        except HfHubHTTPError as error:
+            if error.response is None or error.response.status_code not in web.AGAIN:
+                raise
+            time.sleep(web.PAUSE * 2**tried)
+    return ask()
 
 
 def first_line(error: Exception) -> str:

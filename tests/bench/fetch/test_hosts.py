@@ -67,6 +67,13 @@ def test_a_file_that_a_repository_lacks_or_has_otherwise_costs_that_file_alone(h
     assert (tmp_path / "thing" / "config.json").read_bytes() == SMALL
 
 
+def test_a_hub_that_falters_is_asked_for_its_list_again(hub_fetch, host, tmp_path):
+    host.hub("who/model", {"big.bin": LARGE})
+    host.faults["/api/models/who/model/revision/main"] = lambda count: 503 if count <= 2 else None
+    done = hub_fetch({**HUB, "name": "big.bin"})
+    assert done.returncode == 0 and (tmp_path / "thing" / "big.bin").read_bytes() == LARGE, done.stderr
+
+
 def test_a_set_is_fetched_by_the_hubs_list_and_cut_by_its_size(hub_fetch, host, tmp_path):
     shards = {f"data/train-{i}-of-4-abc.parquet": random.Random(i).randbytes(40_000) for i in range(4)}
     host.hub("who/data", {**shards, "data/dev-0-of-1-abc.parquet": LARGE, "README.md": SMALL}, "dataset")
