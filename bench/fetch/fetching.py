@@ -91,6 +91,7 @@ def fill(
             try:
                 with bars.file(f"{source.name}/{want.name}", want.size) as told:
                     get(want, folder, opened, bool(options.mirror), told)
+                bars.there(f"{source.name}/{want.name}")
                 outcome.fetched += 1
             except Unreachable as error:
                 outcome.unreachable[str(error)] += 1
@@ -119,6 +120,7 @@ def take_given(
                     if not folder.has(want):
                         with bars.file(f"{source.name}/{want.name}", 0) as told:
                             given.take(want, folder, told)
+                        bars.there(f"{source.name}/{want.name}")
                     taken.append(want)
                 done = bool(taken)
                 if done:
@@ -129,6 +131,8 @@ def take_given(
                 want = wanted(source, row)
                 with bars.file(f"{source.name}/{row.name}", row.size) as told:
                     done = bool(given.unpack(want, folder, told) if row.packed else given.take(want, folder, told))
+                if done:
+                    bars.there(f"{source.name}/{row.name}")
                 outcome.fetched += done
             if not done:
                 left.append(row)

@@ -191,7 +191,7 @@ def test_what_no_machine_may_fetch_is_a_numbered_instruction(fetch, capsys):
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
-def test_from_takes_an_archive_and_leaves_it_as_it_is(fetch, tmp_path, pack):
+def test_from_takes_an_archive_and_leaves_it_as_it_is(fetch, tmp_path, capsys, pack):
     end = {zipped: "zip", tarred: "tar.gz"}[pack]
     archive = pack(
         PICTURES | {"photos/readme.txt": b"no", "__MACOSX/photos/._0_in.png": b"junk"}, tmp_path / f"y.{end}"
@@ -199,7 +199,7 @@ def test_from_takes_an_archive_and_leaves_it_as_it_is(fetch, tmp_path, pack):
     before = archive.read_bytes()
     assert fetch({**HAND, "take": TAKE, "into": "images"}, flags=("--from", archive)) == 0
     assert sorted(p.name for p in (tmp_path / "thing" / "images").iterdir()) == sorted(Path(n).name for n in PICTURES)
-    assert archive.read_bytes() == before
+    assert archive.read_bytes() == before and "thing/images.zip: there\n" in capsys.readouterr().err
     assert fetch({**HAND, "take": TAKE, "into": "images"}) == 0  # there now
 
 
@@ -236,6 +236,7 @@ def test_from_with_nothing_that_fits_says_what_was_expected(fetch, tmp_path, cap
     assert fetch({**HAND, "take": TAKE, "into": "images"}, flags=("--from", tmp_path / "own")) == 1
     printed = capsys.readouterr()
     assert "--from has nothing that fits: images.zip" in printed.out and "missing: half.zip: " in printed.err
+    assert ": there" not in printed.err
 
 
 BESIDE = {**HAND, "beside": "list\\.json", "take": r"^(?P<keep>list\.json|images/[^/]+)$", "into": "test"}
