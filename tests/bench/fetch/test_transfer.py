@@ -175,6 +175,20 @@ def test_no_network_is_one_line_however_many_files(fetch, host, tmp_path, capsys
     assert f"{host.url} could not be reached" in said and said.endswith("20 files of thing wait for it")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_no_way_through_a_proxy_is_one_line_however_many_files(fetch, host, capsys, monkeypatch, scheme):
+    for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper()):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+    address = host.url.replace("http:", f"{scheme}:")
+    rows = [row(host, f"{i}.bin", SMALL, address=f"{address}/{i}.bin") for i in range(3)]
+    assert fetch(*rows) == 1
+    said = one_line(capsys, "no network: ")
+    assert said == (f"no network: {address} could not be reached (through the proxy: [Errno 111] Connection refused); "
+                    "3 files of thing wait for it")  # fmt: skip
+
+
 def test_a_full_disk_is_asked_before_anything_comes(fetch, host, tmp_path, capsys, monkeypatch):
     usage = os.statvfs(tmp_path)
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: type("", (), {"free": 10_000, "total": usage}))
