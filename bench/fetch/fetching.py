@@ -191,7 +191,7 @@ def room(folder: Folder, wants: list[Wanted]) -> None:
 def get(want: Wanted, folder: Folder, opened: requests.Session, mirrored: bool, told: Told) -> None:
     """The file at its final name, or the archive's files at theirs."""
     partial, archive = folder.partial(want.name), folder.place(want.name)
-    if not (want.row.packed and archive.is_file() and "stamp" in folder.known.get(want.name, {})):
+    if not (want.row.packed and folder.has_file(want)):  # whole already, and killed before it was unpacked
         if want.row.how == "drive" and not mirrored:
             drive.transfer(want, partial, told)
         else:

@@ -101,8 +101,10 @@ class Folder:
 
     def has(self, want: Wanted) -> bool:
         """Whether the file is there and right."""
-        if want.row.packed:
-            return self.has_unpacked(want)
+        return self.has_unpacked(want.name) if want.row.packed else self.has_file(want)
+
+    def has_file(self, want: Wanted) -> bool:
+        """The same of the file itself, which of an archive lies there until it is unpacked."""
         path = self.place(want.name)
         if not path.is_file():
             return False
@@ -119,8 +121,8 @@ class Folder:
         self.keep(want.name, found)
         return True
 
-    def has_unpacked(self, want: Wanted) -> bool:
-        files = self.known.get(want.name, {}).get("files")
+    def has_unpacked(self, name: str) -> bool:
+        files = self.known.get(name, {}).get("files")
         if isinstance(files, list) and files:
             return all(isinstance(name, str) and self.place(name).is_file() for name in files)
         return False

@@ -289,5 +289,16 @@ def test_killed_at_twenty_moments_it_ends_with_the_same_bytes_and_fetches_no_byt
     ]  # fmt: skip
 
 
+def test_an_archive_that_came_whole_and_is_not_recorded_yet_is_not_fetched_again(fetch, host, tmp_path):
+    """As a kill leaves it between the archive's last name and the record."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("photos/1.png", SMALL)
+    place(tmp_path, "images.zip").parent.mkdir(parents=True)
+    place(tmp_path, "images.zip").write_bytes(packed.getvalue())
+    assert fetch({**row(host, "images.zip", packed.getvalue()), "take": r"\.png$", "into": "images"}) == 0
+    assert place(tmp_path, "images/1.png").read_bytes() == SMALL and not host.count
+
+
 def len_of(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
