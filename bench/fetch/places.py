@@ -122,22 +122,26 @@ class Folder:
         return True
 
     def has_unpacked(self, name: str) -> bool:
+        """Whether the files of an archive, or of a set, are there as they are recorded."""
         files = self.known.get(name, {}).get("files")
         if isinstance(files, list) and files:
             return all(isinstance(name, str) and self.place(name).is_file() for name in files)
         return False
 
     def there(self, row: Row) -> str:
-        """In words for --list, without a network: yes, no, or how much of a set."""
+        """In words for --list, without a network or a digest: yes, nothing, or how much of a set."""
+        entry = self.known.get(row.name, {})
         if row.listed:
             begin = row.name.partition("*")[0]
-            files = [name for name in self.known if name.startswith(begin) and self.place(name).is_file()]
-            return f"{len(files)} files" if files else ""
+            count = sum(name.startswith(begin) and self.place(name).is_file() for name in self.known)
+            if not self.has_unpacked(row.name):
+                return f"{count} so far" if count else ""
+            return "yes" if entry.get("limit") is None else f"first {count}"
         if row.packed:
-            entry = self.known.get(row.name, {}).get("files")
-            return "yes" if isinstance(entry, list) and entry else ""
-        path = self.place(row.name)
-        return "yes" if path.is_file() and row.bytes in (None, path.stat().st_size) else ""
+            return "yes" if self.has_unpacked(row.name) else ""
+        path, stamp = self.place(row.name), entry.get("stamp")
+        size = row.bytes if row.bytes is not None else stamp[0] if isinstance(stamp, list) and stamp else None
+        return "yes" if path.is_file() and path.stat().st_size == size else ""
 
     def keep(self, name: str, found: Digest, **more: object) -> None:
         """Remembers a file that lies at its final name."""
