@@ -39,7 +39,9 @@ def parser() -> argparse.ArgumentParser:
         "--mirror", default="", metavar="URL_OR_DIR", help="fetch from a copy with the same names: <mirror>/<what>/"
     )
     made.add_argument(
-        "--limit-gb", type=float, help="fetch of a set of many files only the first, up to so many GB; default: all"
+        "--limit-gb",
+        type=float,
+        help="of sets of many files fetch only the first, up to so many GB a thing; default: all",
     )
     made.add_argument("--base-url", default="", help="published: a mirror of the project page's repository")
     made.add_argument(

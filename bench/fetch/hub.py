@@ -12,16 +12,16 @@ from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from bench.fetch import web
-from bench.fetch.places import Refused, Unreachable, Wanted
+from bench.fetch.places import Refused, Unreachable, Wanted, less, within
 from bench.fetch.sources import Row, Source
 
 Answer = TypeVar("Answer")
 
 
 def wanted(
-    source: Source, rows: list[Row], limit: float | None, notes: list[str], refused: dict[str, str]
+    source: Source, rows: list[Row], left: float | None, notes: list[str], refused: dict[str, str]
 ) -> list[Wanted]:
-    """The files of these rows, all of one repository and revision; of sets the first whose sum is within `limit` bytes.
+    """The files of these rows, all of one repository and revision; of sets those within what --limit-gb leaves.
 
     notes: gets a line where no commit is pinned, with the Hub's. refused: gets what is wrong with a row, by its name.
     Raises Refused, Unreachable, of the whole repository.
@@ -35,20 +35,15 @@ def wanted(
         differs = f", which is not the {first.commit}... that was seen" * (not commit.startswith(first.commit))
         notes.append(f"{first.repo}: no commit is pinned; its {first.revision} is {commit[:12]}{differs}")
     headers = tuple((k, v) for k, v in build_hf_headers().items() if k.lower() in ("authorization", "user-agent"))
-    found, left = [], limit
+    found: list[Wanted] = []
     for row in rows:
         pattern = row.path or row.name
         names = sorted(name for name in listed if fnmatchcase(name, pattern))
         if not names:
             refused[row.name] = f"{row.repo} at {commit[:12]} has no file {pattern}"
+        of_row = []
         for name in names:
             file = listed[name]
-            size = file.size
-            if row.listed and left is not None:
-                if size is None or size > left:
-                    notes.append(f"{source.name}: --limit-gb leaves out {name} and what follows it in {pattern}")
-                    break
-                left -= size
             url = hf_hub_url(row.repo, name, repo_type=row.kind, revision=commit)
             stated = file.lfs.sha256 if file.lfs else ""
             if row.sha256 and stated and row.sha256 != stated:
@@ -56,7 +51,9 @@ def wanted(
                 continue
             place = name if row.listed else row.name
             git = "" if file.lfs else file.blob_id or ""
-            found.append(Wanted(source, row, place, size, row.sha256 or stated, git, url, headers))
+            of_row.append(Wanted(source, row, place, file.size, row.sha256 or stated, git, url, headers))
+        of_row = within(of_row, left, notes) if row.listed else of_row
+        found, left = found + of_row, less(left, of_row)
     return found
 
 

@@ -53,6 +53,25 @@ def wanted(source: Source, row: Row) -> Wanted:
     return Wanted(source, row, row.name, row.bytes, row.sha256, url=row.address if row.how == "http" else "")
 
 
+def within(files: list[Wanted], left: float | None, notes: list[str]) -> list[Wanted]:
+    """The first files of a set whose sum is within what --limit-gb leaves. notes: gets a line where others follow."""
+    found: list[Wanted] = []
+    for want in files:
+        left = less(left, found[-1:])
+        if left is not None and (want.bytes is None or want.bytes > left):
+            notes.append(
+                f"{want.source.name}: --limit-gb leaves out {want.name} and what follows it in {want.row.name}"
+            )
+            break
+        found.append(want)
+    return found
+
+
+def less(left: float | None, files: list[Wanted]) -> float | None:
+    """What --limit-gb leaves after these files; single files are none of its business."""
+    return left if left is None else left - sum(want.size for want in files if want.row.listed)
+
+
 class Digest(NamedTuple):
     bytes: int
     sha256: str
