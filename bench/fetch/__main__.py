@@ -17,6 +17,7 @@ from bench.fetch import told
 from bench.fetch.bars import Bars
 from bench.fetch.fetching import Options, Outcome, fetch
 from bench.fetch.places import Refused
+from bench.fetch.room import refuse_full
 from bench.fetch.sources import Source
 
 
@@ -65,7 +66,11 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         made.error(str(error))
     try:
+        refuse_full(things, options)
         whole = [one(source, options, args) for source in things]
+    except Refused as error:
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 1

@@ -193,7 +193,7 @@ def test_a_full_disk_is_asked_before_anything_comes(fetch, host, tmp_path, capsy
     usage = os.statvfs(tmp_path)
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: type("", (), {"free": 10_000, "total": usage}))
     assert fetch(row(host, "file.bin", DATA)) == 1
-    assert "0.0 GB are needed; make room" in one_line(capsys, "missing: thing: ")
+    assert "0.0 GB are needed for thing; make room" in one_line(capsys, f"{tmp_path} has 0.0 GB free")
     assert not host.count
 
 
