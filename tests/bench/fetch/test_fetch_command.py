@@ -120,6 +120,9 @@ def test_mgie_is_fetched_converted_and_said_not_to_be_the_released_one(tmp_path)
         assert record["released"][name] == f"not the released file (SHA-256 {record[name.removesuffix('.pt')]})"
         assert f"{name}: not the released file" in done.stdout
     assert f"mgie: mllm.pt: not the released file (SHA-256 {record['mllm']})" in done.stdout
+    for name, sha256 in record["llava"].items():
+        assert f"mgie: {name}: not the released file (SHA-256 {sha256})" in done.stdout
+    assert "mgie: clip/model.safetensors: no released digest of it is known (SHA-256 " in done.stdout
     assert subprocess.run([*command, "--sources", str(table)], capture_output=True, check=False).returncode == 0
 
 

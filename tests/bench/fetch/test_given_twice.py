@@ -23,6 +23,13 @@ def written(files, folder):
     return folder
 
 
+def test_what_was_laid_out_is_counted_by_system(fetch, outputs, tmp_path, capsys):
+    assert fetch(outputs, flags=("--from", written(TWO | {"sysB/139/139_iter_2.png": b"x"}, tmp_path / "dl"))) == 0
+    printed = capsys.readouterr().out
+    assert "thing sysA: turns: 1, sessions: 1, officially 1,053 in 535" in printed
+    assert "thing sysB: turns: 2, sessions: 1, officially" in printed
+
+
 def laid_out(tmp_path):
     return {path.relative_to(tmp_path / "thing").as_posix(): path.read_bytes()
             for path in (tmp_path / "thing").rglob("*.png")}  # fmt: skip
