@@ -11,7 +11,7 @@ from baselines.places import weights_folder
 from baselines.texts import Texts
 from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
-from mgie.convert.released import summary
+from mgie.convert.released import is_known, summary
 from mgie.io.devices import placement
 from mgie.io.files import read_json
 from mgie.io.hashes import weights_hash
@@ -73,7 +73,10 @@ def trained_on(folder: Path) -> str:
     record = read_json(path) if path.is_file() else {}
     data = record.get("trained_on", "")
     files = {f"{name}.pt": record[name] for name in ("mllm", "unet") if isinstance(record.get(name), str)}
-    said = (f"trained on {data}" if data else "", summary(files))
+    llava = record.get("llava")
+    llava = {k: v for k, v in llava.items() if isinstance(v, str)} if isinstance(llava, dict) else {}
+    unknown = "" if all(map(is_known, llava)) else "of LLaVA's files no released digest is known"
+    said = (f"trained on {data}" if data else "", summary(files | llava), unknown)
     return "; ".join(text for text in said if text)
 
 

@@ -269,12 +269,12 @@ def metrics_of(suite: str, dataset: str) -> tuple[str, ...]:
     return (*metrics, "ssim") if suite == "published" and "l1" in metrics and "ssim" not in metrics else metrics
 
 
-def metric_settings(suite: str, given: MetricSettings) -> MetricSettings:
+def metric_settings(suite: str, given: MetricSettings, weights: Path | None = None) -> MetricSettings:
     """The networks that the metrics look with: those given, and the suite's own where a field is None.
 
-    Suite mini has small ones of its own, trained on other pictures than its models; every other suite the paper's.
+    Suite mini has small ones of its own, trained on other pictures; every other suite the paper's. weights: the root.
     """
-    usual = MetricSettings()
+    usual, given = MetricSettings(), replace(given, fetched=(weights or Path("weights")).absolute() / "networks")
     if suite != "mini":
         return fill(given, usual)
     own = MetricSettings(

@@ -170,7 +170,7 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
     names = expanded(metrics, args.dataset)
     if names == ("",) and args.dataset in DATASETS:
         raise ValueError(f"dataset {args.dataset} has no metrics of its own in bench/registry.py; name some: --metrics")
-    networks = metric_settings(suite, from_flags(MetricSettings, args))
+    networks = metric_settings(suite, from_flags(MetricSettings, args), args.weights)
     for name in names if args.metrics else ():
         metric_of(name, networks)
     if args.images is not None and args.images.exists() and args.seeds > 1:

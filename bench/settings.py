@@ -162,7 +162,7 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class MetricSettings:
-    """Which networks the metrics look with. All but the last two change a value, and stand in its protocol."""
+    """Which networks the metrics look with. All but the last three change a value, and stand in its protocol."""
 
     clip: str = flag(
         "ViT-B-32-quickgelu/openai",
@@ -194,6 +194,7 @@ class MetricSettings:
     region: str = ""  # no flag: inside or outside the mask, as a metric's variant says (l1@outside)
     against: str = "goal"  # no flag: the picture that an output is compared with; input: l1@input
     captions: str = ""  # no flag: which captions a dataset that has several kinds gives (see DataSettings.caption)
+    fetched: Path = field(default=Path("weights", "networks"), compare=False)  # no flag: where bench.fetch left them
     metric_device: str = flag("auto", "where the metrics' networks run: auto, cpu, cuda, ...", in_name=None)
     metric_batch_size: int = flag(16, "examples scored together; moves a value by less than 1e-5", in_name=None)
 

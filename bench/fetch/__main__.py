@@ -17,6 +17,7 @@ from bench.fetch import told
 from bench.fetch.bars import Bars
 from bench.fetch.fetching import Options, Outcome, fetch
 from bench.fetch.places import Refused
+from bench.fetch.room import refuse_full
 from bench.fetch.sources import Source
 
 
@@ -39,7 +40,9 @@ def parser() -> argparse.ArgumentParser:
         "--mirror", default="", metavar="URL_OR_DIR", help="fetch from a copy with the same names: <mirror>/<what>/"
     )
     made.add_argument(
-        "--limit-gb", type=float, help="fetch of a set of many files only the first, up to so many GB; default: all"
+        "--limit-gb",
+        type=float,
+        help="of sets of many files fetch only the first, up to so many GB a thing; default: all",
     )
     made.add_argument("--base-url", default="", help="published: a mirror of the project page's repository")
     made.add_argument(
@@ -63,7 +66,11 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         made.error(str(error))
     try:
+        refuse_full(things, options)
         whole = [one(source, options, args) for source in things]
+    except Refused as error:
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 1

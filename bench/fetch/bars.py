@@ -40,8 +40,6 @@ class Bars:
         """What it yields is told how many bytes more there are."""
         if self.progress is None:
             yield lambda count: None
-            if not self.terminal:
-                print(f"{name}: there", file=sys.stderr, flush=True)
             return
         short = PurePosixPath(name).name
         short = short if len(short) <= 40 else f"{short[:18]}...{short[-19:]}"
@@ -50,6 +48,11 @@ class Bars:
             yield lambda count: self.progress.advance(task, count)
         finally:
             self.progress.remove_task(task)
+
+    def there(self, name: str) -> None:
+        """The line of a file that has come; on a terminal its bar was enough."""
+        if not self.terminal:
+            print(f"{name}: there", file=sys.stderr, flush=True)
 
     @contextmanager
     def count(self, files: int) -> Iterator[Told]:

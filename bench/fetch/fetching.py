@@ -16,7 +16,7 @@ import requests
 from bench.fetch import drive, hub, mirror, web
 from bench.fetch.bars import Bars
 from bench.fetch.given import Given
-from bench.fetch.places import Damaged, Folder, Refused, Told, Unreachable, Wanted, digest, settle, wanted
+from bench.fetch.places import Damaged, Folder, Refused, Told, Unreachable, Wanted, digest, less, settle, wanted, within
 from bench.fetch.sources import Row, Source
 from bench.fetch.unpack import listed, put, selected
 from mgie.io.files import locked
@@ -32,7 +32,7 @@ class Options:
     weights: Path
     given: tuple[Path, ...] = ()
     mirror: str = ""
-    limit: float | None = None  # bytes of a set
+    limit: float | None = None  # bytes of all sets of a thing
 
     def folder(self, source: Source) -> Path:
         return (self.data_root if source.root == "data" else self.weights) / source.folder
@@ -48,6 +48,7 @@ class Outcome:
     unreachable: dict[str, int] = field(default_factory=Counter)  # the line -> how many files wait for it
     by_hand: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left: float | None = None  # bytes that --limit-gb leaves to the sets that follow
 
     @property
     def whole(self) -> bool:
@@ -68,10 +69,11 @@ def fetch(source: Source, options: Options, bars: Bars, start: Callable[[], None
 def fill(
     source: Source, options: Options, bars: Bars, start: Callable[[], None] | None, folder: Folder, outcome: Outcome
 ) -> Outcome:
-    rows = []
+    rows, outcome.left = [], options.limit
     for row in source.files:
         if has_set(source, folder, row, options.limit) if row.listed else folder.has(wanted(source, row)):
             outcome.kept += 1
+            outcome.left = less(outcome.left, kept_of(source, folder, row) if row.listed else [])
         else:
             rows.append(row)
     if not rows:
@@ -91,6 +93,7 @@ def fill(
             try:
                 with bars.file(f"{source.name}/{want.name}", want.size) as told:
                     get(want, folder, opened, bool(options.mirror), told)
+                bars.there(f"{source.name}/{want.name}")
                 outcome.fetched += 1
             except Unreachable as error:
                 outcome.unreachable[str(error)] += 1
@@ -113,15 +116,18 @@ def take_given(
     for row in rows:
         try:
             if row.listed:
-                found = mirror.within(given.set_of(source, row), options.limit)
+                whole = given.set_of(source, row)
+                found = within(whole, outcome.left, outcome.notes)
+                outcome.left = less(outcome.left, found)
                 taken = []
                 for want in found:
                     if not folder.has(want):
                         with bars.file(f"{source.name}/{want.name}", 0) as told:
                             given.take(want, folder, told)
+                        bars.there(f"{source.name}/{want.name}")
                     taken.append(want)
-                done = bool(taken)
-                if done:
+                done = bool(whole)
+                if taken:
                     folder.known[row.name] = {"files": [want.name for want in taken], "limit": options.limit}
                     folder.save()
                     outcome.fetched += len(taken)
@@ -129,6 +135,8 @@ def take_given(
                 want = wanted(source, row)
                 with bars.file(f"{source.name}/{row.name}", row.size) as told:
                     done = bool(given.unpack(want, folder, told) if row.packed else given.take(want, folder, told))
+                if done:
+                    bars.there(f"{source.name}/{row.name}")
                 outcome.fetched += done
             if not done:
                 left.append(row)
@@ -160,9 +168,10 @@ def look_up(source: Source, rows: list[Row], options: Options, folder: Folder, o
     for group in groups.values():
         try:
             if options.mirror:
-                found += mirror.wanted(options.mirror, source, group[0], options.limit)
+                files = mirror.wanted(options.mirror, source, group[0], outcome.left, outcome.notes)
             else:
-                found += hub.wanted(source, group, options.limit, outcome.notes)
+                files = hub.wanted(source, group, outcome.left, outcome.notes, outcome.missing)
+            found, outcome.left = found + files, less(outcome.left, files)
         except Unreachable as error:
             outcome.unreachable[str(error)] += len(group)
         except Refused as error:
@@ -187,7 +196,7 @@ def room(folder: Folder, wants: list[Wanted]) -> None:
 def get(want: Wanted, folder: Folder, opened: requests.Session, mirrored: bool, told: Told) -> None:
     """The file at its final name, or the archive's files at theirs."""
     partial, archive = folder.partial(want.name), folder.place(want.name)
-    if not (want.row.packed and archive.is_file() and "stamp" in folder.known.get(want.name, {})):
+    if not (want.row.packed and folder.has_file(want)):  # whole already, and killed before it was unpacked
         if want.row.how == "drive" and not mirrored:
             drive.transfer(want, partial, told)
         else:
@@ -214,6 +223,12 @@ def has_set(source: Source, folder: Folder, row: Row, limit: float | None) -> bo
     if not isinstance(files, list) or not files or entry.get("limit") not in (None, limit):
         return False
     return all(isinstance(name, str) and folder.has(Wanted(source, row, name)) for name in files)
+
+
+def kept_of(source: Source, folder: Folder, row: Row) -> list[Wanted]:
+    """The files of a set that was fetched before."""
+    names = folder.known[row.name]["files"]
+    return [Wanted(source, row, name, web.length(folder.place(name))) for name in names]
 
 
 def keep_sets(rows: list[Row], wants: list[Wanted], options: Options, folder: Folder, outcome: Outcome) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from bench.fetch.places import Folder, Refused, Told, Wanted, difference, digest, settle
 from bench.fetch.sources import Row, Source
-from bench.fetch.unpack import Pack, copy, is_archive, listed, opened, place, put, selected
+from bench.fetch.unpack import Pack, check_sum, check_sums, copy, is_archive, listed, opened, place, put, selected
 
 
 def packs(paths: list[Path]) -> list[Path]:
@@ -103,7 +103,9 @@ class Given:
             pack = self.pack(path, want.row.password)
             if pack is None:
                 continue
-            chosen = {member: to for member, to in selected(want.row, pack).items() if to not in files}
+            fits = selected(want.row, pack)
+            refuse_other(pack, {member: to for member, to in fits.items() if to in files}, folder)
+            chosen = {member: to for member, to in fits.items() if to not in files}
             if chosen:
                 files += put(pack, chosen, folder.path, want.row.name, told)
                 came.append(str(path.name))
@@ -124,3 +126,12 @@ class Given:
                 if fnmatchcase(base, pattern):
                     sizes.setdefault((begin / base).as_posix(), size)
         return [Wanted(source, row, name, sizes[name]) for name in sorted(sizes)]
+
+
+def refuse_other(pack: Pack, again: dict[str, str], folder: Folder) -> None:
+    """again: member -> the file that it would become, which an earlier pack gave. Refused: with other bytes."""
+    sums = check_sums(pack, again) if again else {}
+    for member, to in again.items():
+        with open(folder.place(to), "rb") as file:
+            if check_sum(file) != sums[member]:
+                raise Refused(f"{pack.path}: {member} would become {to}, which another pack has otherwise; give one")

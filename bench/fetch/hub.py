@@ -6,16 +6,25 @@ when the transfer ends early, so that a killed 10 GB file would begin again.
 """
 
 import re
+import time
+from collections.abc import Callable
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
-from bench.fetch.places import Refused, Unreachable, Wanted
+from bench.fetch import web
+from bench.fetch.places import Refused, Unreachable, Wanted, less, within
 from bench.fetch.sources import Row, Source
 
+Answer = TypeVar("Answer")
 
-def wanted(source: Source, rows: list[Row], limit: float | None, notes: list[str]) -> list[Wanted]:
-    """The files of these rows, all of one repository and revision; of sets the first whose sum is within `limit` bytes.
 
-    notes: gets a line where no commit is pinned, with the Hub's. Raises Refused, Unreachable.
+def wanted(
+    source: Source, rows: list[Row], left: float | None, notes: list[str], refused: dict[str, str]
+) -> list[Wanted]:
+    """The files of these rows, all of one repository and revision; of sets those within what --limit-gb leaves.
+
+    notes: gets a line where no commit is pinned, with the Hub's. refused: gets what is wrong with a row, by its name.
+    Raises Refused, Unreachable, of the whole repository.
     """
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers
@@ -26,27 +35,25 @@ def wanted(source: Source, rows: list[Row], limit: float | None, notes: list[str
         differs = f", which is not the {first.commit}... that was seen" * (not commit.startswith(first.commit))
         notes.append(f"{first.repo}: no commit is pinned; its {first.revision} is {commit[:12]}{differs}")
     headers = tuple((k, v) for k, v in build_hf_headers().items() if k.lower() in ("authorization", "user-agent"))
-    found, left = [], limit
+    found: list[Wanted] = []
     for row in rows:
         pattern = row.path or row.name
         names = sorted(name for name in listed if fnmatchcase(name, pattern))
         if not names:
-            raise Refused(f"{row.repo} at {commit[:12]} has no file {pattern}")
+            refused[row.name] = f"{row.repo} at {commit[:12]} has no file {pattern}"
+        of_row = []
         for name in names:
             file = listed[name]
-            size = file.size
-            if row.listed and left is not None:
-                if size is None or size > left:
-                    notes.append(f"{source.name}: --limit-gb leaves out {name} and what follows it in {pattern}")
-                    break
-                left -= size
             url = hf_hub_url(row.repo, name, repo_type=row.kind, revision=commit)
             stated = file.lfs.sha256 if file.lfs else ""
             if row.sha256 and stated and row.sha256 != stated:
-                raise Refused(f"{name}: the Hub's file has the SHA-256 {stated}, released was {row.sha256}")
+                refused[row.name] = f"{name}: the Hub's file has the SHA-256 {stated}, released was {row.sha256}"
+                continue
             place = name if row.listed else row.name
             git = "" if file.lfs else file.blob_id or ""
-            found.append(Wanted(source, row, place, size, row.sha256 or stated, git, url, headers))
+            of_row.append(Wanted(source, row, place, file.size, row.sha256 or stated, git, url, headers))
+        of_row = within(of_row, left, notes) if row.listed else of_row
+        found, left = found + of_row, less(left, of_row)
     return found
 
 
@@ -64,7 +71,9 @@ def listing(row: Row) -> tuple[str, dict]:
     )
 
     try:
-        info = HfApi().repo_info(row.repo, repo_type=row.kind, revision=row.revision, files_metadata=True)
+        info = until_answered(
+            lambda: HfApi().repo_info(row.repo, repo_type=row.kind, revision=row.revision, files_metadata=True)
+        )
     except OfflineModeIsEnabled:
         raise Unreachable("no network: the Hub is switched off (HF_HUB_OFFLINE)") from None
     except GatedRepoError:
@@ -84,6 +93,20 @@ def listing(row: Row) -> tuple[str, dict]:
     if not info.sha or not re.fullmatch(r"[0-9a-f]{40}", info.sha):
         raise Refused(f"{row.repo}: the Hub names no commit")
     return info.sha, {file.rfilename: file for file in info.siblings or ()}
+
+
+def until_answered(ask: Callable[[], Answer]) -> Answer:
+    """Asks again where the Hub falters, as a transfer does; huggingface_hub itself asks once."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for tried in range(web.TRIES - 1):
+        try:
+            return ask()
+        except HfHubHTTPError as error:
+            if error.response is None or error.response.status_code not in web.AGAIN:
+                raise
+            time.sleep(web.PAUSE * 2**tried)
+    return ask()
 
 
 def first_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import requests
 
 from bench.fetch import web
-from bench.fetch.places import Refused, Unreachable, Wanted
+from bench.fetch.places import Refused, Unreachable, Wanted, within
 from bench.fetch.sources import Row, Source
 
 INDEX = "index.txt"
@@ -36,8 +36,8 @@ def address(mirror: str, source: Source, name: str) -> str:
     return f"{mirror.rstrip('/')}/{quote(source.name)}/{quote(name)}"
 
 
-def wanted(mirror: str, source: Source, row: Row, limit: float | None) -> list[Wanted]:
-    """The files of a row at a mirror's address."""
+def wanted(mirror: str, source: Source, row: Row, left: float | None, notes: list[str]) -> list[Wanted]:
+    """The files of a row at a mirror's address; of a set those within what --limit-gb leaves."""
     if not row.listed:
         return [Wanted(source, row, row.name, row.bytes, row.sha256, url=address(mirror, source, row.name))]
     url = address(mirror, source, INDEX)
@@ -52,7 +52,7 @@ def wanted(mirror: str, source: Source, row: Row, limit: float | None) -> list[W
     if not names:
         raise Refused(f"{url} lists no {row.name}")
     found = [Wanted(source, row, name, sizes[name], url=address(mirror, source, name)) for name in names]
-    return within(found, limit)
+    return within(found, left, notes)
 
 
 def entry(line: str, url: str) -> tuple[str, int]:
@@ -61,15 +61,3 @@ def entry(line: str, url: str) -> tuple[str, int]:
     if not size.isdigit() or not name or name.startswith("/") or ".." in name.split("/"):
         raise Refused(f"{url}: the line {line!r:.60} is not a name below its folder and a number of bytes")
     return name, int(size)
-
-
-def within(files: list[Wanted], limit: float | None) -> list[Wanted]:
-    """The first files whose sum is within the limit."""
-    found, left = [], limit
-    for want in files:
-        if left is not None:
-            if want.size > left:
-                break
-            left -= want.size
-        found.append(want)
-    return found

@@ -53,6 +53,25 @@ def wanted(source: Source, row: Row) -> Wanted:
     return Wanted(source, row, row.name, row.bytes, row.sha256, url=row.address if row.how == "http" else "")
 
 
+def within(files: list[Wanted], left: float | None, notes: list[str]) -> list[Wanted]:
+    """The first files of a set whose sum is within what --limit-gb leaves. notes: gets a line where others follow."""
+    found: list[Wanted] = []
+    for want in files:
+        left = less(left, found[-1:])
+        if left is not None and (want.bytes is None or want.bytes > left):
+            notes.append(
+                f"{want.source.name}: --limit-gb leaves out {want.name} and what follows it in {want.row.name}"
+            )
+            break
+        found.append(want)
+    return found
+
+
+def less(left: float | None, files: list[Wanted]) -> float | None:
+    """What --limit-gb leaves after these files; single files are none of its business."""
+    return left if left is None else left - sum(want.size for want in files if want.row.listed)
+
+
 class Digest(NamedTuple):
     bytes: int
     sha256: str
@@ -101,8 +120,10 @@ class Folder:
 
     def has(self, want: Wanted) -> bool:
         """Whether the file is there and right."""
-        if want.row.packed:
-            return self.has_unpacked(want)
+        return self.has_unpacked(want.name) if want.row.packed else self.has_file(want)
+
+    def has_file(self, want: Wanted) -> bool:
+        """The same of the file itself, which of an archive lies there until it is unpacked."""
         path = self.place(want.name)
         if not path.is_file():
             return False
@@ -119,23 +140,27 @@ class Folder:
         self.keep(want.name, found)
         return True
 
-    def has_unpacked(self, want: Wanted) -> bool:
-        files = self.known.get(want.name, {}).get("files")
+    def has_unpacked(self, name: str) -> bool:
+        """Whether the files of an archive, or of a set, are there as they are recorded."""
+        files = self.known.get(name, {}).get("files")
         if isinstance(files, list) and files:
             return all(isinstance(name, str) and self.place(name).is_file() for name in files)
         return False
 
     def there(self, row: Row) -> str:
-        """In words for --list, without a network: yes, no, or how much of a set."""
+        """In words for --list, without a network or a digest: yes, nothing, or how much of a set."""
+        entry = self.known.get(row.name, {})
         if row.listed:
             begin = row.name.partition("*")[0]
-            files = [name for name in self.known if name.startswith(begin) and self.place(name).is_file()]
-            return f"{len(files)} files" if files else ""
+            count = sum(name.startswith(begin) and self.place(name).is_file() for name in self.known)
+            if not self.has_unpacked(row.name):
+                return f"{count} so far" if count else ""
+            return "yes" if entry.get("limit") is None else f"first {count}"
         if row.packed:
-            entry = self.known.get(row.name, {}).get("files")
-            return "yes" if isinstance(entry, list) and entry else ""
-        path = self.place(row.name)
-        return "yes" if path.is_file() and row.bytes in (None, path.stat().st_size) else ""
+            return "yes" if self.has_unpacked(row.name) else ""
+        path, stamp = self.place(row.name), entry.get("stamp")
+        size = row.bytes if row.bytes is not None else stamp[0] if isinstance(stamp, list) and stamp else None
+        return "yes" if path.is_file() and path.stat().st_size == size else ""
 
     def keep(self, name: str, found: Digest, **more: object) -> None:
         """Remembers a file that lies at its final name."""

@@ -76,6 +76,7 @@ class Source:
     together: tuple[str, ...] = ()  # of others, each NAME or NAME:PART
     rows: "dict[str, int] | None" = None  # rows of a table file, by the beginning of its name
     files: tuple[Row, ...] = ()
+    made: int = 0  # bytes, about, of what is made of it once it is whole
     part: str = ""  # the one that was asked for
 
     @property

@@ -31,6 +31,7 @@ def shown(sources: dict[str, Source], options: Options) -> str:
     lines += [
         "",
         "seen: read in the primary text. secondary: named by others. +: not all sizes are known.",
+        "first N: of a set, as far as --limit-gb went. N so far: not all of it; the same command goes on.",
     ]
     return "\n".join(lines)
 
@@ -88,10 +89,12 @@ def here(source: Source, options: Options) -> str:
         return f"{count} images" if count else "nothing"
     if not any(there):
         return "nothing"
-    sets = [text for text in there if text.endswith("files")]
-    if len(there) == len(sets):
-        return " and ".join(sets)
-    return "all" if all(there) else f"{sum(map(bool, there))} of {len(there)}"
+    whole = there.count("yes")
+    if whole == len(there):
+        return "all"
+    if len(there) == 1:
+        return there[0]
+    return f"{whole} of {len(there)}" if whole else f"parts of {len(there)}"
 
 
 def terms(source: Source, folder: Path) -> str:

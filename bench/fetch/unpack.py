@@ -147,22 +147,44 @@ def selected(row: Row, pack: Pack) -> dict[str, str]:
         places = sorted({parent(name) for name in names if re.fullmatch(row.beside, PurePosixPath(name).name)})
         if row.not_in:
             places = [place for place in places if not re.search(row.not_in, place or pack.stem)]
-    into = row.into.format(stem=pack.stem)
+    begin = f"{places[0]}/" if places and places[0] else ""
+    fits = {name: re.search(row.take, name.removeprefix(begin)) for name in names if places and name.startswith(begin)}
+    groups = {name: match.groupdict() for name, match in fits.items() if match}
+    systems = {group.get("system") for group in groups.values()}
+    named = pack.path.is_dir() or len(systems) > 1
     found: dict[str, str] = {}
     taken: dict[str, str] = {}
-    for place in places[:1]:
-        begin = f"{place}/" if place else ""
-        for name in names:
-            match = re.search(row.take, name.removeprefix(begin)) if name.startswith(begin) else None
-            if not match:
-                continue
-            keep = match.groupdict().get("keep") or PurePosixPath(name).name
-            to = f"{into}/{keep}" if into else keep
-            if to in taken:
-                if pack.members[taken[to]] != pack.members[name]:
-                    raise Refused(f"{pack.path}: both {taken[to]} and {name} would become {to}, and they differ")
-                continue
+    again: dict[str, str] = {}
+    for name, group in groups.items():
+        into = row.into.format(system=(named and group.get("system")) or pack.stem)
+        to = (PurePosixPath(into) / (group.get("keep") or PurePosixPath(name).name)).as_posix()
+        if to in taken:
+            again[name] = to
+        else:
             found[name], taken[to] = to, name
+    sums = check_sums(pack, {*again, *(taken[to] for to in again.values())}) if again else {}
+    for name, to in again.items():
+        if sums[taken[to]] != sums[name]:
+            raise Refused(f"{pack.path}: both {taken[to]} and {name} would become {to}, and they differ")
+    return found
+
+
+def check_sums(pack: Pack, members: Iterable[str]) -> dict[str, int]:
+    """member -> CRC-32 of its bytes, which a zip states itself."""
+    if not pack.path.is_dir() and zipfile.is_zipfile(pack.path):
+        with zipfile.ZipFile(pack.path) as archive:
+            return {info.orig_filename: info.CRC for info in archive.infolist()}
+    found = {}
+    for member, stream in opened(pack, members):
+        with stream or open(pack.path / member, "rb") as file:
+            found[member] = check_sum(file)
+    return found
+
+
+def check_sum(file: IO[bytes]) -> int:
+    found = 0
+    while block := file.read(BLOCK):
+        found = zlib.crc32(block, found)
     return found
 
 

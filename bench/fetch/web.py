@@ -33,7 +33,9 @@ ANSWERS = {
 def session() -> requests.Session:
     """One for all files: it keeps connections, and asks again after 503 and the like."""
     opened = requests.Session()
-    retry = Retry(total=TRIES, connect=2, read=2, backoff_factor=PAUSE, status_forcelist=AGAIN, raise_on_status=False)
+    retry = Retry(
+        total=TRIES, connect=2, read=2, other=2, backoff_factor=PAUSE, status_forcelist=AGAIN, raise_on_status=False
+    )
     for scheme in ("http://", "https://"):
         opened.mount(scheme, HTTPAdapter(max_retries=retry))
     opened.headers["Accept-Encoding"] = "identity"  # offsets count the bytes of the file
@@ -170,20 +172,25 @@ def host(url: str) -> str:
 
 
 def innermost(error: Exception) -> Exception:
-    """requests wraps urllib3's errors, and urllib3 what made it give up."""
+    """requests wraps urllib3's errors, and urllib3 what made it give up, a proxy's error too."""
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
-    inner = getattr(error, "reason", None)
-    return inner if isinstance(inner, Exception) else error
+    for kept in ("reason", "original_error"):
+        inner = getattr(error, kept, None)
+        error = inner if isinstance(inner, Exception) else error
+    return error
 
 
 def unreachable(error: Exception) -> bool:
-    """Whether no connection came about: no such name, no route, refused, no answer."""
-    return isinstance(innermost(error), NewConnectionError | ConnectTimeoutError)
+    """Whether no connection came about: no such name, no route, refused, no answer, no way through a proxy."""
+    return isinstance(error, requests.exceptions.ProxyError) or isinstance(
+        innermost(error), NewConnectionError | ConnectTimeoutError
+    )
 
 
 def reason(error: Exception) -> str:
     """The last words of a chain of libraries' errors: connection refused, no such name, ..."""
     inner = innermost(error)
     text = str(inner).rpartition("> ")[2] if "object at 0x" in str(inner) else str(inner)
-    return " ".join(text.rpartition(": ")[2].split())[:120] or type(error).__name__
+    by = "through the proxy: " * isinstance(error, requests.exceptions.ProxyError)
+    return by + (" ".join(text.rpartition(": ")[2].split())[:120] or type(error).__name__)

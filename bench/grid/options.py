@@ -145,7 +145,7 @@ def selected(
     engine = workers_of(args, args.device).flags()
     data, how = from_flags(DataSettings, args), from_flags(HowSettings, args)
     edit = edit_settings(suite, from_flags(EditSettings, args))
-    networks, own = (metric_settings(suite, s) for s in (from_flags(MetricSettings, args), SUITES_OWN))
+    networks, own = (metric_settings(suite, s, args.weights) for s in (from_flags(MetricSettings, args), SUITES_OWN))
     others = [
         *choices_of(DataSettings(), data, ("split",)), *choices_of(edit_settings(suite, EditSettings()), edit),
         *choices_of(own, networks), *choices_of(HowSettings(), how),

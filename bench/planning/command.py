@@ -14,8 +14,7 @@ from bench.grid.options import Selection
 from bench.planning import device as devices
 from bench.planning.cells import cell_plan, run_plan
 from bench.planning.device import Device
-from bench.planning.missing import FETCH_NETWORKS, Missing
-from bench.planning.networks import absent
+from bench.planning.missing import of_networks
 from bench.planning.show import Whole, shown
 from bench.settings import MetricSettings
 
@@ -51,10 +50,9 @@ def of_cells(
         cell_plan(cell, options, label, device, on_demand)
         for (cell, options), label in zip(wanted, labels, strict=True)
     ]
-    beside = [Missing("network", name, why.splitlines()[0], FETCH_NETWORKS)
-              for name, why in (absent(*networks) if networks else ())]  # fmt: skip
+    beside = tuple(of_networks(*networks)) if networks else ()
     roots = Path(asked.options.data_root or "data"), asked.options.weights or Path("weights")
-    return tell(Whole(title, asked.suite, device, cells, tuple(beside), *roots, asked.options.out), args.json)
+    return tell(Whole(title, asked.suite, device, cells, beside, *roots, asked.options.out), args.json)
 
 
 def tell(whole: Whole, as_json: bool) -> int:

@@ -9,16 +9,17 @@ from typing import NamedTuple
 from bench.fetch import sources
 from bench.fetch.places import Folder
 from bench.fetch.sources import Source
+from bench.metrics.networks.perceptual import how_to_fetch
 from bench.planning.look import Look
 from bench.planning.memory import TRUE_SIZES
 from bench.planning.networks import absent
 from bench.registry import SUITES, folder_name, maker_of
 from bench.runs.plan import Plan, check_files
 from bench.runs.runner import TooManyFailures
+from bench.settings import MetricSettings
 from mgie.io.files import NotYet
 
 CONVERTED = 2 * sum(size for name, size in TRUE_SIZES.items() if name != "text_encoder")  # bytes of mgie-e2e, 16 bit
-FETCH_NETWORKS = "python -m bench.fetch networks"
 COMMAND = re.compile(r"(?:python -m|hf download|pip install) [^;\n`()]*[^;\n`(). ,]")
 
 
@@ -55,15 +56,19 @@ def missing(look: Look, on_demand: bool) -> Iterator[Missing]:
             check_files(look.plan)
         except TooManyFailures as error:
             yield Missing("images", look.asked.spec.dataset, first_line(str(error)), fetch_data(look))
-    for name, why in absent(look.asked.metrics, look.asked.networks):
-        own = COMMAND.search(why)
-        yield Missing("network", name, first_line(why), own[0] if own else FETCH_NETWORKS)
+    yield from of_networks(look.asked.metrics, look.asked.networks)
 
 
 def made_first(look: Look) -> str:
     """The command by which the suite makes these weights when a table asks for them; empty where it makes none."""
     maker = maker_of(look.asked.spec.suite, look.asked.spec.weights)
     return maker.how(look.asked.spec) if maker else ""
+
+
+def of_networks(metrics: tuple[str, ...], settings: MetricSettings) -> Iterator[Missing]:
+    for name, why in absent(metrics, settings):
+        own = COMMAND.search(why)
+        yield Missing("network", name, first_line(why), own[0] if own else how_to_fetch(settings.fetched))
 
 
 def of_data(look: Look, error: Exception) -> Missing:

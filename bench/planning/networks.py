@@ -14,7 +14,6 @@ from bench.planning.look import ENDS
 from bench.registry import METRICS, load, metric_of, plain
 from bench.settings import MetricSettings
 from mgie.io.files import looking
-from mgie.io.hub import FETCHED
 
 # By network and its name in the settings: repository and file at the Hub.
 USUAL = {
@@ -46,10 +45,10 @@ def named(network: str, settings: MetricSettings) -> str:
 def not_here(network: str, name: str, settings: MetricSettings) -> str:
     """Why it cannot be loaded; empty where it can."""
     if (network, name) in USUAL:
-        return "" if in_cache(*USUAL[network, name]) else ABSENT
+        return "" if at_hand(settings.fetched, *USUAL[network, name]) else ABSENT
     if network == "lpips" and settings.lpips_weights is None:
         file = OFFICIAL[settings.lpips]
-        here = (FETCHED / file, torch_cache() / "checkpoints" / file)
+        here = (settings.fetched / file, torch_cache() / "checkpoints" / file)
         return "" if any(path.is_file() for path in here) else ABSENT
     if network == "lpips":
         return "" if Path(name).is_file() else f"--lpips-weights {name}: no such file"
@@ -60,16 +59,16 @@ def not_here(network: str, name: str, settings: MetricSettings) -> str:
         return ""
     try:
         with looking():
-            import_module(f"bench.metrics.networks.{OWN[network]}").find(name)
+            import_module(f"bench.metrics.networks.{OWN[network]}").find(name, settings.fetched)
     except ENDS as error:
         return str(error)
     return ""
 
 
-def in_cache(repo: str, file: str) -> bool:
+def at_hand(fetched: Path, repo: str, file: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    return (FETCHED / repo / file).is_file() or isinstance(try_to_load_from_cache(repo, file), str)
+    return (fetched / repo / file).is_file() or isinstance(try_to_load_from_cache(repo, file), str)
 
 
 def torch_cache() -> Path:

@@ -94,12 +94,12 @@ class Wanted(NamedTuple):
     settings: MetricSettings
 
     def of(self, name: str) -> dict[str, str]:
-        """What of the settings moves a value; device and batch size do so within the stated tolerance.
+        """What of the settings moves a value; a folder does not, device and batch size do within the stated tolerance.
 
         What only a masked metric looks at, or a metric of output and input, is left out of the others'.
         """
         settings = metric_of(name, self.settings)
-        without = {"metric_device", "metric_batch_size"}
+        without = {"fetched", "metric_device", "metric_batch_size"}
         without |= set() if settings.region else {"region", "mask_grow"}
         without |= set() if settings.against != "goal" else {"against"}
         return {k: str(v) for k, v in asdict(settings).items() if k not in without}

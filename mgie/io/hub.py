@@ -8,18 +8,17 @@ from threading import Thread
 
 from mgie.io.files import is_looking
 
-FETCHED = Path("weights") / "networks"  # where `bench.fetch networks` puts them, as <repository>/<file>
 TIMEOUT = 2  # seconds until a host counts as out of reach
 
 
-def from_hub(repo: str, names: tuple[str, ...], what: str, flag: str) -> Path:
-    """The first of `names` among what was fetched, or in the Hub's cache; else the first that the repo has, fetched."""
+def from_hub(repo: str, names: tuple[str, ...], what: str, flag: str, fetched: Path) -> Path:
+    """The first of `names` in fetched/<repo>/, or in the Hub's cache; else the first that the repo has, fetched."""
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     for name in names:
-        if (FETCHED / repo / name).is_file():
-            return FETCHED / repo / name
+        if (fetched / repo / name).is_file():
+            return fetched / repo / name
         cached = try_to_load_from_cache(repo, name)
         if isinstance(cached, str):
             return Path(cached)

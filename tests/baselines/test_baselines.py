@@ -14,10 +14,11 @@ import torch
 
 from baselines.inspix2pix import InsPix2Pix
 from baselines.lgie import LGIE
-from baselines.mgie import MGIE
+from baselines.mgie import MGIE, trained_on
 from bench.records import Example
 from bench.settings import EditSettings, ModelSettings, fill
 from mgie import folder as pipelines
+from mgie.convert import released
 from mgie.convert.__main__ import convert
 from mgie.expressive import writer
 from mgie.expressive.writer import Request, kind_of, open_writer
@@ -196,8 +197,23 @@ def test_the_released_checkpoint_says_what_it_was_trained_on(tmp_path, root):
     assert trained == "trained on IPr2Pr and MagicBrush"
     assert [file.partition(" (SHA-256 ")[0] for file in files] == [
         "mllm.pt: not the released file", "unet.pt: not the released file",
+        *(f"pytorch_model-0000{k}-of-00002.bin: not the released file" for k in (1, 2)),
     ]  # fmt: skip
     assert model(root, "mgie").note == ""
+
+
+def test_weights_are_as_released_only_where_llavas_are_too(tmp_path):
+    right = {name: next(iter(digests)) for name, digests in released.known().items()}
+    shards = [f"pytorch_model-0000{k}-of-00002.bin" for k in (1, 2)]
+    for llava, said in (
+        ({name: right[name] for name in shards}, "weights as released"),
+        ({shards[0]: right[shards[0]], shards[1]: "ab" * 32},
+         f"{shards[1]}: not the released file (SHA-256 {'ab' * 32})"),
+        ({"model.safetensors": "ab" * 32}, "weights as released; of LLaVA's files no released digest is known"),
+    ):  # fmt: skip
+        record = {"mllm": right["mllm.pt"], "unet": right["unet.pt"], "llava": llava}
+        (tmp_path / "conversion.json").write_text(json.dumps(record))
+        assert trained_on(tmp_path) == said
 
 
 def test_defaults_are_those_of_the_preset_and_of_the_pipeline(root):

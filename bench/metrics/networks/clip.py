@@ -65,7 +65,7 @@ class CachedText(NamedTuple):
 
 def clip_of(settings: MetricSettings) -> "CLIP":
     """One network for all metrics that ask for the same weights."""
-    source = find(settings.clip)
+    source = find(settings.clip, settings.fetched)
     return shared(source, source.sha256(), device_of(settings.metric_device), settings.metric_batch_size)
 
 
@@ -202,8 +202,11 @@ class CLIP:
         return self.tokenizer.tokenizer.eos_token_id if own is None else own
 
 
-def find(spec: str) -> ClipWeights:
-    """The CLIP behind --clip. FileNotFoundError: nowhere at hand; ValueError: not a name, or a wrong pairing."""
+def find(spec: str, fetched: Path) -> ClipWeights:
+    """The CLIP behind --clip. fetched: what bench.fetch left.
+
+    FileNotFoundError: nowhere at hand; ValueError: not a name, or a wrong pairing.
+    """
     from open_clip import get_model_config, get_pretrained_cfg, list_models, list_pretrained_tags_by_model
 
     spec = spec.removeprefix("local-dir:")
@@ -235,7 +238,7 @@ def find(spec: str) -> ClipWeights:
         other = name.removesuffix("-quickgelu") if config.get("quick_gelu") else f"{name}-quickgelu"
         raise ValueError(f"--clip {spec}: its weights need another activation than {name}; use {other}/{pretrained}")
     repo, _, file = tag["hf_hub"].rpartition("/")
-    weights = from_hub(repo, (file,) if file else WEIGHTS[::2], f"CLIP {spec}", f"--clip {name}/FILE")
+    weights = from_hub(repo, (file,) if file else WEIGHTS[::2], f"CLIP {spec}", f"--clip {name}/FILE", fetched)
     preprocess = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode")}
     return ClipWeights(name, spec, weights, (), json.dumps(config), json.dumps(preprocess))
 

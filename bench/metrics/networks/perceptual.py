@@ -15,7 +15,7 @@ from bench.settings import MetricSettings
 from mgie.io.devices import device_of
 from mgie.io.files import is_looking
 from mgie.io.hashes import digest
-from mgie.io.hub import FETCHED, missing, reachable
+from mgie.io.hub import missing, reachable
 from mgie.io.weights import load_exactly, read_state
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def find(settings: MetricSettings) -> Path:
             raise FileNotFoundError(f"--lpips-weights {settings.lpips_weights}: no such file")
         return settings.lpips_weights
     name = OFFICIAL[settings.lpips]
-    if (FETCHED / name).is_file():
-        return FETCHED / name
+    if (settings.fetched / name).is_file():
+        return settings.fetched / name
     file = Path(torch.hub.get_dir()) / "checkpoints" / name
     if file.is_file():
         return file
@@ -93,7 +93,13 @@ def find(settings: MetricSettings) -> Path:
             return file
         except (urllib.error.URLError, RuntimeError, OSError) as error:  # RuntimeError: the hash does not match
             why = f"fetching {URL + name} failed: {error}"
-    raise missing(f"LPIPS {settings.lpips}", why, "python -m bench.fetch networks", "--lpips-weights")
+    raise missing(f"LPIPS {settings.lpips}", why, how_to_fetch(settings.fetched), "--lpips-weights")
+
+
+def how_to_fetch(folder: Path) -> str:
+    """The command that brings all metrics' usual networks to this folder."""
+    usual = folder.absolute() == MetricSettings().fetched.absolute()
+    return "python -m bench.fetch networks" + ("" if usual else f" --weights {folder.parent}")
 
 
 def sha256_of(name: str) -> str:

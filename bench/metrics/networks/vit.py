@@ -44,7 +44,7 @@ class ViTWeights(NamedTuple):
 
 
 def dino_of(settings: MetricSettings) -> "DINONetwork":
-    source = find(settings.dino)
+    source = find(settings.dino, settings.fetched)
     return shared(source, source.sha256(), device_of(settings.metric_device), settings.metric_batch_size)
 
 
@@ -110,8 +110,11 @@ def class_token(network: "nn.Module", batch: "Tensor") -> "Tensor":
     return network.forward_features(batch)[:, 0]
 
 
-def find(spec: str) -> ViTWeights:
-    """The network behind --dino. FileNotFoundError: nowhere at hand; ValueError: not a name timm knows."""
+def find(spec: str, fetched: Path) -> ViTWeights:
+    """The network behind --dino. fetched: what bench.fetch left.
+
+    FileNotFoundError: nowhere at hand; ValueError: not a name timm knows.
+    """
     import timm
 
     path = Path(spec.removeprefix("local-dir:"))
@@ -128,7 +131,7 @@ def find(spec: str) -> ViTWeights:
     if config is None or not config.hf_hub_id:
         raise ValueError(f"--dino {spec}: timm has no weights called so; MagicBrush's are timm/{ARCHITECTURE}.dino")
     repo = config.hf_hub_id if "/" in config.hf_hub_id and not config.hf_hub_id.endswith("/") else f"timm/{name}"
-    weights = from_hub(repo, ("model.safetensors", "pytorch_model.bin"), f"DINO {spec}", "--dino FILE")
+    weights = from_hub(repo, ("model.safetensors", "pytorch_model.bin"), f"DINO {spec}", "--dino FILE", fetched)
     return ViTWeights(name.partition(".")[0], spec, weights, (), config.input_size[-1], (config.mean, config.std))
 
 

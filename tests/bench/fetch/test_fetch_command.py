@@ -23,6 +23,7 @@ from bench.datasets.magicbrush import MagicBrush
 from bench.fetch import sources, told
 from bench.fetch.__main__ import main
 from bench.fetch.fetching import Options
+from bench.fetch.places import Folder, digest
 from bench.settings import DataSettings
 from mgie.convert import released
 
@@ -119,6 +120,9 @@ def test_mgie_is_fetched_converted_and_said_not_to_be_the_released_one(tmp_path)
         assert record["released"][name] == f"not the released file (SHA-256 {record[name.removesuffix('.pt')]})"
         assert f"{name}: not the released file" in done.stdout
     assert f"mgie: mllm.pt: not the released file (SHA-256 {record['mllm']})" in done.stdout
+    for name, sha256 in record["llava"].items():
+        assert f"mgie: {name}: not the released file (SHA-256 {sha256})" in done.stdout
+    assert "mgie: clip/model.safetensors: no released digest of it is known (SHA-256 " in done.stdout
     assert subprocess.run([*command, "--sources", str(table)], capture_output=True, check=False).returncode == 0
 
 
@@ -186,6 +190,46 @@ def test_the_list_fits_and_tells_what_is_there(copy, tmp_path, capsys):
     assert re.search(r"^evr .* all$", told.shown(evr, Options(tmp_path, tmp_path)), re.MULTILINE)
     (tmp_path / "evr" / "dataset" / "adobe" / "test.json").unlink()
     assert re.search(r"^evr .* 3 of 4$", told.shown(evr, Options(tmp_path, tmp_path)), re.MULTILINE)
+
+
+def test_the_list_fits_whatever_is_there(tmp_path, capsys):
+    for source in (source for source in sources.read().values() if not source.together):
+        folder = Folder((tmp_path / "data" if source.root == "data" else tmp_path / "weights") / source.folder)
+        for row in source.files[:-1] or source.files:
+            for name in [row.name.replace("*", f"{i:05d}") for i in range(262)][: 262 if row.listed else 1]:
+                folder.place(name).parent.mkdir(parents=True, exist_ok=True)
+                folder.place(name).write_bytes(b"x")
+                folder.keep(name, digest(folder.place(name)))
+    assert main(["--list", "--data-root", str(tmp_path / "data"), "--weights", str(tmp_path / "weights")]) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 100 and "262 so far" in printed and "parts of 2" in printed
+
+
+def test_the_list_says_all_of_what_is_whole_alone(tmp_path):
+    """A set that --limit-gb cut, one that broke off, an archive whose files were removed, a file cut short."""
+    one = {"name": "data/a-*.parquet", "how": "hub", "repo": "a/b", "revision": "main"}
+    packed = {"name": "images.zip", "how": "http", "address": "http://127.0.0.1:9/a", "take": "x"}
+    plain = {"name": "unet.pt", "how": "http", "address": "http://127.0.0.1:9/a"}
+
+    def said(row: dict) -> str:
+        known = sources.read(write_sources(tmp_path / "s.toml", {"thing": thing(row)}))
+        return told.here(known["thing"], Options(tmp_path, tmp_path))
+
+    folder = Folder(tmp_path / "thing")
+    for name in ("data/a-0.parquet", "images/1.png", "unet.pt"):
+        folder.place(name).parent.mkdir(parents=True, exist_ok=True)
+        folder.place(name).write_bytes(b"weights")
+        folder.keep(name, digest(folder.place(name)))
+    assert said(one) == "1 so far"
+    for limit, words in ((1e9, "first 1"), (None, "all")):
+        folder.known[one["name"]] = {"files": ["data/a-0.parquet"], "limit": limit}
+        folder.save()
+        assert said(one) == words
+    folder.keep_unpacked("images.zip", ["images/1.png"], None, "by hand")
+    assert said(packed) == said(plain) == "all"
+    folder.place("images/1.png").unlink()
+    folder.place("unet.pt").write_bytes(b"weight")
+    assert said(packed) == said(plain) == "nothing"
 
 
 def test_the_command_starts_without_torch_and_in_a_moment():

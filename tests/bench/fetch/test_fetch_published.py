@@ -80,7 +80,7 @@ def test_everything_is_fetched_checked_and_readable_as_the_published_suite(site,
     assert run(site, tmp_path / "data") == 0
     printed = capsys.readouterr()
     assert "No licence is stated" in " ".join(printed.out.split()) and "151 files fetched" in printed.out
-    assert "151 of 151 files" in printed.err
+    assert "151 of 151 files" in printed.err and "published: 150 of 150 images as released" in printed.out
     data = Published("gier", tmp_path / "data" / "published", DataSettings())
     assert len(data.examples()) == len(data.outputs("lgie")) == 6
     assert data.expressive_instructions("mgie")["gier/published/2"] == 'It is MGIE: "gier" 2 & more'

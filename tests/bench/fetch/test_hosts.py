@@ -1,21 +1,13 @@
 """The Hub, Google Drive, a lab's mirror and what a user gives: each kind of source by its own ways."""
 
 import hashlib
-import io
-import os
 import random
-import subprocess
-import sys
 import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
-from hosts import COMMIT, QUOTA, Host, redirect, thing, write_sources
-from zips import write_encrypted
-
-from bench.fetch import web
-from bench.fetch.__main__ import main
+from hosts import COMMIT, QUOTA, redirect
+from zips import tarred, write_encrypted, zipped
 
 LARGE, SMALL = random.Random(0).randbytes(50_000), b'{"small": true}'
 PICTURES = {f"photos/{i}_{n}.png": random.Random(i).randbytes(900) for i in range(3) for n in ("in", "out")}
@@ -24,59 +16,6 @@ TAKE = r"(?:^|/)\d_(?:in|out)\.png$"
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-@pytest.fixture
-def host(monkeypatch):
-    monkeypatch.setattr(web, "PAUSE", 0.001)
-    host = Host()
-    yield host
-    host.close()
-
-
-@pytest.fixture
-def table(tmp_path):
-    return lambda *rows, **more: write_sources(tmp_path / "sources.toml", {"thing": thing(*rows, **more)})
-
-
-@pytest.fixture
-def fetch(tmp_path, table):
-    """Runs the command here on a table of these rows."""
-
-    def run(*rows: dict, flags: tuple[object, ...] = (), **more: object) -> int:
-        made = table(*rows, **more)
-        return main(["thing", "--data-root", str(tmp_path), "--sources", str(made), *map(str, flags)])
-
-    return run
-
-
-@pytest.fixture
-def hub_fetch(tmp_path, table, host):
-    """Runs the command in a process of its own, for which this host is the Hub."""
-
-    def run(*rows: dict, flags: tuple[str, ...] = (), **more: object) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "bench.fetch", "thing", "--data-root", str(tmp_path), *flags]
-        env = {**os.environ, "HF_ENDPOINT": host.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")}
-        command += ["--sources", str(table(*rows, **more))]
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
-
-    return run
-
-
-def zipped(files: dict[str, bytes], path: Path) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
-
-
-def tarred(files: dict[str, bytes], path: Path) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
 
 
 def lines(text: str) -> list[str]:
@@ -116,6 +55,23 @@ def test_another_file_than_the_released_one_is_refused_before_it_comes(hub_fetch
     done = hub_fetch({**HUB, "name": "big.bin", "sha256": digest(b"released")})
     assert done.returncode == 1 and f"released was {digest(b'released')}" in done.stderr
     assert not host.sent(f"/who/model/resolve/{COMMIT}/big.bin")
+
+
+def test_a_file_that_a_repository_lacks_or_has_otherwise_costs_that_file_alone(hub_fetch, host, tmp_path):
+    host.hub("who/model", {"big.bin": LARGE, "config.json": SMALL})
+    wrong = {**HUB, "name": "wrong.bin", "path": "big.bin", "sha256": digest(b"released")}
+    done = hub_fetch({**HUB, "name": "absent.bin"}, wrong, {**HUB, "name": "config.json"})
+    said = [line.partition(": ")[2] for line in lines(done.stderr) if line.startswith("missing: ")]
+    assert done.returncode == 1 and [line.partition(":")[0] for line in said] == ["absent.bin", "wrong.bin"]
+    assert "has no file absent.bin" in said[0] and "released was" in said[1]
+    assert (tmp_path / "thing" / "config.json").read_bytes() == SMALL
+
+
+def test_a_hub_that_falters_is_asked_for_its_list_again(hub_fetch, host, tmp_path):
+    host.hub("who/model", {"big.bin": LARGE})
+    host.faults["/api/models/who/model/revision/main"] = lambda count: 503 if count <= 2 else None
+    done = hub_fetch({**HUB, "name": "big.bin"})
+    assert done.returncode == 0 and (tmp_path / "thing" / "big.bin").read_bytes() == LARGE, done.stderr
 
 
 def test_a_set_is_fetched_by_the_hubs_list_and_cut_by_its_size(hub_fetch, host, tmp_path):
@@ -235,7 +191,7 @@ def test_what_no_machine_may_fetch_is_a_numbered_instruction(fetch, capsys):
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
-def test_from_takes_an_archive_and_leaves_it_as_it_is(fetch, tmp_path, pack):
+def test_from_takes_an_archive_and_leaves_it_as_it_is(fetch, tmp_path, capsys, pack):
     end = {zipped: "zip", tarred: "tar.gz"}[pack]
     archive = pack(
         PICTURES | {"photos/readme.txt": b"no", "__MACOSX/photos/._0_in.png": b"junk"}, tmp_path / f"y.{end}"
@@ -243,7 +199,7 @@ def test_from_takes_an_archive_and_leaves_it_as_it_is(fetch, tmp_path, pack):
     before = archive.read_bytes()
     assert fetch({**HAND, "take": TAKE, "into": "images"}, flags=("--from", archive)) == 0
     assert sorted(p.name for p in (tmp_path / "thing" / "images").iterdir()) == sorted(Path(n).name for n in PICTURES)
-    assert archive.read_bytes() == before
+    assert archive.read_bytes() == before and "thing/images.zip: there\n" in capsys.readouterr().err
     assert fetch({**HAND, "take": TAKE, "into": "images"}) == 0  # there now
 
 
@@ -280,6 +236,7 @@ def test_from_with_nothing_that_fits_says_what_was_expected(fetch, tmp_path, cap
     assert fetch({**HAND, "take": TAKE, "into": "images"}, flags=("--from", tmp_path / "own")) == 1
     printed = capsys.readouterr()
     assert "--from has nothing that fits: images.zip" in printed.out and "missing: half.zip: " in printed.err
+    assert ": there" not in printed.err
 
 
 BESIDE = {**HAND, "beside": "list\\.json", "take": r"^(?P<keep>list\.json|images/[^/]+)$", "into": "test"}

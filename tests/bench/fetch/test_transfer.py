@@ -35,14 +35,6 @@ def row(host: Host, name: str, data: bytes, **more: object) -> dict:
 
 
 @pytest.fixture
-def host(monkeypatch):
-    monkeypatch.setattr(web, "PAUSE", 0.001)
-    host = Host()
-    yield host
-    host.close()
-
-
-@pytest.fixture
 def fetch(tmp_path, host):
     """Runs the command on a table of these rows; what it prints is asked of capsys."""
 
@@ -183,11 +175,25 @@ def test_no_network_is_one_line_however_many_files(fetch, host, tmp_path, capsys
     assert f"{host.url} could not be reached" in said and said.endswith("20 files of thing wait for it")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_no_way_through_a_proxy_is_one_line_however_many_files(fetch, host, capsys, monkeypatch, scheme):
+    for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper()):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+    address = host.url.replace("http:", f"{scheme}:")
+    rows = [row(host, f"{i}.bin", SMALL, address=f"{address}/{i}.bin") for i in range(3)]
+    assert fetch(*rows) == 1
+    said = one_line(capsys, "no network: ")
+    assert said == (f"no network: {address} could not be reached (through the proxy: [Errno 111] Connection refused); "
+                    "3 files of thing wait for it")  # fmt: skip
+
+
 def test_a_full_disk_is_asked_before_anything_comes(fetch, host, tmp_path, capsys, monkeypatch):
     usage = os.statvfs(tmp_path)
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: type("", (), {"free": 10_000, "total": usage}))
     assert fetch(row(host, "file.bin", DATA)) == 1
-    assert "0.0 GB are needed; make room" in one_line(capsys, "missing: thing: ")
+    assert "0.0 GB are needed for thing; make room" in one_line(capsys, f"{tmp_path} has 0.0 GB free")
     assert not host.count
 
 
@@ -281,6 +287,17 @@ def test_killed_at_twenty_moments_it_ends_with_the_same_bytes_and_fetches_no_byt
     assert sorted(path.name for path in folder.iterdir() if path.name[0] != ".") == [
         "0.bin", "1.bin", "2.bin", "3.bin", "TERMS.md", "images",
     ]  # fmt: skip
+
+
+def test_an_archive_that_came_whole_and_is_not_recorded_yet_is_not_fetched_again(fetch, host, tmp_path):
+    """As a kill leaves it between the archive's last name and the record."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("photos/1.png", SMALL)
+    place(tmp_path, "images.zip").parent.mkdir(parents=True)
+    place(tmp_path, "images.zip").write_bytes(packed.getvalue())
+    assert fetch({**row(host, "images.zip", packed.getvalue()), "take": r"\.png$", "into": "images"}) == 0
+    assert place(tmp_path, "images/1.png").read_bytes() == SMALL and not host.count
 
 
 def len_of(path: Path) -> int:

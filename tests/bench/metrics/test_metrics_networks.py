@@ -9,13 +9,17 @@ from safetensors.torch import load_file, save_file
 from tiny_networks import drawn, pair, tiny_clip, tiny_settings, tiny_trunk
 
 from bench.metrics.networks import clip as clip_backbone
-from bench.metrics.networks.clip import find as find_clip
 from bench.metrics.networks.features import FeatureCache
 from bench.metrics.networks.vit import dino_of
 from bench.metrics.pairs import Picture
-from bench.registry import METRICS, load
-from bench.settings import MetricSettings
+from bench.registry import METRICS, load, metric_settings
+from bench.runs.scoring import Wanted, load_metrics
+from bench.settings import SUITES_OWN, MetricSettings
 from mgie.io import hashes, hub, weights
+
+
+def find_clip(spec: str) -> clip_backbone.ClipWeights:
+    return clip_backbone.find(spec, Path("none"))
 
 
 def clip_of(spec) -> clip_backbone.CLIP:
@@ -149,8 +153,25 @@ def test_a_file_in_the_hubs_cache_is_used_without_the_hub(offline, tmp_path):
     refs = snapshot.parents[1] / "refs"
     refs.mkdir()
     (refs / "main").write_text("abc")
-    found = hub.from_hub("some/network", ("absent.bin", "model.safetensors"), "a network", "--flag")
+    found = hub.from_hub("some/network", ("absent.bin", "model.safetensors"), "a network", "--flag", tmp_path)
     assert found.read_bytes() == b"weights"
+
+
+def test_networks_fetched_to_another_root_are_found_from_any_folder(offline, tmp_path, monkeypatch):
+    there = tmp_path / "scratch" / "networks"
+    for name in ("vit_base_patch32_clip_224.openai/open_clip_model.safetensors",
+                 "vit_small_patch16_224.dino/model.safetensors"):  # fmt: skip
+        (there / "timm" / name).parent.mkdir(parents=True)
+        (there / "timm" / name).write_bytes(b"weights")
+    (there / "alexnet-owt-7be5be79.pth").write_bytes(b"weights")
+    monkeypatch.chdir(tmp_path)
+    here, usual = (metric_settings("paper", SUITES_OWN, root) for root in (Path("scratch"), None))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # as a worker on another machine
+    names = ("cvs", "dino", "lpips")
+    assert set(load_metrics(names, here, None).ready) == set(load_metrics(names, usual, None).not_run) == set(names)
+    for name in names:  # where the files lie is no part of what is scored
+        assert Wanted(names, here).of(name) == Wanted(names, usual).of(name)
 
 
 @pytest.mark.parametrize("damage", ["missing key", "extra key", "wrong size", "not safetensors", "cut short"])

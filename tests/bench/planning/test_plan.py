@@ -111,6 +111,16 @@ def test_a_bare_checkout_is_told_all_that_table_1_lacks_with_the_commands_in_sec
     assert used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime < 5
 
 
+def test_networks_are_looked_for_below_the_root_that_is_named_and_the_advice_names_it(tmp_path):
+    root = tmp_path / "scratch"
+    clip = root / "networks" / "timm" / "vit_base_patch32_clip_224.openai" / "open_clip_model.safetensors"
+    clip.parent.mkdir(parents=True)
+    clip.write_bytes(b"weights")
+    done = bare(tmp_path, "1", "--plan", "--suite", "paper", "--weights", str(root))
+    assert "network clip" not in done.stdout and "network dino" in done.stdout
+    assert f"    python -m bench.fetch networks --weights {root}" in done.stdout.splitlines()
+
+
 @pytest.mark.parametrize("main, edits", [(controls, {"identity", "oracle", "black", "mgie"}), (agreement, {"mgie"})])
 def test_controls_and_agreement_tell_their_plan_and_touch_nothing(world, capsys, main, edits):
     before = tree(world)
