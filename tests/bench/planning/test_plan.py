@@ -246,15 +246,6 @@ def test_table_4_tells_the_time_before_data_and_weights_are_there(tmp_path, caps
     assert "measured by Table 4, batch 4" in said and "make table4" not in said
 
 
-def test_make_plan_is_of_table_1_of_suite_paper(tmp_path):
-    said = subprocess.run(
-        ["make", "-n", "plan", "MODELS=mgie", "ARGS=--for h200"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert "-m bench.tables 1 --plan --suite paper --models mgie --for h200" in " ".join(said.stdout.split())
-    said = subprocess.run(["make", "-n", "plan", "SUITE=mini"], cwd=ROOT, capture_output=True, text=True)
-    assert "--plan --suite mini" in " ".join(said.stdout.split())
-
-
 def test_a_plan_of_many_cells_reads_each_file_once(world, monkeypatch, capsys):
     from bench.runs import digests
 
