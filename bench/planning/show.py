@@ -15,7 +15,7 @@ from bench.planning.words import gb, number, of_device
 from bench.registry import PAPER_MODELS
 
 WIDEST = 100
-NOT_IN_TABLE_4 = "not known: Table 4 does not time them; the first edits of their runs tell it"
+NOT_IN_TABLE_4 = "not known: no row of Table 4 tells it; the first edits of their runs do"
 ORDER = ("setting", "data", "images", "weights", "network", "GPU", "memory", "disk")
 
 
@@ -206,7 +206,7 @@ def sums(whole: Whole) -> Iterator[str]:
 def to_time(cell: CellPlan) -> bool:
     """Whether a Table 4 of this device, which is not there yet, would tell the cell's time."""
     end_to_end = cell.setting == "zero-shot" and cell.form in ("none", "e2e")
-    return cell.seconds is None and cell.model in PAPER_MODELS and end_to_end
+    return cell.measured is None and cell.edits != 0 and cell.model in PAPER_MODELS and end_to_end
 
 
 def of_missing(whole: Whole) -> Iterator[str]:
