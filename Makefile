@@ -216,7 +216,7 @@ audit: $(STAMP) ## pip-audit on the lock file (needs its database: a network)
 	@.venv/bin/pip-audit --disable-pip --require-hashes -r requirements.lock $(FLAGS)
 
 clean: ## remove what is made again in minutes: the miniature's runs and drawn data, caches
-	rm -rf runs/mini runs/features data/mini-* build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf runs/mini runs/features runs/check data/mini-* build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 
 # Never data/ and weights/ of the user's own, never votes: nobody can make those again.
 ALL = $(filter-out runs/human,$(wildcard runs/*)) $(wildcard data/mini-*) $(wildcard results/mini results/published) \
