@@ -11,9 +11,10 @@ unreadable, NaN, of another protocol, or not compared at all is red. The compari
 
 import argparse
 import json
+import shutil
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,9 +35,12 @@ from bench.grid.reference import REFERENCE
 from bench.grid.stored import read_scores, write_scores
 from bench.records import Score
 from bench.registry import BENCHMARKS, SUITES, split_of
+from mgie.io.command import stoppable
+from mgie.io.files import hold
 
 # The stored scores are a CPU's: a GPU computes in float16 and would differ by more than any useful tolerance.
 ON_CPU = ("--device", "cpu", "--metric-device", "cpu")
+SCRATCH = Path("runs", "check")
 FLOOR = Tolerance(0.001, 0.002, "")  # a quarter of a grey level; a fifth of the drift that must be noticed
 
 
@@ -48,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data-root", type=Path, help="as for bench.run")
     p.add_argument("--weights", type=Path, help="as for bench.run")
     p.add_argument("--reference", type=Path, default=REFERENCE, help="what is accepted; default: results/reference")
-    p.add_argument("--runs-out", type=Path, help="where the slice is run; default: a temporary folder, always fresh")
+    p.add_argument("--runs-out", type=Path, help="where the slice is run; default: runs/check, always fresh")
     p.add_argument(
         "--update", action="store_true", help="run all that is accepted anew, on the CPU; show what would move"
     )
@@ -247,6 +251,19 @@ def measured(noise: Findings, metric: str, cells: Sequence[Cell]) -> Tolerance:
     return Tolerance(max(3 * largest, FLOOR.example), max(3 * drift, FLOOR.mean), source)
 
 
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """For the fresh runs, one check at a time; what a kill left of the one before is cleared first."""
+    SCRATCH.parent.mkdir(exist_ok=True)
+    with open(SCRATCH.with_name(f".{SCRATCH.name}.lock"), "w") as lock:
+        hold(lock, f"another check is at work in {SCRATCH}; this one waits for it")
+        shutil.rmtree(SCRATCH, ignore_errors=True)
+        try:
+            yield SCRATCH
+        finally:
+            shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.init and args.update:
@@ -258,16 +275,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.suite == "mini" and (args.data_root or args.weights):
         print("error: --data-root and --weights are for the other suites; add --suite", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory() as temporary:
-        out = args.runs_out or Path(temporary)
-        try:
+    try:
+        with stoppable(), nullcontext(args.runs_out) if args.runs_out else scratch() as out:
             return (init if args.init else accept if args.update else check_slice)(args, out)
-        except KeyboardInterrupt:
-            print("check: FAILED: stopped")
-            return 1
-        except (ValueError, OSError, json.JSONDecodeError) as error:
-            print(f"red: {error}\ncheck: FAILED")
-            return 1
+    except KeyboardInterrupt:
+        print("check: FAILED: stopped")
+        return 1
+    except (ValueError, OSError, json.JSONDecodeError) as error:
+        print(f"red: {error}\ncheck: FAILED")
+        return 1
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`python -m mgie.edit photo.jpg "make it look professional" -o out.png`: edit one image.
 
-stdout: the expressive instruction, alone. stderr: progress and notices. Exit 0, or 2 with one line for bad input.
+stdout: the expressive instruction, alone. stderr: progress and notices. Exit 0, 1 when stopped, or 2 with one line for
+bad input.
 """
 
 import io
@@ -10,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgie.io.command import stoppable
 from mgie.io.devices import DTYPES
 from mgie.io.files import replacing, unfinished
 
@@ -59,8 +61,12 @@ def main(arguments: list[str] | None = None) -> int:
             raise ValueError("the instruction is empty; say what to change")
         if not 0 <= options.seed < 2**63:
             raise ValueError(f"--seed is {options.seed}; it must be from 0 to 2**63 - 1")
-        output = run(options, image, pipeline(options))
-        save(output.images[0], options.output)
+        with stoppable():
+            output = run(options, image, pipeline(options))
+            save(output.images[0], options.output)
+    except KeyboardInterrupt:
+        print("stopped; nothing was saved", file=sys.stderr)
+        return 1
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

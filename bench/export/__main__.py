@@ -164,11 +164,12 @@ def write(asked: Export, folder: Path) -> int:
 
 
 def scoring(args: argparse.Namespace) -> str:
-    """The bench.run that scores the outputs, with every setting of the data that this export has."""
+    """The bench.run that scores the outputs: every setting that this export has, and the failures that it allowed."""
     flags = ["--model", "mine", "--images", str(args.to / OUTPUTS), "--dataset", args.dataset]
     flags += ["--suite", args.suite] if args.suite else []
     flags += ["--data-root", str(args.data_root)] if args.data_root else []
     flags += ["--image-root", str(args.image_root)] if args.image_root else []
+    flags += ["--max-failures", str(args.max_failures)] if args.max_failures != HowSettings.max_failures else []
     chosen: list[Choice] = choices_of(DataSettings(), from_flags(DataSettings, args), ("image_root",))
     chosen += choices_of(EditSettings(), from_flags(EditSettings, args), NOT_READING)
     return f"python -m bench.run {shlex.join([*flags, *(part for choice in chosen for part in choice.argv())])}"

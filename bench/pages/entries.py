@@ -18,9 +18,9 @@ from bench.grid.cells import cells_of, run_cells
 from bench.grid.options import Selection
 from bench.records import Edit, Example, Score
 from bench.registry import METRICS, in_order, model_entry, open_dataset, plain
-from bench.runs.folder import Busy, RunFolder
+from bench.runs.folder import RunFolder
 from bench.settings import DataSettings
-from mgie.io.files import replacing
+from mgie.io.files import looking, replacing
 from mgie.io.images import AS_IT_IS, ImageError, Reading, load
 from mgie.io.sizes import for_goal, sized
 
@@ -75,18 +75,14 @@ class Entry:
 
 
 def view_of(folder: Path) -> View:
-    """Raises ValueError for a folder that holds no run, or one that another process is writing to."""
+    """A run that is at work is shown as far as it is: its files are only looked at. Raises ValueError for a folder
+    that holds no run."""
     if not (folder / "run.json").is_file():
         raise ValueError(f"{folder} is no run folder: it has no run.json; expected for example "
                          "runs/mini/ma5k--mgie--0123abcd, which bench.run makes")  # fmt: skip
     reader = RunFolder(folder)
-    if reader.done():
-        return read(reader, "")
-    try:  # reading drops a line that a kill cut short: not from under a run that is still writing it
-        with reader.locked():
-            return read(reader, "no done.json")
-    except Busy:
-        raise ValueError(f"{folder} is being written by another process: wait for it, or leave it out") from None
+    with looking():
+        return read(reader, "" if reader.done() else "no done.json")
 
 
 def view_of_given(given: Given) -> View:
@@ -244,6 +240,7 @@ def from_runs(folders: Sequence[Path], data_root: Path | None, limit: int | None
     suites = sorted({v.run["suite"] for v in views})
     if len(suites) > 1:
         raise ValueError(f"--runs: they are of suites {' and '.join(suites)}; a gallery shows one suite")
-    root = data_root or Path((RunFolder(folders[0]).sessions() or [{}])[-1].get("data_root", "data"))
+    with looking():
+        root = data_root or Path((RunFolder(folders[0]).sessions() or [{}])[-1].get("data_root", "data"))
     datasets = tuple(dict.fromkeys(v.run["dataset"] for v in views))
     return Gallery(suites[0], datasets, entries_of(views, root, limit), [v.missing for v in views if v.missing])

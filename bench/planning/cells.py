@@ -10,7 +10,7 @@ from bench.planning.device import Device
 from bench.planning.expected import expected
 from bench.planning.look import Look, edits_to_make, look, stem
 from bench.planning.memory import Memory, largest, memory_of
-from bench.planning.missing import COMMAND, Missing, made_first, missing
+from bench.planning.missing import COMMAND, NO_GPU, Missing, made_first, missing
 from bench.planning.seconds import Measured, measured
 from bench.runs.plan import Plan, check_files
 from bench.runs.runner import TooManyFailures
@@ -83,6 +83,9 @@ def planned(
     examples, out = found.examples, Path(asked.args.out) / asked.suite
     counted = examples is not None
     examples = examples if counted else expected(found)
+    memory = memory_of(found, device.kind)
+    if memory and found.unsaid and device.kind == "cpu":  # what computes nothing asks for no device
+        lacks += (NO_GPU,)
     edits: int | None
     if isinstance(plan, Plan):
         edits, folder = edits_to_make(plan), plan.folder.path
@@ -92,7 +95,7 @@ def planned(
         label=label, dataset=asked.spec.dataset, model=asked.called, form=asked.args.form or asked_form(found),
         setting=asked.spec.setting, examples=examples, seeds=found.seeds, edits=edits, counted=counted,
         missing=lacks, notes=later, size=str(asked.edit.size), batch=asked.edit.batch_size, folder=str(folder),
-        disk=None if edits is None else disk_of(found, edits), memory=memory_of(found, device.kind),
+        disk=None if edits is None else disk_of(found, edits), memory=memory,
         measured=measured(found, device), command=tuple(argv),
     )  # fmt: skip
 

@@ -29,6 +29,7 @@ class Look:
     model: Model | Exception
     plan: Plan | Exception | None = None  # None: data or model is missing
     rewriter: Exception | None = None  # why --rewrite cannot write, where there is no plan to say so
+    unsaid: bool = False  # the run takes a GPU of this machine, and the CPU only where somebody asks for it
 
     @property
     def examples(self) -> int | None:
@@ -66,6 +67,7 @@ def look(argv: Sequence[str], on_gpu: bool = False) -> Look:
         for flag, place in (("--data-root", asked.args.data_root), ("--out", asked.args.out)):
             if is_remote(place):
                 raise ValueError(f"--plan looks at local folders, and {flag} is {place}; give the folder of its copy")
+        unsaid = asked.spec.unsaid and not asked.spec.elsewhere
         there: dict[str, Any] = {"device": "cuda", "elsewhere": True} if on_gpu or asked.args.plan_for else {}
         asked = replace(asked, spec=replace(asked.spec, unsaid=False, **there))
         data: Data | Exception
@@ -88,7 +90,7 @@ def look(argv: Sequence[str], on_gpu: bool = False) -> Look:
                 plan = plan_of(asked, data, model)
             except ENDS as error:
                 plan = error
-        return Look(asked, data, model, plan, absent_rewriter(asked) if plan is None else None)
+        return Look(asked, data, model, plan, absent_rewriter(asked) if plan is None else None, unsaid)
 
 
 def absent_rewriter(asked: Asked) -> Exception | None:

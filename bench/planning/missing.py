@@ -24,7 +24,7 @@ COMMAND = re.compile(r"(?:python -m|hf download|pip install) [^;\n`()]*[^;\n`().
 
 
 class Missing(NamedTuple):
-    kind: str  # data, weights, network, images or setting
+    kind: str  # data, weights, network, images or setting; GPU, memory or disk, which no command gets
     name: str
     why: str
     command: str  # that gets it; empty: none does, and why says what is to be done
@@ -34,6 +34,14 @@ class Missing(NamedTuple):
         """What bench.fetch is asked for by the command, evr or magicbrush:test; empty: it is another command."""
         words = self.command.split()
         return words[3] if words[:3] == ["python", "-m", "bench.fetch"] else ""
+
+
+NO_GPU = Missing(
+    "GPU",
+    "here",
+    'none, and the run goes to the CPU only where it is told to: --device cpu (make: ARGS="--device cpu")',
+    "",
+)
 
 
 @lru_cache(maxsize=1)
@@ -143,18 +151,24 @@ def by_hand(lack: Missing) -> list[str]:
 
 
 class Fetch(NamedTuple):
-    bytes: int  # that are still to come
+    data: int  # bytes that are still to come
+    weights: int
     partly: bool  # of some files nobody says how large they are
     converted: int = 0  # of what is made of them
+
+    @property
+    def bytes(self) -> int:
+        return self.data + self.weights
 
 
 def to_fetch(lacks: Iterable[Missing], data_root: Path, weights: Path) -> Fetch:
     """All that bench.fetch would bring, each file once, with what those things need."""
     asked = [lack.fetched for lack in lacks if lack.fetched.partition(":")[0] in known()]
-    total, partly = 0, False
+    total, partly = {"data": 0, "weights": 0}, False
     for source in sources.chosen(known(), list(dict.fromkeys(asked))):
         folder = Folder((data_root if source.root == "data" else weights) / source.folder)
         for row in source.files:
             if not folder.there(row):
-                total, partly = total + row.size, partly or (row.packed and not row.size)
-    return Fetch(total, partly, CONVERTED if "mgie" in asked else 0)
+                total[source.root] += row.size
+                partly = partly or (row.packed and not row.size)
+    return Fetch(total["data"], total["weights"], partly, CONVERTED if "mgie" in asked else 0)

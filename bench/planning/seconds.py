@@ -17,7 +17,9 @@ from bench.registry import PAPER_MODELS
 from bench.runs.folder import RunFolder
 from bench.runs.plan import Plan
 from bench.stats import timings
+from mgie.io.devices import dtype_name
 from mgie.io.files import looking
+from mgie.presets import PRESETS
 
 CALLS = 7  # of Table 4 for one of its rows: one is counted, one warms up, five are timed
 BATCHES = (1, 4, 8)  # of Table 4
@@ -31,9 +33,10 @@ class Measured(NamedTuple):
 
 def measured(look: Look, device: Device) -> Measured | None:
     """None: nothing was measured on this device that is alike."""
-    if device.named or isinstance(look.plan, Exception) or look.plan is None:
+    if device.named:
         return None
-    return of_runs(look.plan, look, device) or of_table4(look, device)
+    runs = of_runs(look.plan, look, device) if isinstance(look.plan, Plan) else None
+    return runs or of_table4(look, device)
 
 
 def of_runs(plan: Plan, look: Look, device: Device) -> Measured | None:
@@ -94,16 +97,26 @@ def one_timed(path: Path) -> Iterator[Timed]:
 
 
 def of_table4(look: Look, device: Device) -> Measured | None:
-    """The row of the same model on this device, at this batch size or the nearest."""
+    """The row of the same model on this device, at this batch size or the nearest; it needs neither data nor weights.
+
+    Where those are not here, dtype and steps are what the run will take once they are.
+    """
     asked, plan = look.asked, look.plan
-    if asked.args.setting != "zero-shot" or asked.spec.form != "e2e" or not isinstance(plan, Plan) or plan.run.rewriter:
+    if isinstance(plan, Plan):
+        dtype, steps = plan.run.fingerprint.get("dtype", "").partition(";")[0], plan.run.edit.num_inference_steps
+        rewritten = bool(plan.run.rewriter)
+    else:
+        preset = PRESETS["mini" if asked.suite == "mini" else "7b"]
+        dtype, steps = dtype_name(asked.spec, device.kind), asked.edit.num_inference_steps or preset.num_inference_steps
+        rewritten = asked.args.rewrite != "none"
+    if asked.args.setting != "zero-shot" or asked.spec.form != "e2e" or rewritten:
         return None
-    rows, dtype = [], plan.run.fingerprint.get("dtype", "").partition(";")[0]
+    rows = []
     for path in sorted(Path(asked.args.out, asked.suite, "timing").glob(f"{asked.spec.name}--*.json")):
         try:
             row = json.loads(path.read_text(encoding="utf-8"))
             alike = (row["model"], row["device"], row["dtype"]) == (asked.spec.name, device.name, dtype)
-            alike = alike and row["steps"] == plan.run.edit.num_inference_steps and not row["compiled"]
+            alike = alike and row["steps"] == steps and not row["compiled"]
             if alike:
                 rows.append((abs(row["batch"] - asked.edit.batch_size), row["batch"], row["seconds"]))
         except (OSError, ValueError, LookupError, TypeError):  # another version's, or cut: it tells nothing

@@ -9,12 +9,14 @@ from typing import NamedTuple, TypeVar
 from bench.grid.display import spelled
 from bench.planning.cells import CellPlan
 from bench.planning.device import Device
-from bench.planning.missing import Missing, by_hand, to_fetch
+from bench.planning.missing import Fetch, Missing, by_hand, to_fetch
 from bench.planning.seconds import unknown
 from bench.planning.words import gb, number, of_device
+from bench.registry import PAPER_MODELS
 
 WIDEST = 100
-ORDER = ("setting", "data", "images", "weights", "network")
+NOT_IN_TABLE_4 = "not known: no row of Table 4 tells it; the first edits of their runs do"
+ORDER = ("setting", "data", "images", "weights", "network", "GPU", "memory", "disk")
 
 
 class Whole(NamedTuple):
@@ -31,7 +33,11 @@ class Whole(NamedTuple):
 
     @property
     def missing(self) -> list[Missing]:
-        """Each thing once."""
+        return [*self.lacks, *of_memory(self), *of_disk(self)]
+
+    @property
+    def lacks(self) -> list[Missing]:
+        """Of the cells and beside them, each thing once."""
         every = [lack for cell in self.cells for lack in cell.missing]
         return sorted(dict.fromkeys([*every, *self.beside]), key=lambda lack: ORDER.index(lack.kind))
 
@@ -49,8 +55,8 @@ class Whole(NamedTuple):
 
     @property
     def memory(self) -> int | None:
-        """Of the largest; one model is held at a time."""
-        return max((cell.memory.bytes for cell in self.cells if cell.memory), default=None)
+        """Of the largest that is still to edit; one model is held at a time."""
+        return max((cell.memory.bytes for cell in self.cells if cell.memory and cell.edits != 0), default=None)
 
     @property
     def fits(self) -> bool | None:
@@ -60,11 +66,14 @@ class Whole(NamedTuple):
 
     @property
     def free_disk(self) -> int:
-        place = next(p for p in (self.out.absolute(), *self.out.absolute().parents) if p.exists())
-        return shutil.disk_usage(place).free
+        return shutil.disk_usage(existing(self.out)).free
+
+    @property
+    def fetch(self) -> Fetch:
+        return to_fetch(self.lacks, self.data_root, self.weights)
 
     def to_json(self) -> dict:
-        fetch = to_fetch(self.missing, self.data_root, self.weights)
+        fetch = self.fetch
         return {
             "plan": self.title, "suite": self.suite, "device": self.device._asdict(),
             "cells": [cell.to_json() for cell in self.cells], "edits": self.edits, "disk": self.disk,
@@ -72,6 +81,35 @@ class Whole(NamedTuple):
             "fits": self.fits, "seconds": self.seconds, "missing": [lack._asdict() for lack in self.missing],
             "complete": not self.missing,
         }  # fmt: skip
+
+
+def existing(place: Path) -> Path:
+    """The folder itself, or the nearest above it that is there."""
+    return next(p for p in (place.absolute(), *place.absolute().parents) if p.exists())
+
+
+def of_memory(whole: Whole) -> Iterator[Missing]:
+    if whole.fits is False:
+        less = "--dtype bfloat16" if whole.device.kind == "cpu" else "--dtype bfloat16 or --offload"
+        why = f"about {gb(whole.memory)} are wanted, {gb(whole.device.memory)} are there"
+        yield Missing("memory", f"of {whole.device.name}", f"{why}; try {less}, or a smaller --batch-size", "")
+
+
+def of_disk(whole: Whole) -> Iterator[Missing]:
+    """What is to come, for each file system that it goes to."""
+    fetch, runs = whole.fetch, sum(cell.disk or 0 for cell in whole.cells)
+    wanted: dict[int, list[tuple[Path, int]]] = {}
+    for place, size in (
+        (whole.out, runs), (whole.data_root, fetch.data), (whole.weights, fetch.weights + fetch.converted),
+    ):  # fmt: skip
+        if size:
+            wanted.setdefault(existing(place).stat().st_dev, []).append((place, size))
+    for parts in wanted.values():
+        size, free = sum(size for _, size in parts), shutil.disk_usage(existing(parts[0][0])).free
+        if size > free:
+            why = f"about {gb(size)} are wanted, {gb(free)} are free"
+            way = "make room, or name another --out, --data-root or --weights"
+            yield Missing("disk", f"below {', '.join(str(place) for place, _ in parts)}", f"{why}; {way}", "")
 
 
 Number = TypeVar("Number", int, float)
@@ -86,9 +124,8 @@ def total(values: Iterable[Number | None]) -> Number | None:
 
 def shown(whole: Whole) -> list[str]:
     width = max(60, min(shutil.get_terminal_size((80, 24)).columns, WIDEST))
-    to_be_said = whole.suite == "paper" and whole.memory is not None
     lines = [f"plan of {whole.title}, suite {whole.suite}: nothing was loaded, edited or written",
-             *of_device(whole.device, to_be_said), f"all cells: {same(whole.cells)}", ""]  # fmt: skip
+             *of_device(whole.device), f"all cells: {same(whole.cells)}", ""]  # fmt: skip
     lines = [part for line in lines for part in fitted(line, width)] + table(whole.cells)
     after: list[str] = []
     kinds = [kind for kind in ORDER if any(m.kind == kind for cell in whole.cells for m in cell.missing)]
@@ -142,7 +179,7 @@ def sums(whole: Whole) -> Iterator[str]:
     more = f", and those of {lacking} cells whose data is not here" if lacking else ""
     released = not all(cell.counted or cell.edits is None for cell in whole.cells)
     yield f"edits to make: {here:,}{more}{' (~: the data is not here yet)' * released}"
-    fetch = to_fetch(whole.missing, whole.data_root, whole.weights)
+    fetch = whole.fetch
     disk = f"disk: about {gb(sum(cell.disk or 0 for cell in whole.cells))} for the runs{more and ' that are known'}"
     disk += f", {gb(fetch.bytes)}{' or more' * fetch.partly} to fetch" if fetch.bytes else ""
     disk += f", {gb(fetch.converted)} for MGIE once converted" if fetch.converted else ""
@@ -151,11 +188,7 @@ def sums(whole: Whole) -> Iterator[str]:
         assumed = any(cell.memory and cell.memory.assumed for cell in whole.cells)
         open_end = any(cell.memory and cell.memory.working is None for cell in whole.cells)
         there = "" if whole.device.memory is None else f", {gb(whole.device.memory)} there: "
-        fits = {
-            True: "fits",
-            False: "does not fit; a smaller --batch-size, --dtype bfloat16 or --offload takes less",
-            None: "",
-        }
+        fits = {True: "fits", False: "does not fit", None: ""}
         yield (f"memory: about {gb(whole.memory)} at most{' by the sizes as published' * assumed}"
                f"{', without what a batch takes' * open_end}{there}{fits[whole.fits]}")  # fmt: skip
     measured = list(dict.fromkeys(cell.measured.by for cell in whole.cells if cell.measured and cell.edits))
@@ -165,24 +198,33 @@ def sums(whole: Whole) -> Iterator[str]:
         seconds = sum(cell.seconds or 0.0 for cell in whole.cells)
         yield f"time: about {spelled(seconds)} for the edits, one after another{by}"
     if unmeasured:
-        yield f"time{f' of {unmeasured} cells' if measured else ''}: {unknown(whole.suite, whole.device)}"
+        timed = any(map(to_time, whole.cells)) or whole.device.named
+        why = unknown(whole.suite, whole.device) if timed else NOT_IN_TABLE_4
+        yield f"time{f' of {unmeasured} cells' if measured else ''}: {why}"
+
+
+def to_time(cell: CellPlan) -> bool:
+    """Whether a Table 4 of this device, which is not there yet, would tell the cell's time."""
+    end_to_end = cell.setting == "zero-shot" and cell.form in ("none", "e2e")
+    return cell.measured is None and cell.edits != 0 and cell.model in PAPER_MODELS and end_to_end
 
 
 def of_missing(whole: Whole) -> Iterator[str]:
-    if not whole.missing:
+    missing = whole.missing
+    if not missing:
         yield "nothing is missing: all can run"
         return
     yield ""
     yield "missing:"
     ways: dict[str, list[Missing]] = {}
-    for lack in whole.missing:
+    for lack in missing:
         ways.setdefault(lack.command, []).append(lack)
     for command, lacks in ways.items():
         yield from dict.fromkeys(f"  {lack.kind} {lack.name}: {lack.why}" for lack in lacks)
         yield from [f"    {command}"] if command else []
         if hand := by_hand(lacks[0]):
             yield f"    (by hand, as that says: {', '.join(hand)})"
-    fetched = [lack.fetched.partition(":")[0] for lack in whole.missing if lack.fetched]
+    fetched = [lack.fetched.partition(":")[0] for lack in missing if lack.fetched]
     if whole.suite == "paper" and len(set(fetched)) > 1:
         roots = (("DATA", whole.data_root, "data"), ("WEIGHTS", whole.weights, "weights"))
         given = "".join(f" {name}={root}" for name, root, usual in roots if str(root) != usual)

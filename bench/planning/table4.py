@@ -48,7 +48,7 @@ def of_cases(
     else:
         first, weights = cases[0], "random" if cases[0].random else "trained"
         print("plan of Table 4: nothing was loaded, timed or written")
-        print("\n".join(of_device(device, False)))
+        print("\n".join(of_device(device)))
         print(f"preset {first.preset}, {weights} weights, {first.dtype}, {first.steps} steps")
         for row in rows:
             state = f"{row.calls} calls" if row.calls else "timed before"

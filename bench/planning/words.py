@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from bench.planning.device import Device
 
 
-def of_device(device: Device, to_be_said: bool) -> Iterator[str]:
-    """to_be_said: the run itself goes to the CPU only where it is told to."""
+def of_device(device: Device) -> Iterator[str]:
     memory = f", {gb(device.memory)} {'in all' if device.named else 'free'}" if device.memory is not None else ""
     yield f"device: {device.name} ({device.kind}){memory}" + (": memory only, it need not be here" * device.named)
     if device.note:
-        to_be_said = to_be_said and device.kind == "cpu"
-        yield device.note + "; suite paper wants --device cpu for the run itself" * to_be_said
+        yield device.note
 
 
 def number(value: int | None, counted: bool = True) -> str:

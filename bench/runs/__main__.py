@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.registry import SUITES
 from bench.runs.folder import RunFolder
 from mgie.io.command import command
+from mgie.io.files import looking
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,12 +26,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def found(out: Path, suite: str | None) -> Iterator[dict]:
-    """What is known of each run folder, in order of suite and name; of a damaged one its name and what is wrong."""
+    """What is known of each run folder, in order of suite and name; of a damaged one its name and what is wrong.
+
+    A run may be at work meanwhile: its files are only looked at.
+    """
     for path in sorted(out.glob(f"{suite or '*'}/*/run.json")):
         try:
-            yield described(path.parent)
+            with looking():
+                known = described(path.parent)
+            yield known
         except ValueError as error:
             yield {"run": str(path.parent), "damaged": str(error)}
+        except OSError as error:
+            yield {"run": str(path.parent), "damaged": f"cannot be read: {error}"}
 
 
 def described(path: Path) -> dict:
@@ -42,9 +50,16 @@ def described(path: Path) -> dict:
         "suite": run["suite"], "dataset": run["dataset"], "model": run["model"], "form": run["form"],
         "setting": run["setting"], "split": run["data"].get("split", ""), "seeds": seeds, "edited": len(edits),
         "of": max(len(edits), run["n"] * seeds), "finished": done is not None, "failures": len(folder.failures()),
-        "bytes": sum(p.stat().st_size for p in path.rglob("*") if p.is_file()), "started": last.get("started", ""),
+        "bytes": sum(map(size_of, path.rglob("*"))), "started": last.get("started", ""),
         "device": last.get("device", ""), "run": str(path),
     }  # fmt: skip
+
+
+def size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:  # a run at work has renamed it
+        return 0
 
 
 def show(runs: list[dict]) -> None:

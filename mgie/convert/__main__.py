@@ -16,6 +16,7 @@ from mgie import folder as layout
 from mgie.convert.manifest import EMBEDDINGS, NUM_VISUAL_TOKENS, TRAINED
 from mgie.convert.official import Official, check_names, open_official
 from mgie.convert.released import verdict
+from mgie.io.command import stoppable
 from mgie.io.files import whole_folder, write_json
 from mgie.io.hashes import file_digest
 
@@ -125,10 +126,14 @@ def main(arguments: list[str] | None = None) -> int:
     for library in (diffusers_logging, transformers_logging):
         library.disable_progress_bar()  # a bar for each small part says nothing; the LLM has its own line
     try:
-        record = convert(
-            options.llava, options.mllm, options.unet, options.instruct_pix2pix, options.out, options.llama_base,
-            options.clip, options.trained_on,
-        )  # fmt: skip
+        with stoppable():
+            record = convert(
+                options.llava, options.mllm, options.unet, options.instruct_pix2pix, options.out, options.llama_base,
+                options.clip, options.trained_on,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        print("stopped; nothing is left of it, and the same command begins anew", file=sys.stderr)
+        return 1
     except (ValueError, OSError) as error:
         print(f"mgie.convert: {error}", file=sys.stderr)
         return 2

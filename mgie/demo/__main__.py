@@ -3,7 +3,7 @@
     python -m mgie.demo                               the miniature, on a CPU
     python -m mgie.demo --weights weights             weights/mgie-e2e, and lgie-e2e and inspix2pix where they are there
 
-Exit 0 after Ctrl-C, or 2 with one line for wrong use.
+Exit 0 after Ctrl-C or SIGTERM, or 2 with one line for wrong use.
 """
 
 import sys
@@ -11,6 +11,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mgie.io.command import stoppable
 from mgie.io.devices import DTYPES
 from mgie.io.web import add_server_flags, check_server, gradio_of_ours, serve
 
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         from mgie.demo.desk import MAX_UPLOAD_MB
         from mgie.demo.page import CSS, HEAD, build
 
-        with TemporaryDirectory() as folder:
+        with stoppable(), TemporaryDirectory() as folder:
             page = build(systems, draw_examples(Path(folder)))
             serve(page, options, css=CSS, head=HEAD, max_upload=f"{MAX_UPLOAD_MB}mb", share=options.share)
     except (ValueError, OSError) as error:

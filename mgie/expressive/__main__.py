@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgie.expressive.derive import Lines, derive, read_official, write_official
+from mgie.io.command import STOPPED, stoppable
 from mgie.io.files import locked
 from mgie.train.data import LAYOUTS, examples_of
 
@@ -86,8 +87,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.batch_size < 1:
             raise ValueError(f"--batch-size is {options.batch_size}; expected 1 or more")
-        with locked(options.out):
+        with stoppable(), locked(options.out):
             return run(options)
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
+        return 1
     except (ValueError, OSError) as error:
         print(f"mgie.expressive: {error}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ from threading import Thread
 
 from mgie.io.files import is_looking
 
+KEPT = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")  # of a model: no copies in other formats
 TIMEOUT = 2  # seconds until a host counts as out of reach
 
 
@@ -86,9 +87,14 @@ def config_from_hub(name: str, revision: str | None, flag: str) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise FileNotFoundError(
             f"{flag} {name}: no such folder, and the Hub did not give its config.json ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]})\ndownload it where there is a network (hf download {name} --local-dir DIR) "
+            f"{str(error).splitlines()[0]})\ndownload it where there is a network ({download(name)} --local-dir DIR) "
             f"and give {flag} DIR"
         ) from error
+
+
+def download(name: str) -> str:
+    """The command that fetches what model_from_hub takes of a model, and no more."""
+    return " ".join([f"hf download {name}", *(f"--include '{pattern}'" for pattern in KEPT)])
 
 
 def model_from_hub(name: str, revision: str) -> Path:
@@ -96,9 +102,9 @@ def model_from_hub(name: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    kept = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=kept))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(KEPT)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         why = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        raise FileNotFoundError(f"the Hub did not give the weights of {name} ({why}); hf download {name}") from error
+        line = f"{download(name)} --revision {revision}"
+        raise FileNotFoundError(f"the Hub did not give the weights of {name} ({why}); {line}") from error

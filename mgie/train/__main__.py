@@ -16,6 +16,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from mgie.io.command import stoppable
 from mgie.train.recipes import RECIPES, SCHEDULES
 
 
@@ -125,7 +126,11 @@ def main(argv: list[str] | None = None) -> int:
         check(args)
         from mgie.train.run import train
 
-        train(args, RECIPES[args.recipe])
+        with stoppable():
+            train(args, RECIPES[args.recipe])
+    except KeyboardInterrupt:
+        print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
+        return 1
     except (ValueError, FileNotFoundError) as error:
         print(f"mgie.train: {error}", file=sys.stderr)
         return 2

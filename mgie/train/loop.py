@@ -5,6 +5,7 @@ conditions are drawn per step for the whole batch, of which each process and mic
 run repeats the losses bit for bit on the same device, and processes and accumulation change rounding only.
 """
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -197,6 +198,7 @@ class Loop:
             num_workers=0 if data.stored else settings.workers,  # nothing is decoded of what is precomputed
             collate_fn=as_it_is,
             pin_memory=accelerator.device.type == "cuda",
+            worker_init_fn=leave_stopping,
         )
         return (batch.to(accelerator.device) for batch in loader)
 
@@ -315,6 +317,12 @@ def copy_to_save(model: nn.Module, accelerator: "Accelerator") -> nn.Module:
 def as_it_is(batch: Batch) -> Batch:
     """TrainingSet makes whole micro-batches: nothing is left to collate."""
     return batch
+
+
+def leave_stopping(number: int) -> None:
+    """In a process that decodes images: Ctrl-C is its parent's to answer, and SIGTERM ends it without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def line(row: Step, steps: int, device: str) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,12 @@ def test_inputs_that_cannot_be_read_are_counted_before_anything_is_written(data,
     assert "1 of 6 examples have no usable input image, first: magicbrush/test/" in capsys.readouterr().err
     assert not (tmp_path / "todo").exists()
     assert export.main([*command, "--max-failures", "0.5"]) == 0
-    assert len(rows_in(tmp_path / "todo")) == 5 and "they are left out" in capsys.readouterr().err
+    said, told = capsys.readouterr()
+    assert len(rows_in(tmp_path / "todo")) == 5 and "they are left out" in told
+    for row in rows_in(tmp_path / "todo"):
+        picture(0, (24, 24)).save(tmp_path / "todo" / "outputs" / row["output"])
+    line = shlex.split(said.splitlines()[-1].partition("python -m bench.run ")[2])
+    assert "1 of 6 examples have no image" in plan([*line, "--out", str(tmp_path / "runs")]).notice  # and no refusal
 
 
 def test_of_an_exported_folder_the_inputs_are_no_outputs(data, tmp_path):

@@ -2,11 +2,15 @@
 
 import gzip
 import json
+import os
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from drawn import draw_ma5k
+from stopping import Stopped
 
 from bench.check import main
 from bench.grid.cells import Cell, Options, argv_of
@@ -305,3 +309,19 @@ def test_wrong_use_ends_with_2(capsys):
     with pytest.raises(SystemExit) as error:
         main(["--suite", "cifar"])
     assert error.value.code == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_check_that_is_stopped_leaves_no_run_folder_behind_nor_what_an_earlier_kill_left(
+    gate, tmp_path, monkeypatch, number
+):
+    argv = ["-m", "bench.check", *gate[1][:-2]]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path / "temporary")}
+    (tmp_path / "temporary").mkdir()
+    here = tmp_path / "here"
+    left = here / "runs" / "check" / "paper" / "left by a kill"
+    left.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    stopped = Stopped(argv, lambda: [*here.glob("runs/check/*/*/run.json")], number, env=env)
+    assert stopped.code == 1 and stopped.said.splitlines()[-1] == "check: FAILED: stopped", stopped.said
+    assert not (here / "runs" / "check").exists() and not [*(tmp_path / "temporary").glob("*/")]

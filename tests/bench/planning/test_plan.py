@@ -236,13 +236,24 @@ def test_the_time_is_told_from_what_was_run_on_this_device(world, capsys):
     assert elsewhere["seconds"] is None
 
 
-def test_make_plan_is_of_table_1_of_suite_paper(tmp_path):
-    said = subprocess.run(
-        ["make", "-n", "plan", "MODELS=mgie", "ARGS=--for h200"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert "-m bench.tables 1 --plan --suite paper --models mgie --for h200" in " ".join(said.stdout.split())
-    said = subprocess.run(["make", "-n", "plan", "SUITE=mini"], cwd=ROOT, capture_output=True, text=True)
-    assert "--plan --suite mini" in " ".join(said.stdout.split())
+def test_table_4_tells_the_time_before_data_and_weights_are_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argv = ["1", "--suite", "paper", "--device", "cpu", "--models", "mgie", "--datasets", "evr"]
+    _, plan = plan_of(capsys, table, argv)
+    timing = {"model": "mgie", "device": plan["device"]["name"], "dtype": "float32", "steps": 50, "compiled": False,
+              "batch": 4, "seconds": 60.0}  # fmt: skip
+    kept = tmp_path / "runs" / "paper" / "timing" / "mgie--4--0123abcd.json"
+    kept.parent.mkdir(parents=True)
+    for steps, seconds in ((50, None), (100, 15.0)):  # the paper's steps are 100
+        kept.write_text(json.dumps(timing | {"steps": steps}))
+        _, plan = plan_of(capsys, table, argv)
+        edits, *copies = plan["cells"]
+        assert edits["seconds"] == (seconds and seconds * edits["edits"])
+        assert edits["time_by"] == (seconds and "Table 4, batch 4") and plan["missing"]
+        assert all(cell["seconds"] is None for cell in copies)
+    table([*argv, "--plan"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "measured by Table 4, batch 4" in said and "make table4" not in said
 
 
 def test_a_plan_of_many_cells_reads_each_file_once(world, monkeypatch, capsys):

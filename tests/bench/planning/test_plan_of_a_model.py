@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -40,9 +41,11 @@ def planned(capsys, *argv: str) -> tuple[int, dict]:
 
 
 def test_a_model_is_planned_refused_in_silence_and_run_when_told_to(world, no_gpu, capsys):
-    code, plan = planned(capsys, *ARGV)  # the plan never wants --device
+    code, plan = planned(capsys, *ARGV)  # whole, though the run would begin nothing
     (cell,) = plan["cells"]
-    assert (code, cell["examples"], cell["seeds"], cell["edits"], cell["batch"]) == (0, 3, 2, 6, 2)
+    assert (code, cell["examples"], cell["seeds"], cell["edits"], cell["batch"]) == (1, 3, 2, 6, 2)
+    assert [lack["kind"] for lack in plan["missing"]] == ["GPU"] and "--device cpu" in plan["missing"][0]["why"]
+    assert planned(capsys, *ARGV, "--for", "h100")[0] == 0  # another machine's: this one need not have a GPU
     sizes = [p.stat().st_size for p in (MINI / "inspix2pix").glob("*/*.safetensors")]
     assert sum(sizes) <= cell["memory"]["weights"] * 1.01 <= 2.2 * sum(sizes)  # shipped in half, run in float32
     assert plan["fits"] is True and cell["memory"]["working"] > 0
@@ -86,11 +89,28 @@ def test_memory_is_held_against_what_the_gpu_has(world, monkeypatch, capsys):
     for free, fits in ((10**12, True), (10**6, False)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_, free=free: (free, free))
         code, plan = planned(capsys, *ARGV)
-        assert code == 0 and plan["device"]["name"] == "NVIDIA Pretended" and plan["device"]["kind"] == "cuda"
+        assert code == (not fits) and plan["device"]["name"] == "NVIDIA Pretended" and plan["device"]["kind"] == "cuda"
         assert plan["fits"] is fits
-    assert run([*ARGV, "--plan"]) == 0
+    assert run([*ARGV, "--plan"]) == 1
     said = capsys.readouterr().out
-    assert "device: NVIDIA Pretended (cuda)" in said and "does not fit" in said
+    assert "device: NVIDIA Pretended (cuda)" in said and "does not fit" in said and "--offload" in said
+
+
+def test_what_does_not_fit_a_cpu_is_missing_and_offload_is_no_way_out_there(world, no_gpu, monkeypatch, capsys):
+    monkeypatch.setattr("bench.planning.device.free_bytes", lambda kind: 10**6)
+    argv = [*ARGV, "--device", "cpu", "--plan"]
+    assert run(argv) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "memory of " in said and "--dtype bfloat16" in said and "--offload" not in said
+
+
+def test_a_disk_with_too_little_room_is_missing(world, no_gpu, monkeypatch, capsys):
+    for free, kinds in ((10**9, []), (10, ["disk"])):
+        monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        code, plan = planned(capsys, *ARGV, "--device", "cpu")
+        assert code == len(kinds) and [lack["kind"] for lack in plan["missing"]] == kinds
+        assert plan["disk"] > plan["disk_free"] if kinds else plan["disk"] < plan["disk_free"]
+    assert "--out" in plan["missing"][0]["why"]
 
 
 def test_weights_that_are_not_here_have_the_true_models_sizes():
@@ -117,7 +137,7 @@ def test_where_nothing_was_measured_it_says_what_measures_it_and_how_long_that_t
 
 def test_a_table_of_models_plans_the_copies_that_it_runs_beside_its_rows(world, capsys):
     argv = ["1", *ARGV[:4], *ARGV[8:], "--models", "inspix2pix", "--datasets", "ma5k", "--plan", "--json"]
-    assert table(argv) == 0
+    assert table([*argv, "--device", "cpu"]) == 0
     cells = json.loads(capsys.readouterr().out)["cells"]
     assert [cell["model"] for cell in cells] == ["inspix2pix", "codec", "oracle"]
     assert all("l1,l1@input" in cell["command"] for cell in cells)  # whether a row edits at all

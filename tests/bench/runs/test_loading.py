@@ -13,6 +13,7 @@ from bench.grid.jobs import Job, groups_of, run_group
 from bench.run import main
 from bench.runs import execute
 from bench.runs.__main__ import main as list_runs
+from bench.runs.folder import RunFolder
 from mgie.io import memory
 from mgie.io.devices import all_cores
 from tests.bench.runs.test_resume import command, draw_ma5k, folder_of, seeded  # noqa: F401
@@ -134,3 +135,26 @@ def test_the_run_folders_are_listed_and_a_damaged_one_is_named(tmp_path, capsys)
     assert list_runs(["--out", str(tmp_path / "out")]) == 0
     assert "damaged: " in capsys.readouterr().out
     assert list_runs(["--out", str(tmp_path / "none")]) == 2
+
+
+def test_listing_runs_leaves_a_run_at_work_as_it_is_and_goes_on_past_one_that_cannot_be_read(
+    tmp_path, capsys, monkeypatch
+):
+    data = draw_ma5k(tmp_path / "data", photos=1)
+    for model in ("identity", "oracle"):
+        assert main([*command(data, tmp_path / "out"), "--model", model]) == 0
+    at_work, closed = sorted((tmp_path / "out").glob("*/*/edits.jsonl"))
+    at_work.write_bytes(at_work.read_bytes()[:-9])  # the last line is being written
+    before, run = at_work.read_bytes(), RunFolder.run
+
+    def refused(folder: RunFolder) -> dict:
+        if folder.path == closed.parent:
+            raise PermissionError(13, "Permission denied", str(closed.parent / "run.json"))
+        return run(folder)
+
+    monkeypatch.setattr(RunFolder, "run", refused)
+    capsys.readouterr()
+    assert list_runs(["--out", str(tmp_path / "out"), "--json"]) == 0
+    one, other = json.loads(capsys.readouterr().out)
+    assert one["edited"] == 9 and at_work.read_bytes() == before
+    assert other["run"] == str(closed.parent) and "Permission denied" in other["damaged"]
