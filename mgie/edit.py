@@ -95,7 +95,10 @@ def pipeline(options: Namespace) -> "MGIEPipeline":
         pipe = MGIEPipeline.from_pretrained(options.weights, dtype=dtype)
         pipe.enable_model_cpu_offload(device)
         return pipe
-    pipe = MGIEPipeline.from_pretrained(options.weights, dtype=dtype, device=device)
+    try:
+        pipe = MGIEPipeline.from_pretrained(options.weights, dtype=dtype, device=device)
+    except torch.OutOfMemoryError as error:
+        raise ValueError(f"not enough memory on {device} for {options.weights}; give --offload ({error})") from error
     if kind == "cpu" and dtype.itemsize == 2:
         pipe.unet.float()  # most processors convolve 16 bit some hundred times slower than 32
     return pipe

@@ -93,6 +93,18 @@ def test_bad_input_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, weights
     assert not (tmp_path / "out.png").exists()
 
 
+@pytest.mark.parametrize("part", ["transformers.LlamaForCausalLM.from_pretrained", "mgie.mllm.load_exactly"])
+def test_a_gpu_that_is_too_small_is_told_as_that_and_not_as_damaged_weights(capsys, monkeypatch, weights, photo, part):
+    def short(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB")
+
+    monkeypatch.setattr(part, short)
+    code, out, err = run(capsys, photo, "x", "--weights", weights, "--device", "cpu")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "not enough memory on cpu" in err and "--offload" in err and "Tried to allocate 7 GiB" in err
+    assert "do not fit" not in err and "damaged" not in err
+
+
 def python(code: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr
