@@ -57,6 +57,7 @@ class Rewriter:
         self.template = template_of(folder, self.eyes)
         self.defaults, self.where = EditSettings(), placement(spec)
         self.away: Away | None = None  # with --offload: the writer's weights
+        self.while_editing = False  # no texts are written before the edits: its editor loads it too
 
     def fingerprint(self) -> dict[str, str]:
         weights = "@".join(self.hub) if self.hub else weights_hash(self.folder)

@@ -48,7 +48,7 @@ class Held:
         """The loaded model of this plan. Raises NotLoaded, and again for every run that wants the same."""
         workers, kind = plan.workers, type(plan.model)
         key = json.dumps([kind.__module__, kind.__qualname__, plan.model.name, plan.run.fingerprint, plan.device,
-                          str(workers)])  # fmt: skip
+                          str(workers), plan.rewriting is None])  # fmt: skip
         if key != self.key:
             self.close()
             self.key, self.model = key, plan.model
