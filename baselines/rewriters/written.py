@@ -91,6 +91,11 @@ class Rewriter:
     def load(self) -> None:
         self.writer  # noqa: B018
 
+    def release(self) -> None:
+        """Without its weights, until it is asked again: the editor needs the room."""
+        self.__dict__.pop("writer", None)
+        self.away = None
+
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         """Texts, each with its tokens and its share of the seconds; the image is one pixel: a text has none."""
         from PIL import Image

@@ -40,6 +40,8 @@ class Held:
         self.close()
 
     def close(self) -> None:
+        if self.model is not None and hasattr(self.model, "release"):  # its plan knows it beyond this
+            self.model.release()
         self.key, self.why, self.model, self.pool = "", "", None, None
         self.open.close()
         free()

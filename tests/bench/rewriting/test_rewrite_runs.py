@@ -1,6 +1,7 @@
 """--rewrite: texts are written once, shared, kept in the run, given back; what is wrong is said at once."""
 
 import json
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from drawn import draw_ma5k, draw_magicbrush
 from baselines.rewriters import written
 from bench.records import Example
 from bench.run import main, plan
+from bench.runs import execute
 from bench.runs.execute import Held
 from bench.runs.folder import RunFolder
 from bench.runs.rewriting.named import rewriting_of
@@ -229,6 +231,18 @@ def test_later_turns_are_rewritten_in_front_of_the_dataset_s_own_images_and_fz_i
     assert [line["id"] for line in lines(made.folder.path)] == [e.id for e in made.run.examples]
     assert "rewritten by mgie in front of the dataset's own images" in made.folder.run()["note"]
     assert plan([*asked, "--model", "mgie", "--form", "fz"]).rewriting is None
+
+
+def test_the_writer_s_weights_are_gone_before_the_editor_is_loaded(root, tmp_path, monkeypatch):
+    writers, there = weakref.WeakSet(), {}
+    opened, load = writer.open_writer, execute.load
+    monkeypatch.setattr(writer, "open_writer", lambda *asked: writers.add(made := opened(*asked)) or made)
+    monkeypatch.setattr(execute, "load", lambda model: there.update({model.name: len(writers)}) or load(model))
+    assert main(argv(root, tmp_path, "--rewrite", "lgie")) == 0
+    assert there == {"lgie": 0, "inspix2pix": 0}
+    there.clear()
+    assert main(argv(root, tmp_path, "--form", "fz", "--limit", "2", model="mgie")) == 0
+    assert there == {"mgie": 0}
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["alone", "behind a run of single turns"])
