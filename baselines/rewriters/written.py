@@ -20,6 +20,8 @@ from mgie.io.hub import config_from_hub, model_from_hub
 from mgie.io.images import load
 
 if TYPE_CHECKING:
+    import torch
+
     from mgie.expressive.writer import Writer
     from mgie.io.memory import Away
 
@@ -70,19 +72,23 @@ class Rewriter:
 
     def parts(self) -> dict[Path, float]:
         """By a component's folder the bytes of a value once it is loaded."""
+        return self.parts_in(self.folder, self.where.dtype)
+
+    def parts_in(self, folder: Path, dtype: "torch.dtype") -> dict[Path, float]:
         from mgie.folder import WRITERS, parts_of
 
-        own = parts_of(self.folder, self.where.dtype)
-        writing = {folder: width for folder, width in own.items() if folder.name in WRITERS}
-        whole: dict[Path, float] = {self.folder: self.where.dtype.itemsize}
+        writing = {part: width for part, width in parts_of(folder, dtype).items() if part.name in WRITERS}
+        whole: dict[Path, float] = {folder: dtype.itemsize}
         return writing or whole
 
     @cached_property
     def writer(self) -> "Writer":
         from mgie.expressive.writer import offloaded, open_writer
+        from mgie.io.memory import refuse_too_large
 
         folder = model_from_hub(*self.hub) if self.hub else self.folder
         device, dtype, offload = self.where
+        refuse_too_large(lambda kind: self.parts_in(folder, kind), dtype, device, offload)
         writer = open_writer(folder, "cpu" if offload else device, dtype)
         if offload:
             self.away = offloaded(writer, device)

@@ -13,6 +13,7 @@ from torch import nn
 
 from mgie.edit import main, parser, pipeline
 from mgie.edit import run as run_edit
+from mgie.io import memory
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,18 @@ def test_on_a_cpu_16_bit_is_for_what_decodes_and_the_unet_convolves_in_float32(w
     }
     assert kept["unet"] == kept["vae"] == torch.float32 and getattr(torch, dtype) in kept.values()
     assert run_edit(options, Image.open(photo), pipe).images[0].size == (44, 32)
+
+
+def test_what_a_cpu_keeps_in_float32_counts_before_it_is_loaded(capsys, monkeypatch, weights, photo):
+    folder = Path(weights)
+    wide = sum(memory.folder_bytes(folder / name, 4) for name in ("unet", "vae"))
+    narrow = sum(memory.folder_bytes(folder / name, 2) for name in ("llama", "tower", "projector", "edit_head"))
+    monkeypatch.setattr(memory, "free_bytes", lambda device: wide + narrow - 1)
+    asked = (photo, "x", "--weights", weights, "--device", "cpu", "--dtype", "bfloat16", "--steps", 1)
+    code, _, err = run(capsys, *asked)
+    assert code == 2 and "as bfloat16, and main memory has" in err
+    monkeypatch.setattr(memory, "free_bytes", lambda device: wide + narrow)
+    assert pipeline(parser().parse_args(list(map(str, asked)))).unet.dtype == torch.float32
 
 
 def test_a_given_expressive_instruction_is_printed_as_it_is(capsys, tmp_path, weights, photo):
