@@ -62,7 +62,7 @@ def open_writer(folder: Path, device: str, dtype: "torch.dtype", base: Path | No
 
         preset = read_preset(folder, None)
         usual = Request(preset.max_new_tokens, preset.no_repeat_ngram_size)
-        return MLLMWriter(*open_mgie(folder, dtype), device, usual, preset.token_rule)
+        return MLLMWriter(*open_mgie(folder, dtype, device), device, usual, preset.token_rule)
     if kind == "llava":
         return MLLMWriter(*open_llava(folder, base, dtype), device, USUAL)
     return LibraryWriter(folder, device, dtype, has_eyes=kind == "transformers llava")
@@ -119,13 +119,16 @@ def with_image(prompt: str, token: str) -> str:
     return f"{prompt.removesuffix(' ' + END)}\n{token} {END}"
 
 
-def open_mgie(folder: Path, dtype: "torch.dtype") -> "tuple[MLLM, Tokenizer, ClipProcessor | None]":
+def open_mgie(
+    folder: Path, dtype: "torch.dtype", device: str | None = None
+) -> "tuple[MLLM, Tokenizer, ClipProcessor | None]":
+    """device: where the weights go as they are read."""
     from mgie.mllm import MLLM
     from mgie.preprocess import ClipProcessor
     from mgie.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.from_pretrained(folder / "tokenizer")
-    mllm = MLLM.from_pretrained(folder, tokenizer.image_start, tokenizer.image_patch, dtype)
+    mllm = MLLM.from_pretrained(folder, tokenizer.image_start, tokenizer.image_patch, dtype, device)
     processor = None if mllm.tower is None else ClipProcessor.from_pretrained(folder / "image_processor")
     return mllm, tokenizer, processor
 
@@ -186,7 +189,8 @@ class LibraryWriter:
         from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
 
         cls = LlavaForConditionalGeneration if has_eyes else AutoModelForCausalLM
-        model, info = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        placed = {} if device == "cpu" else {"device_map": {"": device}}  # as they are read
+        model, info = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True, **placed)
         missing = sorted(info["missing_keys"])
         if missing:
             raise ValueError(f"{folder}: {len(missing)} weights are missing (first: {missing[0]}); get it again")

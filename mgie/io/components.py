@@ -170,29 +170,35 @@ def load_models(
     index: dict,
     dtype_of: "Callable[[str], torch.dtype | None]",
     quantization_of: Callable[[str, str], object | None] = lambda name, library: None,
+    device: str | None = None,
 ) -> "dict[str, nn.Module]":
     """Every model that the index names, by name; tokenizers, schedulers and processors are left to the pipeline.
 
-    dtype_of: a component's dtype by its name; quantization_of: its configuration by its name and library. Raises as
-    load_component.
+    dtype_of: a component's dtype by its name; quantization_of: its configuration by its name and library. device, and
+    what is raised: as of load_component.
     """
     from torch import nn
 
     found = {name: component_class(*named, folder) for name, named in components(index).items()}
     return {
-        name: load_component(cls, folder / name, dtype_of(name), quantization_of(name, index[name][0]))
+        name: load_component(cls, folder / name, dtype_of(name), quantization_of(name, index[name][0]), device)
         for name, cls in found.items()
         if issubclass(cls, nn.Module)
     }
 
 
 def load_component(
-    cls: Any, folder: Path, dtype: "torch.dtype | None", quantization: object | None = None
+    cls: Any,
+    folder: Path,
+    dtype: "torch.dtype | None",
+    quantization: object | None = None,
+    device: str | None = None,
 ) -> "nn.Module":
-    """A diffusers or transformers model from its folder, whole or not at all, in eval mode, on the CPU.
+    """A diffusers or transformers model from its folder, whole or not at all, in eval mode.
 
-    dtype: None keeps the weights' own. quantization: a configuration of cls's own library. Raises FileNotFoundError
-    or ValueError, one line with the file's or the tensors' names.
+    dtype: None keeps the weights' own. quantization: a configuration of cls's own library, which then places it.
+    device: where the weights go as they are read; None: the CPU. Raises FileNotFoundError or ValueError, one line with
+    the file's or the tensors' names.
     """
     import pickle
 
@@ -212,6 +218,8 @@ def load_component(
         options["ignore_mismatched_sizes"] = True  # told below, by name; its own error names none
     if quantization is not None:
         options["quantization_config"] = quantization
+    elif device not in (None, "cpu"):
+        options["device_map"] = {"": device}
     try:
         with quiet():
             model, info = cls.from_pretrained(str(folder), **options)

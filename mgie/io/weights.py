@@ -58,6 +58,7 @@ def load_library_model(cls: Any, folder: Path, dtype: "dtype | None" = None, dev
 
     dtype: None keeps the weights' own. device: where they go as they are read, with no copy of all in main memory.
     """
+    import torch
 
     folder = Path(folder)
     if not (folder / "config.json").exists():
@@ -68,7 +69,7 @@ def load_library_model(cls: Any, folder: Path, dtype: "dtype | None" = None, dev
         options["device_map"] = {"": device}
     try:
         model, info = cls.from_pretrained(folder, **options)
-    except MemoryError:
+    except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # a damaged config.json makes the libraries raise anything
         raise ValueError(f"{folder}: weights and config.json do not fit: {str(error).strip()[:300]}") from error

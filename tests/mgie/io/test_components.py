@@ -46,6 +46,12 @@ def test_a_whole_folder_loads_as_the_library_loads_it(folder):
             assert torch.equal(model.state_dict()[key], tensor)
 
 
+def test_on_another_device_than_the_cpu_the_weights_go_there_as_they_are_read(folder):
+    index = json.loads((folder / "model_index.json").read_text())
+    placed = components.load_models(folder, index, lambda name: torch.float32, device="meta")
+    assert {tensor.device.type for model in placed.values() for tensor in model.parameters()} == {"meta"}
+
+
 @pytest.mark.parametrize(
     ("file", "change", "said"),
     [
