@@ -3,16 +3,12 @@
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baselines.editors.family import DENOISERS, Family
 from baselines.editors.unknown import pipeline_class
 from mgie.io.components import component_class, components, load_models, quiet, weights_of
-from mgie.io.devices import Placement
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
+from mgie.io.devices import Placement, in_half
 
 
 def fetched(family: Family) -> Path:
@@ -75,28 +71,3 @@ def unloaded(cls: type[Any], named: Mapping[str, object]) -> dict[str, object]:
         return {}
     off = {name: None for name in ("safety_checker", "feature_extractor") if name in known and name not in named}
     return off | {"requires_safety_checker": False}
-
-
-def in_half(denoiser: "nn.Module", dtype: "torch.dtype") -> None:
-    """The denoiser takes its inputs in dtype and answers in float32, so that the latents stay in float32.
-
-    Timesteps stay as they are: float16 has no 999.5, and the network embeds them in float32 itself.
-    """
-    import torch
-
-    def cast(value: object, to: "torch.dtype") -> object:
-        if isinstance(value, torch.Tensor):
-            return value.to(to) if value.is_floating_point() and value.ndim > 1 else value
-        if isinstance(value, tuple | list):
-            return type(value)(cast(one, to) for one in value)
-        if isinstance(value, dict):  # a library's output is an ordered dict too: its values are set in place
-            for key in value:
-                value[key] = cast(value[key], to)
-        return value
-
-    def before(_: object, args: tuple, named: dict) -> tuple[tuple, dict]:
-        return tuple(cast(one, dtype) for one in args), {k: cast(dict(v) if type(v) is dict else v, dtype)
-                                                         for k, v in named.items()}  # fmt: skip
-
-    denoiser.register_forward_pre_hook(before, with_kwargs=True)
-    denoiser.register_forward_hook(lambda _, args, output: cast(output, torch.float32))

@@ -153,7 +153,7 @@ class TimedInsPix2Pix(Timed):
                 folder_of(self.asked), dtype=self.dtype, safety_checker=None, requires_safety_checker=False
             ).to(self.device)
         if self.dtype.itemsize == 2:  # as runs edit: the denoiser alone is in 16 bit
-            from baselines.loading import in_half
+            from mgie.io.devices import in_half
 
             pipe.text_encoder.float()
             pipe.vae.float()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 DRIVER = Path("/proc/driver/nvidia/version")
 # CUDA's major version -> the least driver: table 1 of https://docs.nvidia.com/deploy/cuda-compatibility
@@ -243,3 +244,28 @@ def full_float32() -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.allow_tf32 = convolutions
+
+
+def in_half(denoiser: "nn.Module", dtype: "torch.dtype") -> None:
+    """The denoiser takes its inputs in dtype and answers in float32, so that the latents stay in float32.
+
+    Timesteps stay as they are: float16 has no 999.5, and the network embeds them in float32 itself.
+    """
+    import torch
+
+    def cast(value: object, to: "torch.dtype") -> object:
+        if isinstance(value, torch.Tensor):
+            return value.to(to) if value.is_floating_point() and value.ndim > 1 else value
+        if isinstance(value, tuple | list):
+            return type(value)(cast(one, to) for one in value)
+        if isinstance(value, dict):  # a library's output is an ordered dict too: its values are set in place
+            for key in value:
+                value[key] = cast(value[key], to)
+        return value
+
+    def before(_: object, args: tuple, named: dict) -> tuple[tuple, dict]:
+        return tuple(cast(one, dtype) for one in args), {k: cast(dict(v) if type(v) is dict else v, dtype)
+                                                         for k, v in named.items()}  # fmt: skip
+
+    denoiser.register_forward_pre_hook(before, with_kwargs=True)
+    denoiser.register_forward_hook(lambda _, args, output: cast(output, torch.float32))
