@@ -25,6 +25,7 @@ from bench.settings import MetricSettings, add_metric_flags, from_flags
 from bench.verify.archive import Opened, opened
 from bench.verify.files import bring, check_name, check_outputs, claims_of, edits_of, unlike_a_run
 from bench.verify.findings import Findings, shortened
+from bench.verify.kept import keep
 from bench.verify.recomputed import Here, check_counts, compare, recompute, run_here
 from mgie.io.command import command
 from mgie.io.files import write_json
@@ -95,8 +96,11 @@ def check_files(reader: RunFolder, bundle: Opened, here: Here, outputs: Path | N
         found.wrong.append(f"scored_from.json: {len(changed)} examples have other goals, captions or masks than the "
                            f"data here, first: {changed[0]}")  # fmt: skip
     lost = edits.keys() - good
-    scores = recompute(run, dataset, reader, {key: edits[key] for key in good}, lost, here, found)
+    ours, claimed = {key: edits[key] for key in good}, {key[2:] for key in claims}
+    scores, account = recompute(run, dataset, reader, ours, lost, claimed, here, found)
     compare(claims, scores, lost, changed, found)
+    if found.verified:
+        keep(reader, run, ours, scores, account)
 
 
 def show(found: Findings) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from drawn import picture
-from seen_runs import draw_runs
+from handed_in import check, ending, listed_anew, members, packed
 
 from bench.bundle.__main__ import main as bundle
 from bench.bundle.private import Private
@@ -18,46 +18,6 @@ from bench.run import main as bench_run
 from bench.runs.folder import RunFolder
 from bench.settings import DataSettings
 from bench.verify.__main__ import main as verify
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    """data/, runs/ and one bundle of "near": seven outputs, l1 and ssim."""
-    root = tmp_path_factory.mktemp("somebodys home")
-    folders = draw_runs(root, ("near",), write=False)
-    assert bundle([str(folders["near"]), "-o", str(root / "near.zip")]) == 0
-    assert bundle([str(folders["near"]), "--digests-only", "-o", str(root / "digests.zip")]) == 0
-    return root
-
-
-def members(archive: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(archive) as file:
-        return {name: file.read(name) for name in file.namelist()}
-
-
-def packed(files: dict[str, bytes], to: Path) -> Path:
-    with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return to
-
-
-def listed_anew(files: dict[str, bytes]) -> dict[str, bytes]:
-    """As a forger would: bundle.json says just what is there."""
-    import hashlib
-
-    said = json.loads(files["bundle.json"])
-    said["files"] = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-                     for name, data in files.items() if name != "bundle.json"}  # fmt: skip
-    return files | {"bundle.json": json.dumps(said).encode()}
-
-
-def ending(files: dict[str, bytes], end: str) -> str:
-    return next(name for name in sorted(files) if name.endswith(end))
-
-
-def check(archive: Path, world: Path, out: Path, *more: str) -> int:
-    return verify([str(archive), "--data-root", str(world / "data"), "--out", str(out), *more])
 
 
 def test_an_honest_bundle_verifies_with_somebody_elses_data_and_can_be_a_row(world, tmp_path, capsys):
