@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.bundle.contents import NEEDED
+from bench.bundle.contents import LINES, NEEDED, OBJECTS
 from bench.given.named import BUNDLES, VERDICT
 from bench.runs.folder import RunFolder
 from bench.runs.remote import local_place
@@ -30,6 +30,7 @@ from bench.verify.recomputed import Here, check_counts, compare, recompute, run_
 from mgie.io.command import command
 from mgie.io.files import write_json
 
+STRANGE = (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)  # from values of another kind
 NOBODY_SEES = "how the outputs were made, and in how many seconds: no output says so"
 
 
@@ -65,6 +66,10 @@ def check_run(reader: RunFolder, bundle: Opened, here: Here, outputs: Path | Non
     except ValueError as error:  # a file that is no record of a run
         text = str(error).replace(f"{reader.path}/", "").partition("; it was changed by hand")[0]
         found.wrong.append(text.splitlines()[0])
+    except STRANGE as error:
+        found.wrong.append(
+            f"{', '.join((*OBJECTS, *LINES))}: one holds a value of a kind that no run's has ({error!r:.80})"
+        )
     found.unchecked.append(NOBODY_SEES)
     return found
 

@@ -9,6 +9,7 @@ from handed_in import check, ending, listed_anew, members, packed
 from bench.bundle.__main__ import main as bundle
 from bench.given.named import verified
 from bench.grid.cells import Finished, read_run
+from bench.verify import recomputed
 
 Files = dict[str, bytes]
 
@@ -66,6 +67,10 @@ def fewer_groups(files: Files) -> Files:
     return forged(files, "run.json", lambda run: run | {"groups": 7})
 
 
+def list_elsewhere(files: Files) -> Files:
+    return forged(files, "run.json", lambda run: run | {"data": run["data"] | {"wrong_captions": "/etc/passwd"}})
+
+
 @pytest.mark.parametrize(
     ("plant", "said"),
     [
@@ -76,6 +81,7 @@ def fewer_groups(files: Files) -> Files:
         (score_of_a_failure, "computed here no value"),
         (line_twice, "is there twice"),
         (groups_renamed, "its group is"),
+        (list_elsewhere, "data has 'wrong_captions' '/etc/passwd', which is no setting"),
         (fewer_groups, "run.json, groups: it says 7, there are 4"),
     ],
 )
@@ -117,3 +123,59 @@ def test_the_seconds_of_a_model_are_in_no_row(tmp_path, world):
     assert read_run(folder, 1).seconds
     assert bundle([str(folder), "-o", str(tmp_path / "one.zip")]) == 0
     assert row(tmp_path / "one.zip", world, tmp_path / "runs").seconds == []
+
+
+NESTED = 100_000
+INNER = ("data", "edit", "fingerprint", "metrics", "not_run")
+ODD = [None, 5, "", [], {}, True, 10**30, "NESTED"]
+
+
+def altered(data: bytes, lines: bool) -> list[tuple[str, bytes]]:
+    """A JSON file, or the first of its lines, with each key and some below it replaced by something odd."""
+    first, *rest = data.splitlines(keepends=True) if lines else [data]
+    whole = json.loads(first)
+    ids = [key for key in whole if key.startswith("magicbrush/")]  # of scored_from.json: one is like the others
+    inner = [(key, below) for key, value in whole.items() if isinstance(value, dict) for below in value if key in INNER]
+    found = []
+    for key, below in [*((key, None) for key in whole if key not in ids[1:]), *inner]:
+        for odd in ODD:
+            changed = whole | {key: odd if below is None else whole[key] | {below: odd}}
+            text = json.dumps(changed).replace('"NESTED"', "[" * NESTED + "]" * NESTED).encode()
+            found.append((f"{key} {below or ''} {odd}", text + b"\n" + b"".join(rest)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def failing(world, tmp_path_factory):
+    """A bundle of a run with one failure and a rewriter's name, and what its scores are when they are computed."""
+    files = score_of_a_failure(members(world / "near.zip"))
+    files = forged(files, "run.json", lambda run: run | {"rewriter": ""})
+    lost = json.loads(files[ending(files, "failures.jsonl")])["example_id"]
+    none = {"value": None, "reason": "not edited: broken"}
+    return forged(files, "scores.jsonl", lambda s: [s | none if s["example_id"] == lost else s])
+
+
+@pytest.mark.parametrize("end", ["run.json", "done.json", "scored_from.json", "sessions.jsonl", "edits.jsonl",
+                                 "scores.jsonl", "failures.jsonl"])  # fmt: skip
+def test_an_odd_value_is_a_line_or_a_row_that_can_be_read(end, failing, world, tmp_path, capsys, monkeypatch):
+    """Never a traceback. The scores are computed once: none of these changes an output."""
+    known = []
+
+    def score_all(*args):
+        known[:] = known or [real(*args)]
+        return known[0]
+
+    real = recomputed.score_all
+    monkeypatch.setattr(recomputed, "score_all", score_all)
+    assert row(packed(listed_anew(failing), tmp_path / "x.zip"), world, tmp_path / "runs").of == 7
+    name, ends = ending(failing, end), []
+    for what, data in altered(failing[name], end.endswith(".jsonl")):
+        archive = packed(listed_anew(failing | {name: data}), tmp_path / "x.zip")
+        capsys.readouterr()
+        ends.append(check(archive, world, tmp_path / "runs"))
+        said = capsys.readouterr().out
+        assert ends[-1] == 0 or (ends[-1] == 1 and "WRONG: " in said), (what, said)
+        assert "one holds a value" not in said, (what, said)  # it is known which
+        for folder in verified(archive, tmp_path / "runs") if ends[-1] == 0 else ():
+            assert read_run(folder, 1).of == 7, what
+    assert 1 in ends
