@@ -2,7 +2,9 @@
 
 import io
 import json
+import re
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -273,6 +275,13 @@ def test_the_same_runs_are_the_same_bytes(world, tmp_path):
     for name in ("a.zip", "b.zip"):
         assert bundle([str(folder), "-o", str(tmp_path / name)]) == 0
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_the_bundle_that_the_readme_makes_leaves_a_clone_clean():
+    root = Path(__file__).parents[3]
+    name = re.search(r"bench\.bundle RUN -o (\S+)", (root / "README.md").read_text(encoding="utf-8"))[1]
+    if (root / ".git").exists():
+        assert subprocess.run(["git", "check-ignore", "-q", name], cwd=root).returncode == 0
 
 
 def test_an_unfinished_run_and_what_is_none_are_not_handed_in(world, tmp_path, capsys):
