@@ -59,6 +59,18 @@ def test_nothing_in_a_bundle_says_whose_machine_it_was(world):
         ("magicbrush/test/1-1", "magicbrush/test/1-1"),
         ("TypeError: <class 'x'>, 1 < 2", "TypeError: ‹class 'x'>, 1 < 2"),
         ("https://mllm-ie.github.io/x/y", "https://mllm-ie.github.io/x/y"),
+        ("https://alice:word@host/x/y.png: 404", "…/y.png: 404"),
+        ("--clip ViT-B-32-quickgelu//mnt/alice/clip.pt: none", "--clip ViT-B-32-quickgelu/…/clip.pt: none"),
+        ("s3://alice-bucket/x.png: denied", "…/x.png: denied"),
+        ("s3://alice-bucket", "…"),
+        ("file:///home/alice/x.png", "…/x.png"),
+        ("\\\\server\\alice\\x.png", "…/x.png"),
+        ("no such file: 'C:\\\\Users\\\\alice\\\\x'", "no such file: '…/x'"),
+        ("../../alice/out/x.png: no such", "…/x.png: no such"),
+        ("at ../x.png, ./alice/x.png", "at …/x.png, …/x.png"),
+        ("[Errno 2] '/my files/alice smith/x.png'", "[Errno 2] '…/x.png'"),
+        ("unreadable: /my files/alice smith/x.png: cannot", "unreadable: …/x.png: cannot"),
+        ("mean over a / b / c, 1/2, and/or", "mean over a / b / c, 1/2, and/or"),
     ],
 )
 def test_of_a_path_the_last_part_is_kept_and_other_words_as_they_are(text, clean):
@@ -72,6 +84,29 @@ def test_the_places_of_a_command_line_are_cut_however_they_are_written():
         "--images", "…/out", "--data-root=…/johns", "--clip", "ViT-L-14/openai", "--model", "mine",
         "--rewrite", "…/texts.jsonl",
     ]  # fmt: skip
+    words = ["--clip", "ViT-B-32//mnt/john/clip.pt", "--clip=../john/clip", "--dino", "john-secret/dino", "--dino",
+             "timm/vit_small_patch16_224.dino", "--data", "john/data", "--with", "john/runs/x"]  # fmt: skip
+    assert Private(set()).command(words) == [
+        "--clip", "ViT-B-32/…/clip.pt", "--clip=…/clip", "--dino", "…/dino", "--dino",
+        "timm/vit_small_patch16_224.dino", "--data", "…/data", "--with", "…/x",
+    ]  # fmt: skip
+
+
+def test_no_file_of_a_bundle_says_where_networks_and_data_lay(world, tmp_path):
+    """In the settings of scores, reasons of failures and the command, by whichever form they were named."""
+    (folder,) = (world / "runs" / "paper").glob("magicbrush--near--*")
+    run = RunFolder(Path(shutil.copytree(folder, tmp_path / folder.name)))
+    done = run.done()
+    for entry, clip in zip(done["scored"], ("ViT-B-32//mnt/alice/clip.pt", "alice/models/clip"), strict=True):
+        entry["settings"] |= {"clip": clip, "dino": "alice-secret/dino", "lpips_weights": "alice/squeeze.pt"}
+    run.finish(done)
+    session = run.sessions()[0] | {"command": ["--data-root", "alice/data", "--clip", "alice/clip"]}
+    run.rewrite("sessions.jsonl", [session | {"data_root": "alice/data"}])
+    run.append("failures.jsonl", [{"reason": "unreadable: alice/data/magicbrush/x.png: cut short"}])
+    assert bundle([str(run.path), "-o", str(tmp_path / "x.zip")]) == 0
+    text = "".join(data.decode() for name, data in members(tmp_path / "x.zip").items() if not name.endswith(".png"))
+    assert "alice" not in text and "unreadable: …/x.png: cut short" in text
+    assert "ViT-B-32/…/clip.pt" in text
 
 
 def pixel(files):
