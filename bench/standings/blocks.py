@@ -26,6 +26,7 @@ MARKS = {  # mark: what it means, the words of a note that bring it
     "o": ("by the script before its repair of February 2025, which could mispair turns", "before PR 28"),
     "c": ("copied from another source, not measured again", "copied from|quoted row|transcription slip"),
     "u": ("doubtful; its note says why", "doubtful|possibly swapped|look swapped"),
+    "b": ("a run that somebody handed in, of whose scores those stand here that were computed again", "from a bundle"),
     "^": ("above what the goal image itself scores with local captions", ""),
 }
 

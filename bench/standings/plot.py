@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.figures.drawing import drawing
 from bench.standings.blocks import Entry, Standings
 from bench.standings.published import COPY, printed
-from bench.standings.show import arrow, label, title
+from bench.standings.show import arrow, kind, label, title
 
 OWN, SEEN, PLAIN, BOUND = "#009E73", "#E69F00", "#0072B2", "#555555"
 
@@ -51,6 +51,6 @@ def plot(s: Standings, path: Path) -> None:
 def named(entry: Entry) -> str:
     """A system with whoever prints its numbers."""
     if entry.own:
-        return f"{label(entry)[:40]} (own run)"
+        return f"{label(entry)[:40]} ({kind(entry)} {entry.source[-8:]})"
     source, issue = entry.source.partition(" ")[0], entry.source.rpartition("/issues/")[2]
     return f"{label(entry)[:32]} ({f'MagicBrush issue {issue}' if source.startswith('github.com') else source})"

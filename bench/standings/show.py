@@ -69,6 +69,11 @@ def label(entry: Entry) -> str:
     return entry.system if plain else f"{entry.system}, {entry.checkpoint.removeprefix('MagicBrush-')}"
 
 
+def kind(entry: Entry) -> str:
+    """Of a run that is placed, whose it is."""
+    return "bundle" if "b" in entry.marks else "own run"
+
+
 def shown(cell: Cell | None) -> str:
     """At most four digits behind the point, and seven signs."""
     if cell is None:
@@ -192,7 +197,7 @@ def markdown_block(block: Block) -> list[str]:
     header = ["System", "Checkpoint", "Marks", "Source", "Note", *(f"{printed(m)} {arrow(m)}" for m in block.metrics)]
     rows = []
     for e in block.entries:
-        name = f"**{e.system}** (own run)" if e.own else f"*{e.system}*" if e.bound else e.system
+        name = f"**{e.system}** ({kind(e)})" if e.own else f"*{e.system}*" if e.bound else e.system
         numbers = (markdown_cell(e.cells.get(m)) for m in block.metrics)
         rows.append([name, e.checkpoint, e.marks, e.source, "; ".join(e.notes), *numbers])
     return markdown_table(header, rows, 5)
