@@ -98,6 +98,12 @@ class Standings:
         return list(dict.fromkeys(e.source for b in self.blocks for e in b.entries if not e.own))
 
 
+def copy_of_input(block: Block) -> dict[str, Cell]:
+    """What a copy of the input scores: as published, else by an own run."""
+    copies = [e for e in block.entries if e.system == COPY and e.bound]
+    return {metric: cell for e in sorted(copies, key=lambda e: not e.own) for metric, cell in e.cells.items()}
+
+
 def is_script(block: Block) -> bool:
     return (block.dataset, block.protocol) == (DATASET, SCRIPT) and block.turns != "-"
 

@@ -18,7 +18,7 @@ from bench.registry import SUITES, model_entry, plain
 from bench.runs.description import safe
 from bench.runs.folder import RunFolder
 from bench.standings.blocks import COLUMNS, DATASET, Cell, Entry, is_above, marked
-from bench.standings.published import METRICS, printed
+from bench.standings.published import COPY, GOAL, METRICS, printed
 from mgie.io.files import read_json
 
 OFFICIAL = SETS["magicbrush"].examples  # pictures that the script scores: all_turn, final_turn
@@ -26,6 +26,7 @@ FORMS = {column: SET_FORMS[METRICS[column][1]] for column in COLUMNS}  # what a 
 HARMLESS = re.compile(
     r"size (native|magicbrush|own size)\b.*|EXIF orientation ignored|alpha dropped|colour profiles ignored"
 )
+BOUNDS = {"identity": COPY, "oracle": GOAL}  # the same as what others print of them
 SCORED = "l1,l2,cvs,dino,cts@local"
 MINIATURE = (
     "suite mini is drawn pictures of 64 px, not MagicBrush: none of its settings would place it; a run with --suite "
@@ -167,10 +168,11 @@ def entry_of(
     trained = "no" if bound else "yes" if released or run["setting"] == "fine-tuned" else "unknown"
     notes = [f"{run['n']:,} examples in {run['groups']:,} groups, {done['seeds']} seed{'s' * (done['seeds'] > 1)}"]
     notes += ["if these are the released weights: trained on IPr2Pr and MagicBrush"] if released else []
+    system = BOUNDS.get(run["model"], model.printed) if bound else model.printed
     notes += [] if verdict is None else [f"from a bundle, {verdict}"]
     entry = Entry(
-        f"{model.printed}{form}", run["setting"] if run["setting"] != "zero-shot" else "-", trained,
+        f"{system}{form}", run["setting"] if run["setting"] != "zero-shot" else "-", trained,
         folder.name if verdict is None else f"bundle {folder.parent.name}/{folder.name}", cells, tuple(notes), own=True,
         bound=bound,
     )  # fmt: skip
-    return marked(entry, DATASET, "", is_above(cells, goal) and not (bound and run["model"] == "oracle"))
+    return marked(entry, DATASET, "", is_above(cells, goal))

@@ -8,8 +8,8 @@ import textwrap
 from collections.abc import Sequence
 
 from bench.grid.show import markdown_table
-from bench.standings.blocks import MARKS, Block, Cell, Differing, Entry, Standings
-from bench.standings.published import COPY, lower, printed
+from bench.standings.blocks import MARKS, Block, Cell, Differing, Entry, Standings, copy_of_input
+from bench.standings.published import lower, printed
 
 WIDTH = 80
 NAME, MARKED, SOURCE = 29, 3, 5  # letters of a system, its marks, its source's number on the terminal
@@ -31,19 +31,19 @@ def answer(s: Standings) -> list[str]:
     if s.first is None:
         return ["No number of one block can be compared with one of another."]
     rows = [e for e in s.first.entries if not e.bound and not e.own and s.by in e.cells]
-    copies = [e for e in s.first.entries if e.system == COPY and s.by in e.cells]
+    copy = copy_of_input(s.first).get(s.by)
     placed = sum(e.own for e in s.first.entries)
     lines = []
-    if copies:
-        copy = copies[0].cells[s.by]
+    if copy:
         better = [e for e in rows if (e.cells[s.by].value < copy.value) == lower(s.by) and e.cells[s.by] != copy]
         beaten = "none is" if not better else f"{len(better)} {'is' if len(better) == 1 else 'are'}"
         lines.append(
             f"Of {len(rows)} published rows {beaten} better in {printed(s.by)} than a copy of the input ({copy.text})."
         )
     else:
-        lines.append("No source prints what a copy of the input scores here; python -m bench.run --suite paper --model "
-                     f"identity --dataset magicbrush --turns {s.turns} makes that row.")  # fmt: skip
+        lines.append("No source prints what a copy of the input scores here; python -m bench.run --suite paper "
+                     "--data-root DIR --model identity --dataset magicbrush --size native --metrics magicbrush "
+                     f"--turns {s.turns} makes that row.")  # fmt: skip
     lines.append(f"Own runs in this table: {placed or 'none'}." + " Each with its 95 % interval." * bool(placed))
     return lines
 

@@ -69,7 +69,7 @@ def test_what_bench_run_writes_is_placed_at_the_pictures_own_size_and_not_at_the
         if name == "default":
             refused(own, "--size authors; --size native or --size magicbrush would place it")
         else:
-            assert set(own.entry.cells) == {"l1", "l2"} and own.entry.system == "Input copy (identity)", own
+            assert set(own.entry.cells) == {"l1", "l2"} and own.entry.system == "Input copy", own
 
 
 def test_of_several_variants_the_one_of_the_script_is_placed(tmp_path):
