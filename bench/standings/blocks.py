@@ -95,7 +95,9 @@ class Standings:
 
     @property
     def sources(self) -> list[str]:
-        return list(dict.fromkeys(e.source for b in self.blocks for e in b.entries if not e.own))
+        """Published ones, then the folders of own runs."""
+        entries = sorted((e for b in self.blocks for e in b.entries), key=lambda e: e.own)
+        return list(dict.fromkeys(e.source for e in entries))
 
 
 def copy_of_input(block: Block) -> dict[str, Cell]:

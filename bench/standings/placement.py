@@ -41,8 +41,8 @@ class Own(NamedTuple):
 
 
 def own_runs(out: Path, given: Sequence[Path], turns: str, goal: float | None) -> list[Own]:
-    """The finished runs of MagicBrush below out, and those that were named, each once. Raises ValueError for a named
-    folder that is none of a run.
+    """The finished runs of MagicBrush below out, of one name and settings the newest, and those that were named, each
+    once. Raises ValueError for a named folder that is none of a run.
     """
     # named as tables name them, they are among those below out anyway
     given = [p for p in given if p.exists() or not list(out.glob(f"*/magicbrush--{safe(str(p))}-*/run.json"))]
@@ -53,7 +53,27 @@ def own_runs(out: Path, given: Sequence[Path], turns: str, goal: float | None) -
                 f"--with {folder}: no run folder, for it has no run.json; bench.run prints the folder it wrote"
             )
     found = [path.parent for path in sorted(out.glob("*/magicbrush--*/run.json"))]
-    return [placed(folder, turns, goal) for folder in {f.resolve(): f for f in (*found, *folders)}.values()]
+    own = {f: placed(f, turns, goal) for f in {f.resolve(): f for f in (*found, *folders)}.values()}
+    named = {folder.resolve() for folder in folders}
+    newest: dict[str, Path] = {}
+    rivals = [f for f, run in own.items() if run.entry and f.resolve() not in named]
+    for folder in sorted(rivals, key=finished):
+        newest[name_and_settings(folder)] = folder
+    for folder in rivals:
+        if (last := newest[name_and_settings(folder)]) != folder:
+            why = f"{last.name} is a newer run of that name and settings; --as NAME keeps two apart"
+            own[folder] = Own(folder.name, None, [why])
+    return list(own.values())
+
+
+def finished(folder: Path) -> tuple[int, str]:
+    return (folder / "done.json").stat().st_mtime_ns, folder.name
+
+
+def name_and_settings(folder: Path) -> str:
+    """What two attempts of one model have in common: their weights or images may differ."""
+    run = RunFolder(folder).run()
+    return repr([run.get(key) for key in ("model", "form", "setting", "rewriter", "data", "edit")])
 
 
 def placed(folder: Path, turns: str, goal: float | None = None) -> Own:
@@ -164,6 +184,7 @@ def entry_of(
     model = model_entry(run["model"])
     bound = model.bound and verdict is None
     form = "" if run["form"] == "none" else f" {run['form']}"
+    form += f" by {run['rewriter']}" if run.get("rewriter") else ""
     released = (run["model"], run["form"], run["setting"]) == ("mgie", "e2e", "zero-shot")
     trained = "no" if bound else "yes" if released or run["setting"] == "fine-tuned" else "unknown"
     notes = [f"{run['n']:,} examples in {run['groups']:,} groups, {done['seeds']} seed{'s' * (done['seeds'] > 1)}"]

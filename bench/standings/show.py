@@ -131,7 +131,7 @@ def terminal_entry(s: Standings, entry: Entry, metrics: Sequence[str], widths: S
     name = label(entry)
     name = name if len(name) <= NAME else f"{name[: NAME - 3]}..."
     numbers = "".join(f" {shown(entry.cells.get(m)):>{w}}" for m, w in zip(metrics, widths, strict=True))
-    source = "" if entry.own else f"[{s.sources.index(entry.source) + 1}]"
+    source = f"[{s.sources.index(entry.source) + 1}]"
     lines = [f"{sign} {name:<{NAME}} {entry.marks:<{MARKED}}{numbers}{source:>{SOURCE}}".rstrip()]
     if entry.own:
         halves = (half(entry.cells.get(m)) for m in metrics)
@@ -177,8 +177,9 @@ def legend(s: Standings) -> list[str]:
 
 
 def sources(s: Standings) -> list[str]:
-    return ["Sources:"] + [part for n, name in enumerate(s.sources, 1) for part in
-                           textwrap.wrap(f"  [{n}] {name}", WIDTH, subsequent_indent=" " * 7)]  # fmt: skip
+    own = {e.source for b in s.blocks for e in b.entries if e.own}
+    said = [f"  [{n}] {'the run folder ' * (name in own)}{name}" for n, name in enumerate(s.sources, 1)]
+    return ["Sources:", *(part for line in said for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 7))]
 
 
 def markdown(s: Standings) -> str:

@@ -1,6 +1,7 @@
 """The standings: every published row by protocol, the input copy above nearly all, contradictions side by side."""
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -59,14 +60,30 @@ def test_own_runs_stand_among_the_rows_with_their_intervals_and_the_miniatures_d
     text = terminal(found(out=tmp_path))
     lines = text.splitlines()
     (place,) = (i for i, line in enumerate(lines) if line.startswith("> mine"))
-    assert (
-        lines[place].split()[2:]
-        == ["?", "0.0700", "0.0200", "0.9100", "0.8800", "0.2700"][: len(lines[place].split()) - 2]
-    )
+    *numbers, source = lines[place].split()[2:]
+    assert numbers == ["?", "0.0700", "0.0200", "0.9100", "0.8800", "0.2700"]
+    assert f"{source} the run folder {placed.name}" in text
     assert lines[place + 1].split()[0].startswith("±0.000") and len(lines[place + 1].split()) == 5
     assert lines[place - 1].startswith("  UIP2P, CC3M") and lines[place + 2].startswith("  InstructPix2Pix")
     assert "Own runs in this table: 1." in text and f"Not placed: {mini.name}: suite mini" in text
-    assert placed.name not in text.partition("Not placed")[2]
+    assert placed.name not in text.partition("Not placed")[2].partition("Sources:")[0]
+
+
+def test_of_two_attempts_the_newest_is_a_row_and_a_rewriter_is_named(tmp_path):
+    older, newer = draw_run(tmp_path), draw_run(tmp_path)
+    os.utime(older / "done.json", (1, 1))
+    other = draw_run(tmp_path, edit={"guidance_scale": 3.0})
+    written = draw_run(tmp_path, "inspix2pix", rewriter="mgie")
+    s = found(out=tmp_path)
+    assert {e.source for e in s.first.entries if e.own} == {newer.name, other.name, written.name}
+    assert {e.system for e in s.first.entries if e.own} == {"mine", "InsPix2Pix by mgie"}
+    assert f"Not placed: {older.name}: {newer.name} is a newer run" in " ".join(terminal(s).split())
+    theirs = draw_run(tmp_path / "elsewhere")
+    s = found(out=tmp_path, given=[theirs])  # which takes nobody's place
+    sources = [e.source for e in s.first.entries if e.own]
+    assert sorted(sources) == sorted([newer.name, other.name, written.name, theirs.name])
+    named = found(out=tmp_path, given=[older])  # whoever names it wants it
+    assert {e.source for e in named.first.entries if e.own} == {older.name, newer.name, other.name, written.name}
 
 
 def test_the_bounds_and_the_training_data_are_marked(tmp_path):
