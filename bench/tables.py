@@ -237,7 +237,8 @@ def of_sets(asked: Table, measured: Sequence[Measured]) -> list[str]:
             runs = [m.run for m in measured if m.run and m.cell.dataset == dataset]
             if runs:
                 scored = Scored(asked.suite, dataset, data.split, data.turns, data.limit, runs[0].of, asked.edit.size,
-                                asked.edit.max_side, {s.metric: s.protocol for s in runs[0].scores})  # fmt: skip
+                                asked.edit.max_side, {s.metric: s.protocol for s in runs[0].scores},
+                                data.wrong_captions)  # fmt: skip
                 lines += said(name, scored, "bench.tables", asked.argv)
     return list(dict.fromkeys(lines))
 

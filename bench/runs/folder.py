@@ -198,6 +198,7 @@ class RunFolder:
             raise ValueError(f"{path} is missing; remove {self.path} and run again")
         run = parsed(path.read_bytes(), str(path))
         wrong = [key for key, kind in RUN.items() if not isinstance(run.get(key), kind)]
+        wrong += [] if isinstance(run.get("rewriter", ""), str) else ["rewriter"]
         if wrong:
             raise ValueError(f"{path} has no usable {', '.join(wrong)}; it was changed by hand: remove {self.path} and "
                              "run again")  # fmt: skip

@@ -172,5 +172,5 @@ def of_sets(plan: Plan, protocols: Mapping[str, str]) -> dict[str, list[str]]:
 
     run = plan.run
     scored = Scored(run.suite, run.dataset, run.data.split, run.data.turns, run.data.limit, len(run.scored),
-                    run.edit.size, run.edit.max_side, protocols)  # fmt: skip
+                    run.edit.size, run.edit.max_side, protocols, run.data.wrong_captions)  # fmt: skip
     return {name: said(name, scored, "bench.run", plan.argv) for name in plan.sets}

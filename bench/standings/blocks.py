@@ -26,6 +26,7 @@ MARKS = {  # mark: what it means, the words of a note that bring it
     "o": ("by the script before its repair of February 2025, which could mispair turns", "before PR 28"),
     "c": ("copied from another source, not measured again", "copied from|quoted row|transcription slip"),
     "u": ("doubtful; its note says why", "doubtful|possibly swapped|look swapped"),
+    "b": ("a run that somebody handed in, of whose scores those stand here that were computed again", "from a bundle"),
     "^": ("above what the goal image itself scores with local captions", ""),
 }
 
@@ -94,7 +95,15 @@ class Standings:
 
     @property
     def sources(self) -> list[str]:
-        return list(dict.fromkeys(e.source for b in self.blocks for e in b.entries if not e.own))
+        """Published ones, then the folders of own runs."""
+        entries = sorted((e for b in self.blocks for e in b.entries), key=lambda e: e.own)
+        return list(dict.fromkeys(e.source for e in entries))
+
+
+def copy_of_input(block: Block) -> dict[str, Cell]:
+    """What a copy of the input scores: as published, else by an own run."""
+    copies = [e for e in block.entries if e.system == COPY and e.bound]
+    return {metric: cell for e in sorted(copies, key=lambda e: not e.own) for metric, cell in e.cells.items()}
 
 
 def is_script(block: Block) -> bool:

@@ -10,21 +10,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.given.named import verified
+from bench.given.named import VERDICT, verified
 from bench.metrics.sets import FORMS as SET_FORMS
 from bench.metrics.sets import SETS
 from bench.records import Score
-from bench.registry import SUITES, model_entry
+from bench.registry import SUITES, model_entry, plain
 from bench.runs.description import safe
 from bench.runs.folder import RunFolder
 from bench.standings.blocks import COLUMNS, DATASET, Cell, Entry, is_above, marked
-from bench.standings.published import METRICS, printed
+from bench.standings.published import COPY, GOAL, METRICS, printed
+from mgie.io.files import read_json
 
 OFFICIAL = SETS["magicbrush"].examples  # pictures that the script scores: all_turn, final_turn
 FORMS = {column: SET_FORMS[METRICS[column][1]] for column in COLUMNS}  # what a protocol's first part must be
 HARMLESS = re.compile(
     r"size (native|magicbrush|own size)\b.*|EXIF orientation ignored|alpha dropped|colour profiles ignored"
 )
+BOUNDS = {"identity": COPY, "oracle": GOAL}  # the same as what others print of them
 SCORED = "l1,l2,cvs,dino,cts@local"
 MINIATURE = (
     "suite mini is drawn pictures of 64 px, not MagicBrush: none of its settings would place it; a run with --suite "
@@ -39,8 +41,8 @@ class Own(NamedTuple):
 
 
 def own_runs(out: Path, given: Sequence[Path], turns: str, goal: float | None) -> list[Own]:
-    """The finished runs of MagicBrush below out, and those that were named, each once. Raises ValueError for a named
-    folder that is none of a run.
+    """The finished runs of MagicBrush below out, of one name and settings the newest, and those that were named, each
+    once. Raises ValueError for a named folder that is none of a run.
     """
     # named as tables name them, they are among those below out anyway
     given = [p for p in given if p.exists() or not list(out.glob(f"*/magicbrush--{safe(str(p))}-*/run.json"))]
@@ -51,7 +53,27 @@ def own_runs(out: Path, given: Sequence[Path], turns: str, goal: float | None) -
                 f"--with {folder}: no run folder, for it has no run.json; bench.run prints the folder it wrote"
             )
     found = [path.parent for path in sorted(out.glob("*/magicbrush--*/run.json"))]
-    return [placed(folder, turns, goal) for folder in {f.resolve(): f for f in (*found, *folders)}.values()]
+    own = {f: placed(f, turns, goal) for f in {f.resolve(): f for f in (*found, *folders)}.values()}
+    named = {folder.resolve() for folder in folders}
+    newest: dict[str, Path] = {}
+    rivals = [f for f, run in own.items() if run.entry and f.resolve() not in named]
+    for folder in sorted(rivals, key=finished):
+        newest[name_and_settings(folder)] = folder
+    for folder in rivals:
+        if (last := newest[name_and_settings(folder)]) != folder:
+            why = f"{last.name} is a newer run of that name and settings; --as NAME keeps two apart"
+            own[folder] = Own(folder.name, None, [why])
+    return list(own.values())
+
+
+def finished(folder: Path) -> tuple[int, str]:
+    return (folder / "done.json").stat().st_mtime_ns, folder.name
+
+
+def name_and_settings(folder: Path) -> str:
+    """What two attempts of one model have in common: their weights or images may differ."""
+    run = RunFolder(folder).run()
+    return repr([run.get(key) for key in ("model", "form", "setting", "rewriter", "data", "edit")])
 
 
 def placed(folder: Path, turns: str, goal: float | None = None) -> Own:
@@ -64,18 +86,22 @@ def placed(folder: Path, turns: str, goal: float | None = None) -> Own:
         if reasons := of_the_run(run, turns):
             return Own(folder.name, None, reasons)
         scores = list(path.every_score().values())
+        verdict = read_json(folder.parent / VERDICT).get(folder.name) if (folder.parent / VERDICT).is_file() else None
     except ValueError as error:  # a file that was changed by hand
         return Own(folder.name, None, [" ".join(str(error).split("\n")[0].split())])
     cells, reasons = {}, []
     for column in COLUMNS:
-        cell, why = cell_of(column, [s for s in scores if s.metric.partition("@")[0] == METRICS[column][1]], run)
+        of = METRICS[column][1]
+        cell, why = cell_of(column, [s for s in scores if plain(s.metric) == of], run)
+        if verdict and not cell and of in map(plain, done["not_run"]):
+            why = "not verified here"
         if cell:
             cells[column] = cell
         else:
             reasons.append(f"{printed(column)}: {why}")
     if not cells:
         return Own(folder.name, None, reasons)
-    return Own(folder.name, entry_of(folder.name, run, done, cells, goal), reasons)
+    return Own(folder.name, entry_of(folder, run, done, cells, goal, verdict), reasons)
 
 
 def of_the_run(run: dict, turns: str) -> list[str]:
@@ -151,15 +177,23 @@ def mismatch(column: str, protocol: str, caption: str) -> str:
     return ""
 
 
-def entry_of(name: str, run: dict, done: dict, cells: dict[str, Cell], goal: float | None) -> Entry:
+def entry_of(
+    folder: Path, run: dict, done: dict, cells: dict[str, Cell], goal: float | None, verdict: str | None = None
+) -> Entry:
+    """verdict: of a bundle, what was verified; that its outputs are copies of anything is only what it says."""
     model = model_entry(run["model"])
+    bound = model.bound and verdict is None
     form = "" if run["form"] == "none" else f" {run['form']}"
+    form += f" by {run['rewriter']}" if run.get("rewriter") else ""
     released = (run["model"], run["form"], run["setting"]) == ("mgie", "e2e", "zero-shot")
-    trained = "no" if model.bound else "yes" if released or run["setting"] == "fine-tuned" else "unknown"
+    trained = "no" if bound else "yes" if released or run["setting"] == "fine-tuned" else "unknown"
     notes = [f"{run['n']:,} examples in {run['groups']:,} groups, {done['seeds']} seed{'s' * (done['seeds'] > 1)}"]
     notes += ["if these are the released weights: trained on IPr2Pr and MagicBrush"] if released else []
+    system = BOUNDS.get(run["model"], model.printed) if bound else model.printed
+    notes += [] if verdict is None else [f"from a bundle, {verdict}"]
     entry = Entry(
-        f"{model.printed}{form}", run["setting"] if run["setting"] != "zero-shot" else "-", trained, name, cells,
-        tuple(notes), own=True, bound=model.bound,
+        f"{system}{form}", run["setting"] if run["setting"] != "zero-shot" else "-", trained,
+        folder.name if verdict is None else f"bundle {folder.parent.name}/{folder.name}", cells, tuple(notes), own=True,
+        bound=bound,
     )  # fmt: skip
-    return marked(entry, DATASET, "", is_above(cells, goal) and run["model"] != "oracle")
+    return marked(entry, DATASET, "", is_above(cells, goal))

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from bench.figures.drawing import drawing
-from bench.standings.blocks import Entry, Standings
-from bench.standings.published import COPY, printed
-from bench.standings.show import arrow, label, title
+from bench.standings.blocks import Entry, Standings, copy_of_input
+from bench.standings.published import printed
+from bench.standings.show import arrow, kind, label, title
 
 OWN, SEEN, PLAIN, BOUND = "#009E73", "#E69F00", "#0072B2", "#555555"
 
@@ -20,7 +20,7 @@ def plot(s: Standings, path: Path) -> None:
     from matplotlib import pyplot
 
     entries = s.first.entries
-    copy = next((e for e in entries if e.system == COPY), None)
+    copy = copy_of_input(s.first)
     with drawing():
         size = (12, 1.2 + 0.19 * len(entries))
         figure, panels = pyplot.subplots(1, len(s.first.metrics), sharey=True, figsize=size)
@@ -35,8 +35,8 @@ def plot(s: Standings, path: Path) -> None:
                           fillstyle="none" if entry.trained == "unknown" and not entry.bound else "full")  # fmt: skip
                 if cell.low is not None:
                     axes.plot([cell.low, cell.high], [place, place], color=colour, linewidth=1.5)
-            if copy and metric in copy.cells:
-                axes.axvline(copy.cells[metric].value, color=BOUND, linestyle="--", linewidth=0.8)
+            if metric in copy:
+                axes.axvline(copy[metric].value, color=BOUND, linestyle="--", linewidth=0.8)
             axes.set_title(f"{printed(metric)} {arrow(metric)}", fontsize=9)
             axes.grid(axis="y", linewidth=0.3)
             axes.tick_params(labelsize=7)
@@ -51,6 +51,6 @@ def plot(s: Standings, path: Path) -> None:
 def named(entry: Entry) -> str:
     """A system with whoever prints its numbers."""
     if entry.own:
-        return f"{label(entry)[:40]} (own run)"
+        return f"{label(entry)[:40]} ({kind(entry)} {entry.source[-8:]})"
     source, issue = entry.source.partition(" ")[0], entry.source.rpartition("/issues/")[2]
     return f"{label(entry)[:32]} ({f'MagicBrush issue {issue}' if source.startswith('github.com') else source})"

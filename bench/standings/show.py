@@ -8,8 +8,8 @@ import textwrap
 from collections.abc import Sequence
 
 from bench.grid.show import markdown_table
-from bench.standings.blocks import MARKS, Block, Cell, Differing, Entry, Standings
-from bench.standings.published import COPY, lower, printed
+from bench.standings.blocks import MARKS, Block, Cell, Differing, Entry, Standings, copy_of_input
+from bench.standings.published import lower, printed
 
 WIDTH = 80
 NAME, MARKED, SOURCE = 29, 3, 5  # letters of a system, its marks, its source's number on the terminal
@@ -31,19 +31,19 @@ def answer(s: Standings) -> list[str]:
     if s.first is None:
         return ["No number of one block can be compared with one of another."]
     rows = [e for e in s.first.entries if not e.bound and not e.own and s.by in e.cells]
-    copies = [e for e in s.first.entries if e.system == COPY and s.by in e.cells]
+    copy = copy_of_input(s.first).get(s.by)
     placed = sum(e.own for e in s.first.entries)
     lines = []
-    if copies:
-        copy = copies[0].cells[s.by]
+    if copy:
         better = [e for e in rows if (e.cells[s.by].value < copy.value) == lower(s.by) and e.cells[s.by] != copy]
         beaten = "none is" if not better else f"{len(better)} {'is' if len(better) == 1 else 'are'}"
         lines.append(
             f"Of {len(rows)} published rows {beaten} better in {printed(s.by)} than a copy of the input ({copy.text})."
         )
     else:
-        lines.append("No source prints what a copy of the input scores here; python -m bench.run --suite paper --model "
-                     f"identity --dataset magicbrush --turns {s.turns} makes that row.")  # fmt: skip
+        lines.append("No source prints what a copy of the input scores here; python -m bench.run --suite paper "
+                     "--data-root DIR --model identity --dataset magicbrush --size native --metrics magicbrush "
+                     f"--turns {s.turns} makes that row.")  # fmt: skip
     lines.append(f"Own runs in this table: {placed or 'none'}." + " Each with its 95 % interval." * bool(placed))
     return lines
 
@@ -67,6 +67,11 @@ def label(entry: Entry) -> str:
     """On a terminal and in the plot; the Markdown has the checkpoint in full."""
     plain = entry.checkpoint.startswith(PLAIN)
     return entry.system if plain else f"{entry.system}, {entry.checkpoint.removeprefix('MagicBrush-')}"
+
+
+def kind(entry: Entry) -> str:
+    """Of a run that is placed, whose it is."""
+    return "bundle" if "b" in entry.marks else "own run"
 
 
 def shown(cell: Cell | None) -> str:
@@ -126,7 +131,7 @@ def terminal_entry(s: Standings, entry: Entry, metrics: Sequence[str], widths: S
     name = label(entry)
     name = name if len(name) <= NAME else f"{name[: NAME - 3]}..."
     numbers = "".join(f" {shown(entry.cells.get(m)):>{w}}" for m, w in zip(metrics, widths, strict=True))
-    source = "" if entry.own else f"[{s.sources.index(entry.source) + 1}]"
+    source = f"[{s.sources.index(entry.source) + 1}]"
     lines = [f"{sign} {name:<{NAME}} {entry.marks:<{MARKED}}{numbers}{source:>{SOURCE}}".rstrip()]
     if entry.own:
         halves = (half(entry.cells.get(m)) for m in metrics)
@@ -172,8 +177,9 @@ def legend(s: Standings) -> list[str]:
 
 
 def sources(s: Standings) -> list[str]:
-    return ["Sources:"] + [part for n, name in enumerate(s.sources, 1) for part in
-                           textwrap.wrap(f"  [{n}] {name}", WIDTH, subsequent_indent=" " * 7)]  # fmt: skip
+    own = {e.source for b in s.blocks for e in b.entries if e.own}
+    said = [f"  [{n}] {'the run folder ' * (name in own)}{name}" for n, name in enumerate(s.sources, 1)]
+    return ["Sources:", *(part for line in said for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 7))]
 
 
 def markdown(s: Standings) -> str:
@@ -192,7 +198,7 @@ def markdown_block(block: Block) -> list[str]:
     header = ["System", "Checkpoint", "Marks", "Source", "Note", *(f"{printed(m)} {arrow(m)}" for m in block.metrics)]
     rows = []
     for e in block.entries:
-        name = f"**{e.system}** (own run)" if e.own else f"*{e.system}*" if e.bound else e.system
+        name = f"**{e.system}** ({kind(e)})" if e.own else f"*{e.system}*" if e.bound else e.system
         numbers = (markdown_cell(e.cells.get(m)) for m in block.metrics)
         rows.append([name, e.checkpoint, e.marks, e.source, "; ".join(e.notes), *numbers])
     return markdown_table(header, rows, 5)

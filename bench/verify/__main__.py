@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.bundle.contents import NEEDED
+from bench.bundle.contents import LINES, NEEDED, OBJECTS
 from bench.given.named import BUNDLES, VERDICT
 from bench.runs.folder import RunFolder
 from bench.runs.remote import local_place
@@ -25,10 +25,12 @@ from bench.settings import MetricSettings, add_metric_flags, from_flags
 from bench.verify.archive import Opened, opened
 from bench.verify.files import bring, check_name, check_outputs, claims_of, edits_of, unlike_a_run
 from bench.verify.findings import Findings, shortened
+from bench.verify.kept import keep
 from bench.verify.recomputed import Here, check_counts, compare, recompute, run_here
 from mgie.io.command import command
 from mgie.io.files import write_json
 
+STRANGE = (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)  # from values of another kind
 NOBODY_SEES = "how the outputs were made, and in how many seconds: no output says so"
 
 
@@ -64,6 +66,10 @@ def check_run(reader: RunFolder, bundle: Opened, here: Here, outputs: Path | Non
     except ValueError as error:  # a file that is no record of a run
         text = str(error).replace(f"{reader.path}/", "").partition("; it was changed by hand")[0]
         found.wrong.append(text.splitlines()[0])
+    except STRANGE as error:
+        found.wrong.append(
+            f"{', '.join((*OBJECTS, *LINES))}: one holds a value of a kind that no run's has ({error!r:.80})"
+        )
     found.unchecked.append(NOBODY_SEES)
     return found
 
@@ -95,8 +101,11 @@ def check_files(reader: RunFolder, bundle: Opened, here: Here, outputs: Path | N
         found.wrong.append(f"scored_from.json: {len(changed)} examples have other goals, captions or masks than the "
                            f"data here, first: {changed[0]}")  # fmt: skip
     lost = edits.keys() - good
-    scores = recompute(run, dataset, reader, {key: edits[key] for key in good}, lost, here, found)
+    ours, claimed = {key: edits[key] for key in good}, {key[2:] for key in claims}
+    scores, account = recompute(run, dataset, reader, ours, lost, claimed, here, found)
     compare(claims, scores, lost, changed, found)
+    if found.verified:
+        keep(reader, run, ours, scores, account)
 
 
 def show(found: Findings) -> None:

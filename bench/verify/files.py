@@ -1,5 +1,6 @@
 """A run's own files, held against each other: its name, its counts, its outputs by their pixels."""
 
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import fields
@@ -29,6 +30,7 @@ WORDS = {"suite": tuple(SUITES), "dataset": tuple(DATASETS), "setting": ("zero-s
          "form": ("none", *FORMS)}  # fmt: skip
 MOST_SEEDS = 1000
 SESSION = {"started": str, "commit": str, "python": str, "device": str, "versions": dict}
+FAILURE = {"example_id": str, "seed": int, "stage": str, "reason": str}
 
 
 def unlike_a_run(reader: RunFolder, said: dict, done: dict) -> list[str]:
@@ -36,18 +38,27 @@ def unlike_a_run(reader: RunFolder, said: dict, done: dict) -> list[str]:
     wrong = [f"run.json: there is no {key} {said[key]!r:.60}" for key, known in WORDS.items() if said[key] not in known]
     for kind, name in ((DataSettings, "data"), (EditSettings, "edit")):
         types = {f.name: get_args(f.type) or (f.type,) for f in fields(kind)}
+        words = {f.name: f.metadata["choices"] for f in fields(kind)}
         for key, value in said[name].items():
             number = float in types.get(key, ()) and isinstance(value, int)  # 7 is written for 7.0
-            if key not in types or key == "image_root" or not (number or isinstance(value, types[key])):
+            strange = key not in types or key == "image_root" or not (number or isinstance(value, types[key]))
+            if key == "wrong_captions":  # else a place, which would be opened
+                strange = strange or not re.fullmatch("keep|leave-out|list [0-9a-f]{8}", value)
+            if strange or (words[key] and value not in words[key]):
                 wrong.append(f"run.json: {name} has {str(key)!r:.40} {str(value)!r:.40}, which is no setting")
     if not 1 <= done["seeds"] <= MOST_SEEDS:
         wrong.append(f"done.json: {done['seeds']} seeds")
+    wrong += [f"done.json: {key} holds {str(value)!r:.40}, expected words" for key in ("metrics", "not_run")
+              for value in done[key].values() if not isinstance(value, str)]  # fmt: skip
     scored = done.get("scored", [])
     if not isinstance(scored, list) or not all(isinstance(e, dict) and is_entry(e) for e in scored):
         wrong.append("done.json: scored is no list of metrics, settings and protocols")
     for line in reader.sessions():
         wrong += [f"sessions.jsonl: {key} is {str(line[key])!r:.40}" for key, kind in SESSION.items()
                   if key in line and not isinstance(line[key], kind)]  # fmt: skip
+    for line in reader.failures():
+        wrong += [f"failures.jsonl: {key} is {str(line.get(key))!r:.40}" for key, kind in FAILURE.items()
+                  if not isinstance(line.get(key), kind)]  # fmt: skip
     for name in (*OBJECTS, *LINES):
         path = reader.path / name
         if path.is_file() and name != "edits.jsonl" and MARKUP.search(path.read_text(encoding="utf-8")):

@@ -19,7 +19,7 @@ from bench.runs.description import Run, files_of, manifest_hash, sources_of
 from bench.runs.digests import Digests
 from bench.runs.folder import RunFolder
 from bench.runs.scorers.collecting import Looking, score_all
-from bench.runs.scoring import Metric, load_metrics, protocol_of
+from bench.runs.scoring import Metric, Wanted, load_metrics, protocol_of, scored
 from bench.settings import DataSettings, EditSettings, MetricSettings
 from bench.verify.findings import Findings, shortened
 
@@ -83,8 +83,9 @@ def check_counts(run: Run, reader: RunFolder, edits: Mapping, done: dict, said: 
         if claimed != counted:
             found.wrong.append(f"{name}: it says {claimed}, there are {counted}")
     known = {e.id for e in run.examples}
-    if strange := sorted({i for _, i in edits} - known):
-        found.wrong.append(f"edits.jsonl: {len(strange)} edits of no example, first: {strange[0]}")
+    if strange := [(seed, i) for seed, i in edits if i not in known or not 0 <= seed < done["seeds"]]:
+        seed, first = min(strange)
+        found.wrong.append(f"edits.jsonl: {len(strange)} edits of no example or seed, first: {first}, seed {seed}")
 
 
 def base_of(entry: dict, run: Run, dataset: Dataset, given: MetricSettings) -> MetricSettings:
@@ -113,18 +114,21 @@ def is_plain(metric: str) -> bool:
 
 def recompute(
     run: Run, dataset: Dataset, reader: RunFolder, good: Mapping[tuple[int, str], Edit],
-    lost: Iterable[tuple[int, str]], here: Here, found: Findings,
-) -> dict[Key, Score]:  # fmt: skip
-    """Every score of the run that can be computed here; what cannot is a line of found.unchecked.
+    lost: Iterable[tuple[int, str]], claimed: set[tuple[str, str]], here: Here, found: Findings,
+) -> tuple[dict[Key, Score], list[dict]]:  # fmt: skip
+    """Every score of the run that can be computed here, and done.json's account of them; what cannot is a line of
+    found.unchecked.
 
-    good: the edits whose outputs are there; lost: those whose outputs are not what they were.
+    good: the edits whose outputs are there; lost: those whose outputs are not what they were; claimed: metric and
+    protocol of the scores that were handed in, whether done.json names them or not.
     """
     done = reader.done()
     assert done is not None  # it was looked for
     seeds = range(done["seeds"])
     entries = done.get("scored") or [{"metric": m, "protocol": p} for m, p in done["metrics"].items()]
+    unnamed = sorted(claimed - {(entry["metric"], entry["protocol"]) for entry in entries})
     by_base: dict[str, tuple[MetricSettings, list[dict]]] = {}
-    for entry in entries:
+    for entry in [*entries, *({"metric": metric, "protocol": protocol} for metric, protocol in unnamed)]:
         if not is_plain(entry["metric"]):
             found.unchecked.append(f"{entry['metric']!r:.60}: no metric of this version")
             continue
@@ -132,16 +136,20 @@ def recompute(
         by_base.setdefault(repr(base), (base, []))[1].append(entry)
     again = copied(run, reader, good, lost, seeds, found)
     scores: dict[Key, Score] = {}
+    account: list[dict] = []
     try:
         for base, wanted in by_base.values():
             ready = able(base, wanted, run, here, found)
             if ready:
+                account += scored(ready, Wanted(tuple(ready), base), run, None)
                 looking = Looking(ready, base, here.out / "features")
                 made, _ = score_all(run, again, looking, seeds, lambda count: None)
                 scores |= {(s.seed, s.example_id, s.metric, s.protocol): s for s in made}
     finally:
         shutil.rmtree(again.path, ignore_errors=True)
-    return scores
+    found.wrong += [f"scores.jsonl: {metric} has scores of a protocol that done.json does not name" for metric, protocol
+                    in unnamed if (metric, protocol) in {(e["metric"], e["protocol"]) for e in account}]  # fmt: skip
+    return scores, account
 
 
 def able(base: MetricSettings, wanted: Sequence[dict], run: Run, here: Here, found: Findings) -> dict[str, Metric]:
@@ -227,9 +235,6 @@ def compare(
     if same:
         counts = ", ".join(f"{count} of {metric}" for metric, count in same.items())
         found.checked.append(f"scores computed again and equal: {counts} (largest difference {worst:.2g})")
-    unnamed = {key[2:] for key in claims} - computed
-    if left := sorted({metric for metric, _ in unnamed} - {line.split(":")[0] for line in found.unchecked}):
-        found.unchecked.append(f"{', '.join(left)}: under protocols that done.json does not name")
 
 
 def off(claim: Score, score: Score) -> float:

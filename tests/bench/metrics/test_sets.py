@@ -71,7 +71,8 @@ OFFICIAL = {
 }  # fmt: skip
 OF = Scored("paper", "magicbrush", "test", "single", None, 1053, "native", None, OFFICIAL)
 RIGHT = {
-    "magicbrush": OF, "emu": OF._replace(dataset="emu-edit", n=3589), "paper": OF._replace(size="authors"),
+    "magicbrush": OF, "emu": OF._replace(dataset="emu-edit", n=2899, wrong_captions="leave-out"),
+    "paper": OF._replace(size="authors"),
 }  # fmt: skip
 
 
@@ -92,6 +93,7 @@ def test_a_run_that_keeps_to_the_protocol_may_stand_beside_the_published_rows(na
         ("magicbrush", {"limit": 9}, "first 9", {"--limit": None}),
         ("magicbrush", {"split": "dev"}, "split dev", {"--split": None}),
         ("magicbrush", {"n": 900}, "900 examples, the protocol scores 1,053", {}),
+        ("emu", {"n": 3589, "wrong_captions": "keep"}, "690 of 3,589", {"--wrong-captions": "leave-out"}),
         ("emu", {"dataset": "magicbrush"}, "a protocol for emu-edit", {"--dataset": "emu-edit"}),
         ("magicbrush", {"suite": "published", "split": "all"}, "hand-picked",
          {"--suite": "paper", "--data-root": "DIR", "--split": None}),

@@ -1,8 +1,11 @@
 """A run stands among the published rows only where its stored protocols are those of MagicBrush's script."""
 
+import hashlib
+import json
+
 import pytest
 from drawn import draw_magicbrush
-from standings_checks import PROTOCOLS, check_placement, draw_run, refused, without
+from standings_checks import PROTOCOLS, check_placement, draw_run, found, refused, without
 
 from bench.metrics import cts, cvs, dino
 from bench.metrics.cts import CTS
@@ -16,6 +19,7 @@ from bench.run import main as run
 from bench.settings import MetricSettings
 from bench.standings import placement
 from bench.standings.placement import mismatch, own_runs, placed
+from bench.standings.show import terminal
 
 
 def test_a_run_is_placed_only_where_its_protocol_is_the_scripts(tmp_path):
@@ -65,7 +69,7 @@ def test_what_bench_run_writes_is_placed_at_the_pictures_own_size_and_not_at_the
         if name == "default":
             refused(own, "--size authors; --size native or --size magicbrush would place it")
         else:
-            assert set(own.entry.cells) == {"l1", "l2"} and own.entry.system == "Input copy (identity)", own
+            assert set(own.entry.cells) == {"l1", "l2"} and own.entry.system == "Input copy", own
 
 
 def test_of_several_variants_the_one_of_the_script_is_placed(tmp_path):
@@ -89,14 +93,31 @@ def test_metrics_that_were_not_asked_for_are_named(tmp_path):
     assert set(own.entry.cells) == {"l1"}
 
 
+def test_a_bundle_is_marked_says_what_was_verified_and_has_only_those_values(tmp_path):
+    folder = draw_run(tmp_path, "identity", protocols={"l1": PROTOCOLS["l1"]})
+    place = tmp_path / "runs" / "bundles" / hashlib.sha256(b"a bundle").hexdigest()[:16]
+    place.mkdir(parents=True)
+    folder = folder.rename(place / folder.name)
+    done = json.loads((folder / "done.json").read_text()) | {"not_run": {"cvs": "not verified here"}}
+    (folder / "done.json").write_text(json.dumps(done))
+    (place / "verified.json").write_text(json.dumps({folder.name: "verified here: 1053 of l1"}))
+    (tmp_path / "x.zip").write_bytes(b"a bundle")
+    (own,) = own_runs(tmp_path / "runs", [tmp_path / "x.zip"], "single", None)
+    assert "b" in own.entry.marks and own.entry.notes[-1] == "from a bundle, verified here: 1053 of l1"
+    assert set(own.entry.cells) == {"l1"} and not own.entry.bound  # it only says that it copies the input
+    without(own, "clip_i", "CLIP-I: not verified here")
+    text = terminal(found(out=tmp_path / "runs", given=[tmp_path / "x.zip"]))
+    assert "b a run that somebody handed in" in " ".join(text.split())
+
+
 def test_unfinished_and_damaged_runs_are_said_and_stop_nothing(tmp_path):
     unfinished, damaged, good = draw_run(tmp_path, "a"), draw_run(tmp_path, "b"), draw_run(tmp_path, "c")
     (unfinished / "done.json").unlink()
     (damaged / "run.json").write_text("{")
-    found = {own.run: own for own in own_runs(tmp_path, [], "single", None)}
-    refused(found[unfinished.name], "it is not finished: give its command again")
-    refused(found[damaged.name], "is not JSON")
-    assert found[good.name].entry is not None
+    runs = {own.run: own for own in own_runs(tmp_path, [], "single", None)}
+    refused(runs[unfinished.name], "it is not finished: give its command again")
+    refused(runs[damaged.name], "is not JSON")
+    assert runs[good.name].entry is not None
 
 
 def test_the_multi_turn_run_has_535_pictures(tmp_path):

@@ -1,6 +1,8 @@
 """The standings: every published row by protocol, the input copy above nearly all, contradictions side by side."""
 
 import csv
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +11,12 @@ import pytest
 import standings_checks as checks
 from standings_checks import draw_run, found
 
+from bench.metrics.sets import expanded
+from bench.run import parser as bench_run_parser
 from bench.standings.__main__ import main
-from bench.standings.blocks import Cell, contradict, differing
-from bench.standings.published import families, read
+from bench.standings.blocks import Cell, contradict, copy_of_input, differing
+from bench.standings.placement import SCORED
+from bench.standings.published import COPY, families, read
 from bench.standings.section import section
 from bench.standings.show import markdown, terminal
 
@@ -55,14 +60,30 @@ def test_own_runs_stand_among_the_rows_with_their_intervals_and_the_miniatures_d
     text = terminal(found(out=tmp_path))
     lines = text.splitlines()
     (place,) = (i for i, line in enumerate(lines) if line.startswith("> mine"))
-    assert (
-        lines[place].split()[2:]
-        == ["?", "0.0700", "0.0200", "0.9100", "0.8800", "0.2700"][: len(lines[place].split()) - 2]
-    )
+    *numbers, source = lines[place].split()[2:]
+    assert numbers == ["?", "0.0700", "0.0200", "0.9100", "0.8800", "0.2700"]
+    assert f"{source} the run folder {placed.name}" in text
     assert lines[place + 1].split()[0].startswith("±0.000") and len(lines[place + 1].split()) == 5
     assert lines[place - 1].startswith("  UIP2P, CC3M") and lines[place + 2].startswith("  InstructPix2Pix")
     assert "Own runs in this table: 1." in text and f"Not placed: {mini.name}: suite mini" in text
-    assert placed.name not in text.partition("Not placed")[2]
+    assert placed.name not in text.partition("Not placed")[2].partition("Sources:")[0]
+
+
+def test_of_two_attempts_the_newest_is_a_row_and_a_rewriter_is_named(tmp_path):
+    older, newer = draw_run(tmp_path), draw_run(tmp_path)
+    os.utime(older / "done.json", (1, 1))
+    other = draw_run(tmp_path, edit={"guidance_scale": 3.0})
+    written = draw_run(tmp_path, "inspix2pix", rewriter="mgie")
+    s = found(out=tmp_path)
+    assert {e.source for e in s.first.entries if e.own} == {newer.name, other.name, written.name}
+    assert {e.system for e in s.first.entries if e.own} == {"mine", "InsPix2Pix by mgie"}
+    assert f"Not placed: {older.name}: {newer.name} is a newer run" in " ".join(terminal(s).split())
+    theirs = draw_run(tmp_path / "elsewhere")
+    s = found(out=tmp_path, given=[theirs])  # which takes nobody's place
+    sources = [e.source for e in s.first.entries if e.own]
+    assert sorted(sources) == sorted([newer.name, other.name, written.name, theirs.name])
+    named = found(out=tmp_path, given=[older])  # whoever names it wants it
+    assert {e.source for e in named.first.entries if e.own} == {older.name, newer.name, other.name, written.name}
 
 
 def test_the_bounds_and_the_training_data_are_marked(tmp_path):
@@ -70,11 +91,27 @@ def test_the_bounds_and_the_training_data_are_marked(tmp_path):
     draw_run(tmp_path, "mgie", form="e2e")
     s = found(out=tmp_path)
     own = {e.system: e for e in s.first.entries if e.own}
-    assert own["Input copy (identity)"].bound and own["Input copy (identity)"].marks == ""
+    assert own["Input copy"].bound and own["Input copy"].marks == ""
     assert own["MGIE e2e"].marks == "T" and "released weights" in own["MGIE e2e"].notes[1]
     trained = {e.checkpoint: e.marks for e in s.first.entries if "Table 2" in e.source and "2306" in e.source}
     assert trained["MagicBrush-epoch-000168"] == "T"
     assert {e.marks for e in s.first.entries if e.system == "Text2LIVE"} == {"d"}
+
+
+def test_the_copy_that_no_source_prints_is_an_own_run_and_the_command_that_is_named_makes_it(tmp_path):
+    """Multi-turn: suite paper's own size would keep it out, and so would other metrics than the script's."""
+    said = " ".join(terminal(found(turns="multi")).split())
+    (words,) = re.findall(r"python -m bench\.run (.*?) makes that row", said)
+    args = bench_run_parser().parse_args(words.split())
+    assert (args.suite, args.model, args.turns, args.size) == ("paper", "identity", "multi", "native")
+    assert set(expanded(args.metrics.split(","), args.dataset)) == set(SCORED.split(","))
+    folder = draw_run(tmp_path, "identity", data={"turns": args.turns}, edit={"size": args.size})
+    s = found(turns="multi", out=tmp_path)
+    assert [e.source for e in s.first.entries if e.system == COPY] == [folder.name]
+    assert copy_of_input(s.first)["l1"].n == 535 and "better in L1 than a copy of the input (0.0" in terminal(s)
+    assert "makes that row" not in terminal(s)
+    draw_run(tmp_path, "identity")
+    assert copy_of_input(found(out=tmp_path).first)["l1"].text == "0.036"  # as published, where it is
 
 
 def test_numbers_of_one_system_that_rounding_explains_do_not_contradict():

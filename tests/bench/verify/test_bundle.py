@@ -2,13 +2,15 @@
 
 import io
 import json
+import re
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 from drawn import picture
-from seen_runs import draw_runs
+from handed_in import check, ending, listed_anew, members, packed
 
 from bench.bundle.__main__ import main as bundle
 from bench.bundle.private import Private
@@ -18,46 +20,6 @@ from bench.run import main as bench_run
 from bench.runs.folder import RunFolder
 from bench.settings import DataSettings
 from bench.verify.__main__ import main as verify
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    """data/, runs/ and one bundle of "near": seven outputs, l1 and ssim."""
-    root = tmp_path_factory.mktemp("somebodys home")
-    folders = draw_runs(root, ("near",), write=False)
-    assert bundle([str(folders["near"]), "-o", str(root / "near.zip")]) == 0
-    assert bundle([str(folders["near"]), "--digests-only", "-o", str(root / "digests.zip")]) == 0
-    return root
-
-
-def members(archive: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(archive) as file:
-        return {name: file.read(name) for name in file.namelist()}
-
-
-def packed(files: dict[str, bytes], to: Path) -> Path:
-    with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return to
-
-
-def listed_anew(files: dict[str, bytes]) -> dict[str, bytes]:
-    """As a forger would: bundle.json says just what is there."""
-    import hashlib
-
-    said = json.loads(files["bundle.json"])
-    said["files"] = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-                     for name, data in files.items() if name != "bundle.json"}  # fmt: skip
-    return files | {"bundle.json": json.dumps(said).encode()}
-
-
-def ending(files: dict[str, bytes], end: str) -> str:
-    return next(name for name in sorted(files) if name.endswith(end))
-
-
-def check(archive: Path, world: Path, out: Path, *more: str) -> int:
-    return verify([str(archive), "--data-root", str(world / "data"), "--out", str(out), *more])
 
 
 def test_an_honest_bundle_verifies_with_somebody_elses_data_and_can_be_a_row(world, tmp_path, capsys):
@@ -97,6 +59,18 @@ def test_nothing_in_a_bundle_says_whose_machine_it_was(world):
         ("magicbrush/test/1-1", "magicbrush/test/1-1"),
         ("TypeError: <class 'x'>, 1 < 2", "TypeError: ‹class 'x'>, 1 < 2"),
         ("https://mllm-ie.github.io/x/y", "https://mllm-ie.github.io/x/y"),
+        ("https://alice:word@host/x/y.png: 404", "…/y.png: 404"),
+        ("--clip ViT-B-32-quickgelu//mnt/alice/clip.pt: none", "--clip ViT-B-32-quickgelu/…/clip.pt: none"),
+        ("s3://alice-bucket/x.png: denied", "…/x.png: denied"),
+        ("s3://alice-bucket", "…"),
+        ("file:///home/alice/x.png", "…/x.png"),
+        ("\\\\server\\alice\\x.png", "…/x.png"),
+        ("no such file: 'C:\\\\Users\\\\alice\\\\x'", "no such file: '…/x'"),
+        ("../../alice/out/x.png: no such", "…/x.png: no such"),
+        ("at ../x.png, ./alice/x.png", "at …/x.png, …/x.png"),
+        ("[Errno 2] '/my files/alice smith/x.png'", "[Errno 2] '…/x.png'"),
+        ("unreadable: /my files/alice smith/x.png: cannot", "unreadable: …/x.png: cannot"),
+        ("mean over a / b / c, 1/2, and/or", "mean over a / b / c, 1/2, and/or"),
     ],
 )
 def test_of_a_path_the_last_part_is_kept_and_other_words_as_they_are(text, clean):
@@ -110,6 +84,29 @@ def test_the_places_of_a_command_line_are_cut_however_they_are_written():
         "--images", "…/out", "--data-root=…/johns", "--clip", "ViT-L-14/openai", "--model", "mine",
         "--rewrite", "…/texts.jsonl",
     ]  # fmt: skip
+    words = ["--clip", "ViT-B-32//mnt/john/clip.pt", "--clip=../john/clip", "--dino", "john-secret/dino", "--dino",
+             "timm/vit_small_patch16_224.dino", "--data", "john/data", "--with", "john/runs/x"]  # fmt: skip
+    assert Private(set()).command(words) == [
+        "--clip", "ViT-B-32/…/clip.pt", "--clip=…/clip", "--dino", "…/dino", "--dino",
+        "timm/vit_small_patch16_224.dino", "--data", "…/data", "--with", "…/x",
+    ]  # fmt: skip
+
+
+def test_no_file_of_a_bundle_says_where_networks_and_data_lay(world, tmp_path):
+    """In the settings of scores, reasons of failures and the command, by whichever form they were named."""
+    (folder,) = (world / "runs" / "paper").glob("magicbrush--near--*")
+    run = RunFolder(Path(shutil.copytree(folder, tmp_path / folder.name)))
+    done = run.done()
+    for entry, clip in zip(done["scored"], ("ViT-B-32//mnt/alice/clip.pt", "alice/models/clip"), strict=True):
+        entry["settings"] |= {"clip": clip, "dino": "alice-secret/dino", "lpips_weights": "alice/squeeze.pt"}
+    run.finish(done)
+    session = run.sessions()[0] | {"command": ["--data-root", "alice/data", "--clip", "alice/clip"]}
+    run.rewrite("sessions.jsonl", [session | {"data_root": "alice/data"}])
+    run.append("failures.jsonl", [{"reason": "unreadable: alice/data/magicbrush/x.png: cut short"}])
+    assert bundle([str(run.path), "-o", str(tmp_path / "x.zip")]) == 0
+    text = "".join(data.decode() for name, data in members(tmp_path / "x.zip").items() if not name.endswith(".png"))
+    assert "alice" not in text and "unreadable: …/x.png: cut short" in text
+    assert "ViT-B-32/…/clip.pt" in text
 
 
 def pixel(files):
@@ -313,6 +310,13 @@ def test_the_same_runs_are_the_same_bytes(world, tmp_path):
     for name in ("a.zip", "b.zip"):
         assert bundle([str(folder), "-o", str(tmp_path / name)]) == 0
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_the_bundle_that_the_readme_makes_leaves_a_clone_clean():
+    root = Path(__file__).parents[3]
+    name = re.search(r"bench\.bundle RUN -o (\S+)", (root / "README.md").read_text(encoding="utf-8"))[1]
+    if (root / ".git").exists():
+        assert subprocess.run(["git", "check-ignore", "-q", name], cwd=root).returncode == 0
 
 
 def test_an_unfinished_run_and_what_is_none_are_not_handed_in(world, tmp_path, capsys):
