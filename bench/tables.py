@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.controls.rates import DISTANCE, YARDSTICKS, RateRow, block, footer, rates
+from bench.controls.rates import YARDSTICKS, RateRow, block, footer, rates
 from bench.given.fits import other_protocols, refuse_unlike
 from bench.given.named import Given, add_with
 from bench.grid.cells import (
@@ -36,7 +36,7 @@ from bench.grid.cells import (
 from bench.grid.options import Selection, parser, selected, suite_of
 from bench.grid.rows import Comparison, Measured, TableRow, comparisons, rows_of, seconds_rows
 from bench.grid.show import Grid, grid, markdown, suite_line
-from bench.metrics.sets import SETS, Scored, described, expanded, said
+from bench.metrics.sets import DISTANCE, SETS, Scored, described, expanded, said
 from bench.registry import METRICS, PAPER_MODELS, TIMES, WITH_FORMS, metrics_of, model_entry
 from bench.rewriting import table as rewriting
 from bench.runs.remote import place

@@ -13,9 +13,9 @@ from bench.controls.shares import summarise_share
 from bench.grid.between import dataset_name, model_name
 from bench.grid.rows import Measured
 from bench.grid.show import markdown_table
+from bench.metrics.sets import DISTANCE
 from bench.records import Score
 
-DISTANCE = "l1@input"
 FACTOR = 2.0
 NO_OP, OVER_EDIT = "no-op", "over-edit"
 YARDSTICKS = {NO_OP: "codec", OVER_EDIT: "oracle"}
@@ -77,7 +77,7 @@ def why_not(row: Measured, rate: str, yardstick: Measured | None) -> str:
     if row.run is None:
         return f"not run: {row.reason}"
     if not any(s.metric == DISTANCE for s in row.run.scores):
-        return f"its distance to the input is not scored: give its command again with --metrics {DISTANCE}"
+        return f"{row.cell.model} has no distance to the input: give its command again with --metrics {DISTANCE}"
     what = {NO_OP: "the codec copy", OVER_EDIT: "the goal image"}[rate]
     if yardstick is None:
         return f"{what} is no row of this table: add {YARDSTICKS[rate]} to --models"

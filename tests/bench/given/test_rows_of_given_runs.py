@@ -57,6 +57,12 @@ def test_a_table_has_the_row_and_the_tests_beside_the_others_and_leaves_the_whol
     assert "near" not in whole.read_text()
 
 
+def test_the_row_of_somebodys_own_images_has_its_no_op_and_over_edit_rates(shown):
+    (path,) = shown.glob("rates1-only-*-with-near.csv")
+    found = {row["rate"]: row["value"] for row in rows_in(path) if row["model"] == "near"}
+    assert set(found) == {"no-op", "over-edit"} and all(0 <= float(value) <= 1 for value in found.values())
+
+
 def test_the_report_has_the_row_on_its_first_screen(shown, world, capsys):
     whole = next(p for p in shown.glob("table1-only-*.csv") if "with" not in p.name and "tests" not in p.name)
     for path in shown.glob(f"{whole.stem}*"):

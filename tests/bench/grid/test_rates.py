@@ -63,7 +63,11 @@ def test_every_seed_counts_against_the_one_copy():
         ([MODEL], [], "the codec copy is no row of this table"),
         ([MODEL], [Measured(CODEC.cell, None, "no weights")], "the codec copy was not run: no weights"),
         ([Measured(MODEL.cell, None, "no GPU")], [CODEC], "not run: no GPU"),
-        ([Measured(MODEL.cell, finished("ma5k", {"l1": 0.1}))], [CODEC], "--metrics l1@input"),
+        (
+            [Measured(MODEL.cell, finished("ma5k", {"l1": 0.1}))],
+            [CODEC],
+            "mgie has no distance to the input: give its command again with --metrics l1@input",
+        ),
     ],
 )
 def test_a_rate_that_is_not_known_says_why(rows, beside, says):
