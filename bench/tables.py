@@ -271,7 +271,8 @@ def make(asked: Table) -> int:
     files = write(asked, measured, g, edits)
     show(g, notes_of(asked, measured), asked.options.split, files, asked.verbose)
     print("\n".join(wrapped([*footer(edits), *of_sets(asked, measured)])))
-    print("\n".join(against(asked.file.with_suffix(".csv"), asked.suite)))
+    for name in (f"table{asked.number}", *([f"rates{asked.number}"] if edits else [])):
+        print("\n".join(wrapped(against(asked.stem(name).with_suffix(".csv"), asked.suite))))
     missing = sum(row.of is None for row in g.rows if row.metric not in TIMES)
     if missing and asked.strict:
         print(f"error: --strict: {missing} cells were not run", file=sys.stderr)
