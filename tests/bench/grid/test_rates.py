@@ -114,13 +114,13 @@ def test_a_table_has_them_in_its_footer_its_csv_and_its_markdown(tmp_path, capsy
         said.split()
     )
     folder = tmp_path / "results" / "paper"
-    (table,) = folder.glob("rates1-only-*.csv")
+    (table,) = folder.glob("rates1-seeds1-only-*.csv")
     rows = list(csv.DictReader(table.open(encoding="utf-8")))
     said = [(r["rate"], r["value"], r["model"]) for r in rows]
     assert said[:2] == [("no-op", "", "identity"), ("over-edit", "0.0", "identity")]
-    (text,) = folder.glob("table1-only-*.md")
+    (text,) = folder.glob("table1-seeds1-only-*.md")
     assert "Does it edit at all" in text.read_text("utf-8")
-    (cells,) = (p for p in folder.glob("table1-only-*.csv") if "tests" not in p.name)
+    (cells,) = (p for p in folder.glob("table1-seeds1-only-*.csv") if "tests" not in p.name)
     with open(cells, encoding="utf-8", newline="") as file:
         assert {r["metric"] for r in csv.DictReader(file)} == {"l1", "seconds"}  # the distance is no column
 
