@@ -9,8 +9,8 @@ data; a table runs these beside its rows.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.controls.shares import summarise_share
-from bench.grid.between import dataset_name, model_name
+from bench.controls.shares import METHODS, summarise_share
+from bench.grid.between import dataset_name, model_name, no_interval
 from bench.grid.rows import Measured
 from bench.grid.show import markdown_table
 from bench.metrics.sets import DISTANCE
@@ -21,8 +21,8 @@ NO_OP, OVER_EDIT = "no-op", "over-edit"
 YARDSTICKS = {NO_OP: "codec", OVER_EDIT: "oracle"}
 WORDS = (
     "No-op: the share of outputs no farther from the input image than the codec copy is. Over-edit: the share more "
-    f"than {FACTOR:g} times as far from it as the goal image is. Distance: L1 to the input image; 95 % interval over "
-    "groups."
+    f"than {FACTOR:g} times as far from it as the goal image is. Distance: L1 to the input image. 95 % interval: "
+    f"{METHODS}."
 )
 
 
@@ -132,12 +132,14 @@ def block(rows: Sequence[RateRow]) -> list[str]:
 
 
 def reasons(rows: Sequence[RateRow]) -> list[str]:
-    """Why rates are not known, or of fewer outputs than there are: each once, with where."""
+    """Why rates are not known, have no interval, or are of fewer outputs than there are: each once, with where."""
     where: dict[str, dict[str, None]] = {}
     for r in rows:
         if r.reason and not r.reason.startswith("no interval"):
             where.setdefault(r.reason, {})[f"{r.rate} on {dataset_name(r.dataset, r.suite)}"] = None
-    return [f"- {', '.join(names)}: {reason}" for reason, names in where.items()]
+    lines = [f"{', '.join(names)}: {reason}" for reason, names in where.items()]
+    lines += no_interval((dataset_name(r.dataset, r.suite), r.groups) for r in rows if r.value is not None)
+    return [f"- {line}" for line in lines]
 
 
 def footer(rows: Sequence[RateRow]) -> list[str]:

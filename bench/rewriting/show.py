@@ -7,7 +7,7 @@ DINO, CVS and CTS x100.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bench.grid.between import LEVEL, column_name, dataset_name
+from bench.grid.between import LEVEL, column_name, dataset_name, few_groups
 from bench.grid.paper import as_printed
 from bench.grid.show import listed, markdown_table, signed, suite_line
 from bench.grid.terminal import columns
@@ -154,6 +154,9 @@ def head(shown: Shown) -> list[str]:
         "examples, and the parts by ambiguity.",
         "SSIM, DINO, CVS and CTS are printed x100, the others raw; the CSV beside this is unscaled.",
     ]
+    groups = [(f"{dataset_name(r.dataset, shown.suite)}{'' if r.subset == ALL else f' {r.subset}'}", r.groups)
+              for r in shown.rows if r.dataset != "all" and r.mean is not None]  # fmt: skip
+    lines += few_groups(groups, "no interval stands there")
     if any(r.subset in (AMBIGUOUS, UNAMBIGUOUS) for r in shown.rows):
         lines.append("Ambiguous: what the instruction asks for can be told from the image alone; the miniature knows "
                      "this of each of its examples.")  # fmt: skip

@@ -7,7 +7,7 @@ from drawn import draw_ma5k
 from table_cells import asked, finished
 
 from bench.controls import rates as module
-from bench.controls.rates import DISTANCE, FACTOR, NO_OP, OVER_EDIT, block, footer, rates
+from bench.controls.rates import DISTANCE, FACTOR, NO_OP, OVER_EDIT, WORDS, block, footer, percent, rates
 from bench.grid.cells import Cell
 from bench.grid.rows import Measured
 from bench.records import Score
@@ -50,6 +50,14 @@ def test_copies_do_nothing_and_the_goal_image_over_edits_nowhere():
     found = rates(1, rows, rows)
     assert [of(found, m, NO_OP).value for m in ("identity", "codec")] == [1, 1]
     assert of(found, "oracle", OVER_EDIT).value == 0 and of(found, "oracle", NO_OP).value == pytest.approx(0.1)
+
+
+def test_a_rate_of_few_groups_has_an_interval_within_0_and_100_or_one_line_why_there_is_none():
+    (row, _) = rates(1, [cell("mgie", [0.0] + [0.5] * 11)], [cell("codec", [0.02] * 12)])
+    assert percent(row) == "8.3 % [0, 38]" and WORDS.count("Clopper-Pearson") == 1
+    few = rates(1, [cell("mgie", [0.0, 0.5]), cell("lgie", [0.0, 0.5])], [cell("codec", [0.02] * 2)])
+    for said in (footer(few), block(few)):
+        assert sum("Too few groups for an interval (mini-MA5k 2)" in line for line in said) == 1
 
 
 def test_every_seed_counts_against_the_one_copy():
