@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,12 @@ from bench.figures.figure4 import markdown as markdown4
 from bench.figures.figure4 import plot as plot4
 from bench.figures.texts import pairs_of, texts_of
 from bench.gallery import main as gallery
-from bench.given.named import add_with
+from bench.given.named import Given, add_with
 from bench.grid.options import parser, selected
 from bench.pages.entries import from_cells
+from bench.pages.sections import Scope
 from bench.report import main as report
+from bench.report import published
 from bench.runs.folder import RunFolder
 from bench.settings import DataSettings
 from bench.tables import main as tables
@@ -76,6 +79,14 @@ def test_the_report_has_the_row_on_its_first_screen(shown, world, capsys):
     assert "| near |" in first and "Against the input copy" in first  # its tests are there too
     assert "with-near" in text.split("## Tables")[1]  # the table that was made with it
     assert report([*argv[:-1], "far"]) == 0 and "| far |" in (shown / "report-with-far.md").read_text()
+
+
+def test_the_standings_of_a_report_look_at_a_given_run_that_lies_elsewhere(mine, tmp_path):
+    folder = folder_of(mine)
+    near = Given(folder, "magicbrush", "near", "none", "zero-shot")
+    asked = Scope("paper", "", tmp_path / "results", tmp_path / "no-runs", (near,))
+    assert folder.name in " ".join(published(asked))
+    assert folder.name not in " ".join(published(replace(asked, given=())))
 
 
 def test_the_gallery_has_the_runs_edits(world, tmp_path):
