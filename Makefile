@@ -215,13 +215,14 @@ determinism: $(STAMP) ## what is bit-equal and what within which tolerance: resu
 audit: $(STAMP) ## pip-audit on the lock file (needs its database: a network)
 	@.venv/bin/pip-audit --disable-pip --require-hashes -r requirements.lock $(FLAGS)
 
+CACHES = build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 clean: ## remove what is made again in minutes: the miniature's runs and drawn data, caches
-	rm -rf runs/mini runs/features runs/check data/mini-* build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf runs/mini runs/features runs/check data/mini-* $(CACHES)
 
 # Never data/ and weights/ of the user's own, never votes: nobody can make those again.
 ALL = $(filter-out runs/human,$(wildcard runs/*)) $(wildcard data/mini-*) $(wildcard results/mini results/published) \
-      $(filter-out results/paper/reported.csv results/paper/published.csv,$(wildcard results/paper/*))
-clean-all: clean ## remove all that was made here but votes: all runs (GPU hours!), trainings, results; wants CONFIRM=yes
+      $(filter-out results/paper/reported.csv results/paper/published.csv,$(wildcard results/paper/*)) $(wildcard $(CACHES))
+clean-all: ## remove all that was made here but votes: all runs (GPU hours!), trainings, results; wants CONFIRM=yes
 	@test -n "$(strip $(ALL))" || echo "nothing is left to remove"
 	@test -z "$(strip $(ALL))" || du -shc $(ALL)
 	@if [ "$(CONFIRM)" = yes ]; then rm -rf $(ALL); \

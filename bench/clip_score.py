@@ -20,6 +20,7 @@ from bench.given.named import add_with
 from bench.grid.options import Selection, parser, selected
 from bench.grid.reference import against
 from bench.grid.show import suite_line
+from bench.grid.terminal import columns, wrapped
 from bench.planning.command import of_cells
 from bench.records import Score
 from bench.resampling.intervals import METHODS
@@ -86,24 +87,16 @@ def write(
 
 
 def show(rows: Sequence[TextRow], head: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    console.width = max(console.width, 120) if not console.is_terminal else console.width
-    for line in head[1:]:
-        console.print(line, markup=False)
+    lines = list(head[1:])
     for image in IMAGES:
-        table = Table(title=f"CLIP-S with the {image}", title_justify="left")
-        for name in ("dataset", *(spelled(text) for text in texts_in(rows))):
-            table.add_column(name, justify="left" if name == "dataset" else "right")
+        table = [["dataset", *(spelled(text) for text in texts_in(rows))]]
         for dataset in dict.fromkeys(r.dataset for r in rows):
             found = {r.text: r for r in rows if (r.dataset, r.image) == (dataset, image)}
-            cells = [shown(found[text]).replace("<br>", "\n") for text in texts_in(rows)]
-            table.add_row(name_of(dataset, rows[0].suite), *cells)
-        console.print(table, markup=False)
-    for reason in dict.fromkeys(r.reason for r in rows if r.reason):
-        console.print(f"- {reason}", markup=False)
+            cells = (shown(found[text]).replace("<br>", " ") for text in texts_in(rows))
+            table.append([name_of(dataset, rows[0].suite), *cells])
+        lines += ["", f"CLIP-S with the {image}", *columns(table)]
+    reasons = dict.fromkeys(r.reason for r in rows if r.reason)
+    print("\n".join(wrapped([*lines, "", *(f"- {reason}" for reason in reasons)])))
 
 
 def with_texts(asked: Selection) -> Selection:

@@ -54,7 +54,8 @@ def published(asked: Scope) -> list[str]:
 
     title = "Standings: what other papers print for MagicBrush"
     try:
-        lines = standings(asked.out, asked.folder)
+        given = [run.folder for run in asked.given if run.dataset == "magicbrush"]
+        lines = standings(asked.out, asked.folder, given)
     except (ValueError, FileNotFoundError) as error:
         return fold(f"{title} (not here)", [f"Not made: {error}"])
     return fold(title, [line.replace("### ", "#### ", 1) if line.startswith("### ") else line for line in lines])

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.datasets.shuffled import as_asked
-from bench.metrics.sets import SETS, described, expanded
+from bench.metrics.sets import DISTANCE, SETS, described, expanded
 from bench.records import Example
 from bench.registry import (
     DATASETS,
@@ -168,7 +168,9 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
     to_stage(suite, args.dataset, args.data_root)
     metrics = tuple((args.metrics or ",".join(metrics_of(suite, args.dataset))).replace(" ", "").split(","))
     names = expanded(metrics, args.dataset)
-    if names == ("",) and args.dataset in DATASETS:
+    if is_row(args):
+        names = tuple(dict.fromkeys((*names, DISTANCE)))
+    if names[0] == "" and args.dataset in DATASETS:
         raise ValueError(f"dataset {args.dataset} has no metrics of its own in bench/registry.py; name some: --metrics")
     networks = metric_settings(suite, from_flags(MetricSettings, args), args.weights)
     for name in names if args.metrics else ():
@@ -244,6 +246,11 @@ def note_of(rewriting: Rewriting | None, examples: Sequence[Example]) -> str:
         return ""
     looks = " in front of the dataset's own images" if any(e.previous for e in examples) else ""
     return f"instructions rewritten by {rewriting.name}{looks}"
+
+
+def is_row(args: argparse.Namespace) -> bool:
+    """Whether the run is made to stand in a table under its own name, where it is asked whether it edits at all."""
+    return args.images is not None or bool(args.as_name)
 
 
 def printed_name(args: argparse.Namespace) -> str:
@@ -323,7 +330,7 @@ def run(argv: list[str] | None, held: Held, progress: Progress | None, scores: b
         if asked.notice:
             print(f"notice: {asked.notice}", file=sys.stderr)
         check_failures(asked)
-        if args.images is not None or args.as_name:
+        if is_row(args):
             with suppress(OSError):  # of the runs of one name the one that was asked for last counts
                 os.utime(asked.folder.path / "done.json")
     else:
@@ -334,7 +341,7 @@ def run(argv: list[str] | None, held: Held, progress: Progress | None, scores: b
     found = summary(asked.folder, asked.seeds, asked.wanted)
     found["sets"] = of_sets(asked, {name: m["protocol"] for name, m in found["metrics"].items()})
     show(found, asked.as_json)
-    if (args.images is not None or args.as_name) and not asked.as_json and not asked.mirror:
+    if is_row(args) and not asked.as_json and not asked.mirror:
         print(beside_others(args))
     return 0
 

@@ -67,7 +67,7 @@ def summarise(scores: Iterable[Score]) -> Summary:
     _check(scores)
     if not scores:
         return Summary(None, None, None, 0, 0, "no example has a value")
-    totals, counts = _group_sums(scores)
+    totals, counts = group_sums(scores)
     mean = math.fsum(totals) / sum(counts)
     found = interval(np.array(totals), np.array(counts, dtype=float))
     few = () if found.method else tuple(sorted(t / c for t, c in zip(totals, counts, strict=True)))
@@ -96,7 +96,7 @@ def _check(scores: Sequence[Score]) -> None:
         seen.add((s.example_id, s.seed))
 
 
-def _group_sums(scores: Sequence[Score]) -> tuple[list[float], list[int]]:
+def group_sums(scores: Sequence[Score]) -> tuple[list[float], list[int]]:
     """Sum and count of each group, groups sorted by name; fsum is exact, so the order of the scores cannot matter."""
     values: defaultdict[str, list[float]] = defaultdict(list)
     for s in scores:

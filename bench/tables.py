@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.controls.rates import DISTANCE, YARDSTICKS, RateRow, block, footer, rates
+from bench.controls.rates import YARDSTICKS, RateRow, block, footer, rates
 from bench.given.fits import other_protocols, refuse_unlike
 from bench.given.named import Given, add_with
 from bench.grid.cells import (
@@ -36,8 +36,8 @@ from bench.grid.cells import (
 from bench.grid.options import Selection, parser, selected, suite_of
 from bench.grid.rows import Comparison, Measured, TableRow, comparisons, rows_of, seconds_rows
 from bench.grid.show import Grid, grid, markdown, suite_line
-from bench.metrics.sets import SETS, Scored, described, expanded, said
-from bench.registry import METRICS, PAPER_MODELS, TIMES, WITH_FORMS, metrics_of, model_entry
+from bench.metrics.sets import DISTANCE, SETS, Scored, described, expanded, said
+from bench.registry import METRICS, PAPER_MODELS, SUITES, TIMES, WITH_FORMS, metrics_of, model_entry, split_of
 from bench.rewriting import table as rewriting
 from bench.runs.remote import place
 from bench.settings import planned
@@ -45,7 +45,7 @@ from mgie.io.command import command
 from mgie.io.files import write_atomic, write_csv
 
 COPIES = {"mini": ("codec", "oracle"), "published": ("oracle",), "paper": ("codec", "oracle")}  # run beside a table
-SEEDS = {"mini": (1, 5), "published": (1, 1), "paper": (5, 5)}
+SEEDS = {"mini": (1, 5), "published": (1, 1), "paper": (5, 5)}  # by default, and on the split of --full
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,10 @@ def table_parser() -> argparse.ArgumentParser:
         help=f"comma-separated, of {', '.join(METRICS)}; variants behind @: lpips@vgg, "
         f"cvs@ViT-L-14, cts@local, l1@outside; sets: {described()}; default: those of the table",
     )
-    p.add_argument("--seeds", type=int, help="how many: seeds 0 to N-1; default: mini 1, published 1, paper 5")
+    p.add_argument(
+        "--seeds", type=int,
+        help="how many: seeds 0 to N-1; default: mini 1 (its test split 5), published 1, paper 5",
+    )  # fmt: skip
     p.add_argument("--verbose", action="store_true", help="print intervals, n, protocols and every remark too")
     add_with(p)
     return p
@@ -92,8 +95,9 @@ def table_of(argv: Sequence[str] | None) -> Table:
                          "example, neither fine-tuned nor by form; table 1 can")  # fmt: skip
     models = WITH_FORMS if args.table == 3 else PAPER_MODELS
     models = ("identity", "codec", *models, "oracle") if suite == "mini" else ("identity", *models)
-    seeds = SEEDS[suite][args.full] if args.seeds is None else args.seeds
-    asked = selected(args, models, (), seeds, setting_of(args.table))
+    usual = SEEDS[suite][split_of(suite, args.full, args.split) == SUITES[suite].full]
+    seeds = usual if args.seeds is None else args.seeds
+    asked = selected(args, models, (), seeds, setting_of(args.table), usual_seeds=usual)
     given = tuple(sys.argv[1:] if argv is None else argv)
     return Table(**vars(asked), number=args.table, verbose=args.verbose, argv=given)
 
@@ -272,7 +276,8 @@ def make(asked: Table) -> int:
     files = write(asked, measured, g, edits)
     show(g, notes_of(asked, measured), asked.options.split, files, asked.verbose)
     print("\n".join(wrapped([*footer(edits), *of_sets(asked, measured)])))
-    print("\n".join(against(asked.file.with_suffix(".csv"), asked.suite)))
+    for name in (f"table{asked.number}", *([f"rates{asked.number}"] if edits else [])):
+        print("\n".join(wrapped(against(asked.stem(name).with_suffix(".csv"), asked.suite))))
     missing = sum(row.of is None for row in g.rows if row.metric not in TIMES)
     if missing and asked.strict:
         print(f"error: --strict: {missing} cells were not run", file=sys.stderr)

@@ -24,6 +24,7 @@ from bench.grid.paper import Reported
 from bench.grid.reference import against
 from bench.grid.rows import compare
 from bench.grid.show import suite_line
+from bench.grid.terminal import columns, wrapped
 from bench.planning.command import of_cells
 from bench.registry import PAPER_MODELS, form_of, model_entry
 from bench.resampling.intervals import METHODS
@@ -177,23 +178,15 @@ def head_of(asked: Selection, rows: Sequence[SweepRow]) -> list[str]:
 
 
 def show(rows: Sequence[SweepRow], head: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    console.width = max(console.width, 120) if not console.is_terminal else console.width
-    for line in head[1:]:
-        console.print(line, markup=False)
+    lines = list(head[1:])
     for model in dict.fromkeys(r.model for r in rows):
-        table = Table(title=model_entry(model).printed, title_justify="left")
-        for name in ("image_guidance_scale", *AXES.values()):
-            table.add_column(name, justify="right")
+        table = [["image_guidance_scale", *AXES.values()]]
         for scale in scales_in([r for r in rows if r.model == model]):
             cells = {r.axis: r for r in rows if (r.model, r.image_guidance_scale) == (model, scale)}
-            table.add_row(labelled(scale), *(shown(cells[axis]).replace("<br>", " ") for axis in AXES))
-        console.print(table)
-    for reason in dict.fromkeys(r.reason for r in rows if r.reason):
-        console.print(f"- {reason}", markup=False)
+            table.append([labelled(scale), *(shown(cells[axis]).replace("<br>", " ") for axis in AXES)])
+        lines += ["", model_entry(model).printed, *columns(table)]
+    reasons = dict.fromkeys(r.reason for r in rows if r.reason)
+    print("\n".join(wrapped([*lines, "", *(f"- {reason}" for reason in reasons)])))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

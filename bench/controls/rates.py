@@ -9,20 +9,20 @@ data; a table runs these beside its rows.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.controls.shares import summarise_share
-from bench.grid.between import dataset_name, model_name
+from bench.controls.shares import METHODS, summarise_share
+from bench.grid.between import dataset_name, model_name, no_interval
 from bench.grid.rows import Measured
 from bench.grid.show import markdown_table
+from bench.metrics.sets import DISTANCE
 from bench.records import Score
 
-DISTANCE = "l1@input"
 FACTOR = 2.0
 NO_OP, OVER_EDIT = "no-op", "over-edit"
 YARDSTICKS = {NO_OP: "codec", OVER_EDIT: "oracle"}
 WORDS = (
     "No-op: the share of outputs no farther from the input image than the codec copy is. Over-edit: the share more "
-    f"than {FACTOR:g} times as far from it as the goal image is. Distance: L1 to the input image; 95 % interval over "
-    "groups."
+    f"than {FACTOR:g} times as far from it as the goal image is. Distance: L1 to the input image. 95 % interval: "
+    f"{METHODS}."
 )
 
 
@@ -77,7 +77,7 @@ def why_not(row: Measured, rate: str, yardstick: Measured | None) -> str:
     if row.run is None:
         return f"not run: {row.reason}"
     if not any(s.metric == DISTANCE for s in row.run.scores):
-        return f"its distance to the input is not scored: give its command again with --metrics {DISTANCE}"
+        return f"{row.cell.model} has no distance to the input: give its command again with --metrics {DISTANCE}"
     what = {NO_OP: "the codec copy", OVER_EDIT: "the goal image"}[rate]
     if yardstick is None:
         return f"{what} is no row of this table: add {YARDSTICKS[rate]} to --models"
@@ -132,12 +132,14 @@ def block(rows: Sequence[RateRow]) -> list[str]:
 
 
 def reasons(rows: Sequence[RateRow]) -> list[str]:
-    """Why rates are not known, or of fewer outputs than there are: each once, with where."""
+    """Why rates are not known, have no interval, or are of fewer outputs than there are: each once, with where."""
     where: dict[str, dict[str, None]] = {}
     for r in rows:
         if r.reason and not r.reason.startswith("no interval"):
             where.setdefault(r.reason, {})[f"{r.rate} on {dataset_name(r.dataset, r.suite)}"] = None
-    return [f"- {', '.join(names)}: {reason}" for reason, names in where.items()]
+    lines = [f"{', '.join(names)}: {reason}" for reason, names in where.items()]
+    lines += no_interval((dataset_name(r.dataset, r.suite), r.groups) for r in rows if r.value is not None)
+    return [f"- {line}" for line in lines]
 
 
 def footer(rows: Sequence[RateRow]) -> list[str]:

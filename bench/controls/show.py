@@ -5,8 +5,9 @@ from pathlib import Path
 from statistics import fmean
 
 from bench.controls.judge import ORDERS, OWN, PIXELS, ROWS, SHUFFLED, Ranked, RowMean, ignores, name_of
+from bench.controls.shares import METHODS
 from bench.figures.drawing import drawing, save
-from bench.grid.between import dataset_name
+from bench.grid.between import dataset_name, no_interval
 from bench.grid.paper import as_printed
 from bench.grid.show import markdown_table
 from bench.registry import METRICS, metric_entry, plain, short_name
@@ -72,7 +73,8 @@ def markdown(rows: Sequence[Ranked], means: Sequence[RowMean], notes: Sequence[s
         lines += [*mean_table([m for m in means if m.dataset == dataset], metrics), ""]
     reasons = dict.fromkeys([*(r.reason for r in rows), *(m.reason for m in means)])
     absent = [reason for reason in reasons if reason and not reason.startswith("no interval")]
-    lines += ["Notes", "", *(f"- {line}" for line in (*notes, *absent))]
+    few = no_interval((dataset_name(r.dataset, r.suite), r.groups) for r in rows if r.value is not None)
+    lines += ["Notes", "", *(f"- {line}" for line in (*notes, f"95 % interval: {METHODS}.", *few, *absent))]
     protocols = dict.fromkeys(f"{metric_entry(r.metric).printed}: {r.protocol}" for r in rows if r.protocol)
     return "\n".join([*lines, "", "Protocols", "", *(f"- {line}" for line in protocols)]) + "\n"
 

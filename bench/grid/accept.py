@@ -104,12 +104,12 @@ def moves(accepted: Path, fresh: Path) -> list[str]:
             lines.append(f"{path.stem}: new")
             continue
         try:
-            found = compared(rows_of(before), here := rows_of(path), {}, 0.0)
+            found = compared(rows_of(before), rows_of(path), {}, 0.0)
         except ValueError as error:  # no table of cells: times, a log
             lines.append(f"{path.stem}: replaced ({error})")
             continue
-        new = len(here.keys() - rows_of(before).keys())
-        counts = [f"{len(found.moved)} move", f"{found.absent} go" * bool(found.absent), f"{new} are new" * bool(new)]
+        counts = [f"{len(found.moved)} move"]
+        counts += [f"{found.absent} go" * bool(found.absent), f"{found.new} are new" * bool(found.new)]
         lines.append(f"{path.stem}: of {found.agree + len(found.moved)} cells {', '.join(filter(None, counts))}")
         lines += [f"  {m.name}: {m.accepted} -> {m.here}{m.why and f' ({m.why})'}" for m in found.moved]
     return lines

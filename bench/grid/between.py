@@ -4,11 +4,12 @@ Best: who beats every other model after Holm, or the whole group that ties with 
 alone that no test bears out. The input copy, the codec copy and the goal image are no models and are never marked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bench.grid.paper import as_printed
 from bench.grid.rows import COPY, MODELS, Comparison, TableRow, contender
 from bench.registry import DATASETS, TIMES, metric_entry, model_entry, short_name
+from bench.resampling.intervals import BCA_GROUPS, LEAST_GROUPS
 
 LEVEL = 0.05
 LISTED = 6  # findings that the last line of a table spells out
@@ -33,6 +34,22 @@ def dataset_name(dataset: str, suite: str) -> str:
     if dataset not in DATASETS:
         return "all datasets"
     return f"{'mini-' if suite == 'mini' else ''}{DATASETS[dataset].printed}"
+
+
+def no_interval(
+    groups: Iterable[tuple[str, int]], instead: str = f"under {LEAST_GROUPS} it would cover the truth too rarely"
+) -> list[str]:
+    """A note where groups are too few for an interval. groups: of what, and how many."""
+    few = dict.fromkeys(f"{name} {count}" for name, count in groups if count < LEAST_GROUPS)
+    return [f"Too few groups for an interval ({', '.join(few)}): {instead}."] if few else []
+
+
+def few_groups(groups: Sequence[tuple[str, int]], instead: str) -> list[str]:
+    """The same with a note where a mean's interval comes from few groups. instead: what stands in its place."""
+    few = dict.fromkeys(f"{name} {count}" for name, count in groups if LEAST_GROUPS <= count < BCA_GROUPS)
+    said = f"Few groups ({', '.join(few)}): bootstrap-t in place of BCa, which would cover the truth too rarely; its " \
+           "ends may pass a metric's range."  # fmt: skip
+    return [*([said] if few else []), *no_interval(groups, instead)]
 
 
 def test_name(name: str) -> str:

@@ -67,11 +67,18 @@ class Options:
 
     edit: EditSettings = field(default_factory=EditSettings)
     how: HowSettings = field(default_factory=HowSettings)
+    usual_seeds: int = 1  # how many the command takes by default
+
+    @property
+    def others(self) -> tuple[Choice, ...]:
+        """All that is not the default; how many seeds, every run is told anyway."""
+        seeds = Choice("--seeds", str(self.seeds), f"seeds{self.seeds}")
+        return (*self.chosen, seeds) if self.seeds != self.usual_seeds else self.chosen
 
     @property
     def in_name(self) -> str:
         """-square48-bf16-local: the end of every file name; empty where all is as by default."""
-        return "".join(f"-{choice.in_name}" for choice in self.chosen if choice.in_name)
+        return "".join(f"-{choice.in_name}" for choice in self.others if choice.in_name)
 
     @property
     def placed(self) -> str:
@@ -82,7 +89,7 @@ class Options:
     @property
     def said(self) -> list[str]:
         """The line of a head that names them."""
-        chosen = ", ".join(one_line(" ".join(c.argv())) for c in self.chosen)
+        chosen = ", ".join(one_line(" ".join(c.argv())) for c in self.others)
         lines = [f"{OTHER_SETTINGS}: {chosen}."] if chosen else []
         if self.edit.size not in (None, "native") or self.edit.max_side:
             lines.append(f"Size of all images: {described(self.edit.size)}.")

@@ -129,10 +129,11 @@ def suite_of(args: argparse.Namespace) -> str:
 
 def selected(
     args: argparse.Namespace, models: Sequence[str] = PAPER_MODELS, datasets: Sequence[str] = (), seeds: int = 1,
-    setting: str = "zero-shot", metrics: Sequence[str] | None = None,
+    setting: str = "zero-shot", metrics: Sequence[str] | None = None, usual_seeds: int = 1,
 ) -> Selection:  # fmt: skip
     """models, datasets: where no flag names any; no datasets: all of the suite. setting, metrics: those that a run of
-    --with must have; no metrics: those of the datasets. Raises ValueError for wrong use.
+    --with must have; no metrics: those of the datasets. usual_seeds: another number stands in every file name.
+    Raises ValueError for wrong use.
     """
     suite = suite_of(args)
     if args.json and not planned(args):
@@ -157,7 +158,8 @@ def selected(
             if set(names) != set(all_of)]  # fmt: skip
     data = replace(data, split=split)
     options = Options(
-        split, seeds, named_metrics, args.data_root, args.weights, args.out, engine, tuple(others), data, edit, how
+        split, seeds, named_metrics, args.data_root, args.weights, args.out, engine, tuple(others), data, edit, how,
+        usual_seeds,
     )  # fmt: skip
     named = tuple(name for names in only for name in names)
     given = getattr(args, "given", None) or ()

@@ -19,10 +19,11 @@ from mgie.io.devices import device_name
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 KEYS = (
     "claim", "subset", "what", "who", "first", "second", "variant", "dataset", "model", "text", "image", "setting",
-    "form", "rewriter", "image_guidance_scale", "axis", "metric",
+    "form", "rewriter", "image_guidance_scale", "axis", "metric", "rate",
 )  # fmt: skip
 VALUES = ("mean", "value", "first_mean", "second_mean")
 SHARE = 0.002  # of the accepted value, where check.json states no tolerance: as much as the gate's smallest
+NAMES = {"n": "n", "seeds": "number of seeds", "protocol": "protocol"}  # columns that say why a cell moves
 LISTED = 12
 
 Key = tuple[str, ...]
@@ -41,6 +42,7 @@ class Compared(NamedTuple):
     agree: int
     moved: list[Moved]
     absent: int  # accepted, and not made here
+    new: int  # made here, and not accepted
 
 
 def made_here(text: str) -> Path:
@@ -68,6 +70,8 @@ def against(made: Path, suite: str, root: Path | None = None) -> list[str]:
     except (ValueError, OSError) as error:
         return [f"Not compared with {shown(accepted)}: {error}"]
     total = found.agree + len(found.moved)
+    if not total:
+        return [f"Nothing to compare with: {shown(accepted)} holds no number of a cell made here."]
     where = origin_said(folder, accepted.stem)
     lines = [f"Compared with {shown(accepted)}: {found.agree} of {total} cells agree within tolerance{where}."]
     lines += [
@@ -77,6 +81,8 @@ def against(made: Path, suite: str, root: Path | None = None) -> list[str]:
         lines.append(f"  and {len(found.moved) - LISTED} more")
     if found.absent and accepted == exact:
         lines.append(f"  {found.absent} accepted cells were not made here")
+    if found.new:
+        lines.append(f"  {found.new} cells made here are not accepted")
     return lines
 
 
@@ -133,7 +139,7 @@ def compared(
             found = _moved(" ".join(key), old, new, shares.get(old.get("metric", ""), share))
             moved += [found] if found else []
             agree += not found
-    return Compared(agree, moved, absent)
+    return Compared(agree, moved, absent, len(here.keys() - accepted.keys()))
 
 
 def _moved(name: str, old: dict[str, str], new: dict[str, str], share: float) -> Moved | None:
@@ -142,11 +148,12 @@ def _moved(name: str, old: dict[str, str], new: dict[str, str], share: float) ->
         return Moved(name, accepted, here, "")
     before, after = float(old[""]), float(new[""])
     allowed = share * abs(before) + 1e-7
+    other = [column for column in NAMES if old.get(column, "") != new.get(column, "")]
     if not math.isclose(before, after, rel_tol=0, abs_tol=allowed):
-        return Moved(name, f"{before:.6g}", f"{after:.6g}", f"{after - before:+.3g}, tolerance {allowed:.2g}")
-    for column in ("n", "protocol"):
-        if old.get(column, "") != new.get(column, ""):
-            return Moved(name, old[column][:60], new[column][:60], f"another {column}")
+        why = "".join(f", another {NAMES[column]}" for column in other)
+        return Moved(name, f"{before:.6g}", f"{after:.6g}", f"{after - before:+.3g}, tolerance {allowed:.2g}{why}")
+    for column in other[:1]:
+        return Moved(name, old.get(column, "")[:60], new.get(column, "")[:60], f"another {NAMES[column]}")
     return None
 
 

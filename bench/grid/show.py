@@ -15,6 +15,7 @@ from bench.grid.between import (
     better,
     column_name,
     dataset_name,
+    few_groups,
     in_words,
     model_name,
     smallest,
@@ -24,7 +25,7 @@ from bench.grid.cells import OTHER_SETTINGS
 from bench.grid.paper import MARK, as_printed, reported
 from bench.grid.rows import COPY, MODELS, Comparison, TableRow
 from bench.registry import BENCHMARKS, DATASETS, METRICS, SUITES, metric_entry, plain
-from bench.resampling.intervals import BCA_GROUPS, LEAST_GROUPS, METHODS
+from bench.resampling.intervals import METHODS
 from mgie.convert.released import released_in
 
 PAPERS = frozenset(metric for name in BENCHMARKS for metric in DATASETS[name].metrics)  # metrics of its tables
@@ -146,19 +147,8 @@ def head(g: Grid, notes: Sequence[str], split: str) -> list[str]:
 
 
 def _few(g: Grid) -> list[str]:
-    """A note where intervals come from few groups, or where there is none."""
-    few: dict[str, dict[str, None]] = {"none": {}, "few": {}}
-    for r in g.rows:
-        if r.dataset != "all" and r.mean is not None and r.groups < BCA_GROUPS:
-            few["none" if r.groups < LEAST_GROUPS else "few"][f"{dataset_name(r.dataset, g.suite)} {r.groups}"] = None
-    lines = []
-    if few["few"]:
-        lines.append(f"Few groups ({', '.join(few['few'])}): bootstrap-t in place of BCa, which would cover the truth "
-                     "too rarely; its ends may pass a metric's range.")  # fmt: skip
-    if few["none"]:
-        lines.append(f"Too few groups for an interval ({', '.join(few['none'])}): lowest and highest mean of a group "
-                     "in its place.")  # fmt: skip
-    return lines
+    groups = [(dataset_name(r.dataset, g.suite), r.groups) for r in g.rows if r.dataset != "all" and r.mean is not None]
+    return few_groups(groups, "lowest and highest mean of a group in its place")
 
 
 def scaled(metrics: Iterable[str]) -> str:

@@ -47,18 +47,28 @@ def wrapped(lines: Sequence[str]) -> list[str]:
     return out
 
 
+def columns(table: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """The lines of a table, aligned. Columns that do not fit the width follow below, behind the same first ones."""
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    room = shutil.get_terminal_size((80, 24)).columns - sum(2 + width for width in widths[:left])
+    pages: list[list[int]] = [[]]
+    for i in range(left, len(widths)):
+        if pages[-1] and sum(2 + widths[at] for at in (*pages[-1], i)) > room:
+            pages.append([])
+        pages[-1].append(i)
+    return [("  " + "  ".join(line[i].ljust(widths[i]) for i in (*range(left), *page))).rstrip()
+            for page in pages for line in table]  # fmt: skip
+
+
 def _block(g: Grid, dataset: str, verbose: bool) -> list[str]:
     metrics = [metric for d, metric in g.columns if d == dataset]
     texts = [[_short(model, form, g.table), *(_text(g.cells.get((model, form, dataset, m)), verbose) for m in metrics)]
              for model, form in g.models]  # fmt: skip
-    texts.insert(0, ["", *map(column_name, metrics)])
-    widths = [max(len(line[i]) for line in texts) for i in range(len(texts[0]))]
     size = sizes(g, dataset)
-    lines = [f"{dataset_name(dataset, g.suite)}{size and f', {size}'}"]
-    for line in texts:
-        numbers = (text.ljust(width) for text, width in zip(line[1:], widths[1:], strict=True))
-        lines.append("  ".join([f"  {line[0]:<{widths[0]}}", *numbers]).rstrip())
-    return lines
+    return [
+        f"{dataset_name(dataset, g.suite)}{size and f', {size}'}",
+        *columns([["", *map(column_name, metrics)], *texts]),
+    ]
 
 
 def _short(model: str, form: str, table: int) -> str:

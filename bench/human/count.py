@@ -1,6 +1,7 @@
 """Votes -> the numbers of Figures 5 and 6, and how far the annotators agree. Pure functions, no file touched.
 
-Mean and 95 % interval as in every table (bench.stats): over votes, the bootstrap draws whole groups of examples.
+Mean and 95 % interval as in every table (bench.stats), of shares as in the controls: over votes, whole groups of
+examples stay together.
 """
 
 from collections import defaultdict
@@ -10,6 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
+from bench.controls.shares import summarise_share
 from bench.grid.paper import Reported, reported_cells
 from bench.grid.rows import compare
 from bench.human.alpha import Level, alpha, alpha_interval
@@ -46,6 +48,8 @@ class ChoiceRow:
     verdict: str
     reason: str
     protocol: str
+    group_least: float | None = None  # lowest and highest mean of a group, where the groups are too few for an interval
+    group_most: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,14 +104,14 @@ def row_of(
 ) -> ChoiceRow:
     scores = [Score(v.item.id, f"{v.item.dataset}/{v.item.group}", who[v.annotator], criterion,
                     points(v, criterion)[choice], "", PROTOCOL[figure]) for v in votes]  # fmt: skip
-    s = summarise(scores)
+    s = summarise_share(scores) if figure == 5 else summarise(scores)
     cell = reported_cells().get((f"figure{figure}", criterion, dataset, choice, METRICS[figure]), Reported())
     if figure == 5 and cell.value is not None:  # printed as percent
         cell = cell._replace(value=cell.value / 100, half_unit=cell.half_unit / 100)
     difference, verdict = (None, "") if cell.value is None else compare(suite, s, cell)
     return ChoiceRow(figure, suite, criterion, dataset, choice, s.mean, s.low, s.high, s.n, len(votes),
                len({v.annotator for v in votes}), s.groups, cell.value, cell.confirmed, difference, verdict, s.reason,
-               PROTOCOL[figure])  # fmt: skip
+               PROTOCOL[figure], *(s.values[:1] + s.values[-1:]))  # fmt: skip
 
 
 def agreement_of(votes: Sequence[Vote]) -> list[Agreement]:

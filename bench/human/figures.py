@@ -13,14 +13,17 @@ from bench.agreement.show import TITLE
 from bench.agreement.show import markdown as agreement_part
 from bench.agreement.show import plot as plot_agreement
 from bench.agreement.views import Agreed
+from bench.controls.shares import METHODS as SHARES
 from bench.figures.drawing import COLOURS, PAPER_INK, drawing, save
-from bench.grid.between import dataset_name
-from bench.grid.show import markdown_table
+from bench.grid.between import dataset_name, few_groups, no_interval
+from bench.grid.paper import MARK
+from bench.grid.show import markdown_table, paper_block
 from bench.human.agree import agreed
 from bench.human.count import PROTOCOL, Agreement, ChoiceRow, agreement_of, numbered, rows_of
 from bench.human.study import ANNOTATORS, FIGURES, QUESTIONS, TIE
 from bench.human.votes import Vote, Votes
 from bench.registry import model_entry
+from bench.resampling.intervals import METHODS
 from mgie.io.files import write_atomic, write_csv
 
 if TYPE_CHECKING:
@@ -32,10 +35,10 @@ TIE_COLOUR = "#CCCCCC"
 ASSUMPTIONS = (
     "The paper prints no questionnaire: the questions above are ours, with a tie in Figure 5, as in its bars, and "
     "none in Figure 6, as its points are 1 to 3.",
-    "Interval: 95 %, bootstrap over groups of examples; votes on the same photograph or session stay together. "
-    "Annotators are taken as given: another three people are another study.",
+    "Interval: 95 %, over groups of examples: votes on the same photograph or session stay together. Figure 5: "
+    f"{SHARES}. Figure 6: {METHODS}. Annotators are taken as given: another three people are another study.",
     "Alpha: Krippendorff's, 0 is chance and 1 is full agreement; nominal for Figure 5; ordinal over item x model for "
-    "Figure 6, where the three ranks of a vote are not independent. Interval: percentiles, 500 resamples of groups.",
+    f"Figure 6, where the three ranks of a vote are not independent. Interval: {METHODS}.",
     "Time: from when an item was shown to its vote, pauses included; therefore the median.",
 )
 
@@ -93,7 +96,9 @@ def shown(row: ChoiceRow, value: float | None) -> str:
 
 def cell(row: ChoiceRow) -> str:
     interval = "" if row.low is None else f" [{shown(row, row.low)}, {shown(row, row.high)}]"
-    paper = "" if row.paper is None else f"<br>paper {shown(row, row.paper)}"
+    if row.low is None and row.groups > 1:
+        interval = f" (groups {shown(row, row.group_least)} to {shown(row, row.group_most)})"
+    paper = "" if row.paper is None or row.suite == "mini" else f"<br>paper {shown(row, row.paper)}"
     verdict = f", {row.verdict}" if row.verdict and row.suite == "paper" else ""
     return f"{shown(row, row.mean)}{interval}{paper}{verdict}"
 
@@ -102,8 +107,9 @@ def markdown(
     rows: Sequence[ChoiceRow], agreement: Sequence[Agreement], votes: Sequence[Vote], suite: str, of: dict[int, int]
 ) -> str:
     lines = [f"# Human evaluation, suite {suite}", ""]
-    if suite != "paper":
+    if suite == "published":
         lines += ["The paper's values are of other data: they stand beside ours and are not comparable.", ""]
+    beside = "" if suite == "mini" else ", the paper's beside ours"
     for figure in sorted({r.figure for r in rows}):
         here = [v for v in votes if v.item.figure == figure]
         judged = {v.item.id: sum(o.item.id == v.item.id for o in here) for v in here}
@@ -113,12 +119,34 @@ def markdown(
             f"## Figure {figure}: {TITLES[figure]}", "",
             f"{UNITS[figure]}; {PROTOCOL[figure]}. {len(here)} votes of {people} annotators on {len(judged)} of "
             f"{of[figure]} items; {whole} items have their {ANNOTATORS} votes.", "",
-            *figure_table([r for r in rows if r.figure == figure], suite), "",
-            f"![Figure {figure}: the same numbers as bars, the paper's beside ours](figure{figure}.png)", "",
+            *figure_table(of_it := [r for r in rows if r.figure == figure], suite), "",
+            *(f"- {note}" for note in few(of_it)), "",
+            f"![Figure {figure}: the same numbers as bars{beside}](figure{figure}.png)", "",
         ]  # fmt: skip
-    lines += ["## Agreement and time", "", *agreement_table(agreement), "", "## How it was asked and counted", ""]
+    lines += ["## Agreement and time", "", *agreement_table(agreement), ""]
+    lines += [*dict.fromkeys(f"- {r.measure}: {r.reason}." for r in agreement if r.value is not None and r.reason), ""]
+    lines += paper_block(paper_values(rows), "Figure, question") if suite == "mini" else []
+    lines += ["## How it was asked and counted", ""]
     lines += [f"- Figure {f}, {name}: {text}" for f in FIGURES for name, text in QUESTIONS[f].items()]
     return "\n".join([*lines, *(f"- {text}" for text in ASSUMPTIONS)]) + "\n"
+
+
+def few(rows: Sequence[ChoiceRow]) -> list[str]:
+    """Where there are few groups, or too few for an interval."""
+    groups = [("all" if r.dataset == "all" else dataset_name(r.dataset, r.suite), r.groups) for r in rows]
+    instead = "lowest and highest mean of a group in its place"
+    return no_interval(groups, instead) if rows[0].figure == 5 else few_groups(groups, instead)
+
+
+def paper_values(rows: Sequence[ChoiceRow]) -> list[tuple[str, dict[str, str]]]:
+    """What the paper reports, by figure and question; by choice as it prints it."""
+    found: dict[str, dict[str, str]] = {}
+    for r in rows:
+        if r.paper is not None:
+            name = f"Figure {r.figure}, {r.criterion}{'' if r.dataset == 'all' else f', {r.dataset}'}"
+            mark = "" if r.paper_confirmed == "yes" else MARK
+            found.setdefault(name, {})[model_entry(r.choice).printed] = shown(r, r.paper) + mark
+    return list(found.items())
 
 
 def figure_table(rows: Sequence[ChoiceRow], suite: str) -> list[str]:
@@ -147,7 +175,9 @@ def agreement_table(rows: Sequence[Agreement]) -> list[str]:
 
 
 def plot(rows: Sequence[ChoiceRow], stem: Path) -> list[Path]:
-    """One panel a question: ours with intervals, the paper's value as a diamond; all datasets together."""
+    """One panel a question: ours with intervals, all datasets together. The paper's value as a diamond, but not beside
+    the miniature's.
+    """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -157,12 +187,11 @@ def plot(rows: Sequence[ChoiceRow], stem: Path) -> list[Path]:
         figure = Figure(figsize=(12, 4.2), layout="constrained")
         for axes, criterion in zip(figure.subplots(1, len(criteria), squeeze=False)[0], criteria, strict=True):
             panel(axes, [r for r in whole if r.criterion == criterion])
-        marks = [
-            Line2D([], [], color="#222222", marker="_", markersize=7, linewidth=1, label="95 % interval"),
-            Line2D([], [], marker="D", markersize=6, linestyle="none", color=PAPER_INK, label="paper"),
-        ]
+        marks = [Line2D([], [], color="#222222", marker="_", markersize=7, linewidth=1, label="95 % interval")]
+        if suite != "mini":
+            marks.append(Line2D([], [], marker="D", markersize=6, linestyle="none", color=PAPER_INK, label="paper"))
         figure.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False)
-        warning = "" if suite == "paper" else "   the paper's values are of other data: not comparable"
+        warning = "" if suite != "published" else "   the paper's values are of other data: not comparable"
         figure.suptitle(f"Figure {figure_number}: {TITLES[figure_number]} (suite {suite}){warning}", fontsize=11)
         return save(figure, stem)
 
@@ -176,7 +205,7 @@ def panel(axes: "Axes", rows: Sequence[ChoiceRow]) -> None:
         if r.low is not None and r.high is not None:
             ends = [[(r.mean - r.low) * scale], [(r.high - r.mean) * scale]]
             axes.errorbar(place, r.mean * scale, yerr=ends, color="#222222", capsize=3, linewidth=1)
-        if r.paper is not None:
+        if r.paper is not None and r.suite != "mini":
             axes.plot(place + 0.25, r.paper * scale, marker="D", markersize=6, color=PAPER_INK, linestyle="none",
                       zorder=5)  # fmt: skip
     axes.set_xticks(range(len(rows)), [f"{model_entry(r.choice).printed}\n{shown(r, r.mean)}" for r in rows])

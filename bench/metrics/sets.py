@@ -24,6 +24,7 @@ DINO = (
 USE_CLIP, USE_DINO = "--clip ViT-B-32-quickgelu/openai", "--dino timm/vit_small_patch16_224.dino"
 USE_LPIPS = "--lpips alex without --lpips-weights and --lpips-heads"
 NEWER = "a newer version of this project"
+DISTANCE = "l1@input"  # how far an output is from its input: whether it edits at all
 
 
 def resized(to: str) -> str:

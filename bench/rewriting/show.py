@@ -7,9 +7,10 @@ DINO, CVS and CTS x100.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bench.grid.between import LEVEL, column_name, dataset_name
+from bench.grid.between import LEVEL, column_name, dataset_name, few_groups
 from bench.grid.paper import as_printed
 from bench.grid.show import listed, markdown_table, signed, suite_line
+from bench.grid.terminal import columns
 from bench.registry import METRICS, TIMES, metric_entry, plain, short_name
 from bench.resampling.intervals import METHODS
 from bench.rewriting.rows import ALL, AMBIGUOUS, NONE, PARTS, UNAMBIGUOUS, WHOLE, RewriteRow, RewriteTest
@@ -153,6 +154,9 @@ def head(shown: Shown) -> list[str]:
         "examples, and the parts by ambiguity.",
         "SSIM, DINO, CVS and CTS are printed x100, the others raw; the CSV beside this is unscaled.",
     ]
+    groups = [(f"{dataset_name(r.dataset, shown.suite)}{'' if r.subset == ALL else f' {r.subset}'}", r.groups)
+              for r in shown.rows if r.dataset != "all" and r.mean is not None]  # fmt: skip
+    lines += few_groups(groups, "no interval stands there")
     if any(r.subset in (AMBIGUOUS, UNAMBIGUOUS) for r in shown.rows):
         lines.append("Ambiguous: what the instruction asks for can be told from the image alone; the miniature knows "
                      "this of each of its examples.")  # fmt: skip
@@ -211,17 +215,11 @@ def terminal(shown: Shown) -> list[str]:
             table = [["editor", "rewriter", *map(column_name, metrics)]]
             table += [[short_name(pair[0]), pair[1], *(cell(shown, dataset, subset, pair, m, True) for m in metrics)]
                       for pair in shown.pairs]  # fmt: skip
-            lines += ["", f"{dataset_name(dataset, shown.suite)}{part}{size and f', {size}'}", *columns(table)]
+            lines += ["", f"{dataset_name(dataset, shown.suite)}{part}{size and f', {size}'}", *columns(table, 2)]
     lines += ["", "Median seconds an edit", *columns([["editor", "rewriter", *(m.printed for m in TIMES.values())], *(
         [short_name(model), rewriter, *(as_printed(r.mean, r.metric) if r and r.mean is not None else "-"
          for r in (shown.row("all", ALL, (model, rewriter), name) for name in TIMES))]
-        for model, rewriter in shown.pairs)])]  # fmt: skip
+        for model, rewriter in shown.pairs)], 2)]  # fmt: skip
     lines += ["", "Behind a mean: its difference to none and its p after Holm; * where that is below 0.05."]
     lines += [f"- {line}" for line in remarks(shown) if "not run" in line]
     return lines + [f"Note: {note}" for note in shown.notes] + in_words(shown.tests)
-
-
-def columns(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    return ["  " + "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-            for line in table]  # fmt: skip

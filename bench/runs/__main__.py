@@ -67,7 +67,6 @@ def show(runs: list[dict]) -> None:
     from rich.table import Table
 
     console, table = Console(highlight=False), Table()
-    console.width = max(console.width, 140) if not console.is_terminal else console.width
     for name in ("run", "split", "seeds", "edited", "", "failures", "size", "last start"):
         table.add_column(name, justify="right" if name in ("seeds", "edited", "failures", "size") else "left",
                          overflow="fold")  # fmt: skip

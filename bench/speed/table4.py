@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.grid.latex import escaped
 from bench.grid.paper import MARK, Reported, reported_cells
+from bench.grid.terminal import columns, wrapped
 from bench.registry import model_entry
 from mgie.io.files import write_atomic, write_csv
 
@@ -176,22 +177,7 @@ def latex(rows: Sequence[TimingRow]) -> str:
 
 
 def show(rows: Sequence[TimingRow], files: Sequence[Path]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, 140)
-    heads = (HEAD, ("model", "batch", *STAGE_NAMES.values()))
-    for head, body in zip(heads, ([cells(r) for r in rows], [stage_cells(r) for r in rows]), strict=True):
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-        for name in head:
-            table.add_column(name, justify="left" if name == "model" else "right")
-        for line in body:
-            table.add_row(*line)
-        console.print(table)
-        console.print()
-    for note in notes(rows):
-        console.print(f"- {note}", markup=False)
-    console.print("written: " + ", ".join(map(str, files)), markup=False, soft_wrap=True)
+    stages = [("model", "batch", *STAGE_NAMES.values()), *map(stage_cells, rows)]
+    lines = [*columns([HEAD, *map(cells, rows)], 2), "", *columns(stages, 2), ""]
+    print("\n".join(wrapped([*lines, *(f"- {note}" for note in notes(rows))])))
+    print("written: " + ", ".join(map(str, files)))

@@ -3,7 +3,9 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
+import numpy as np
 import pytest
 from drawn import draw_ma5k
 
@@ -23,6 +25,7 @@ from bench.controls.judge import (
     name_of,
     ranked,
 )
+from bench.controls.shares import clopper_pearson, summarise_share, worth
 from bench.controls.show import in_words, markdown
 from bench.datasets.shuffled import shuffled
 from bench.grid.reference import REFERENCE
@@ -105,6 +108,38 @@ def judge_entry():
 def test_a_share_of_all_or_none_has_an_interval_with_a_width():
     found = by_order("l1", L1)[name_of((GOAL, COPY))]
     assert found.value == found.high == 1 and found.low == pytest.approx(0.025 ** (1 / 10))
+
+
+def drawn(rng, groups: int, most: int, share: float, alike: float) -> list[Score]:
+    """Scores of 0 and 1 in groups of 1 to `most`; a group shares its first answer with probability `alike`."""
+    scores = []
+    for g in range(groups):
+        first = rng.random() < share
+        for i in range(rng.integers(1, most + 1)):
+            value = first if i == 0 or rng.random() < alike else rng.random() < share
+            scores.append(Score(f"{g}-{i}", f"g{g}", 0, "no-op", float(value), "", ""))
+    return scores
+
+
+@pytest.mark.parametrize(("most", "alike"), [(1, 0.0), (6, 0.5), (6, 1.0)])
+@pytest.mark.parametrize(("groups", "share"), [(8, 0.1), (8, 0.5), (12, 0.1), (12, 0.9), (40, 0.3)])
+def test_an_interval_of_a_share_covers_the_truth_in_95_of_100_cases_or_more_and_stays_between_0_and_1(
+    groups, share, most, alike
+):
+    rng, covered, trials = np.random.default_rng(11), 0, 300
+    for _ in range(trials):
+        scores = drawn(rng, groups, most, share, alike)
+        mean = fmean(s.value for s in scores)
+        low, high = clopper_pearson(mean, worth(scores, mean, groups))
+        assert 0 <= low <= mean <= high <= 1 and low < high
+        covered += low <= share <= high
+    assert covered / trials >= 0.95
+
+
+def test_a_share_of_single_examples_has_the_textbooks_interval():
+    scores = [Score(str(i), str(i), 0, "no-op", float(i == 0), "", "") for i in range(12)]
+    found = summarise_share(scores)
+    assert (found.low, found.high) == pytest.approx((0.002108, 0.384796), abs=1e-5)  # Clopper and Pearson, 1 of 12
 
 
 # a model that does not listen

@@ -103,7 +103,10 @@ def test_the_nearest_text_is_bold_in_latex_by_its_value_and_not_by_its_spelling(
     assert line == r"MA5k & 9.50 & \textbf{31.25} & --- & 9.50 & \textbf{31.25} & --- \\"
 
 
-def test_without_weights_the_command_scores_the_human_instruction_and_names_the_rest(tmp_path, clip, capsys):
+def test_without_weights_the_command_scores_the_human_instruction_and_names_the_rest(
+    tmp_path, clip, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
     draw_ma5k(tmp_path / "data" / "ma5k")
     argv = ["--suite", "paper", "--data-root", str(tmp_path / "data"), "--datasets", "ma5k", "--clip", clip.clip]
     argv += ["--weights", str(tmp_path), "--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
@@ -116,6 +119,8 @@ def test_without_weights_the_command_scores_the_human_instruction_and_names_the_
     assert stem.with_name(f"{stem.name}.png").stat().st_size > 10_000
     said = capsys.readouterr().out
     assert "CLIP cut" in said and "mini-clip" not in said
+    table = said.split("CLIP-S with the input image")[1].split("written: ")[0].splitlines()
+    assert max(map(len, table)) <= 80 and sum(line.startswith("  dataset") for line in table) > 2  # pages, nothing cut
     assert clip_score([*argv, "--strict"]) == 1
     assert clip_score([*argv[:7], str(tmp_path / "nowhere"), *argv[8:]]) == 2
     assert "no such folder" in capsys.readouterr().err
@@ -153,7 +158,8 @@ def test_image_similarity_is_the_other_axis_of_the_direction_metric(clip):
     assert ImageSimilarity(clip, FeatureCache(None))(awkward_pairs()) == axes.image_similarity
 
 
-def test_the_sweep_has_one_run_a_scale_and_the_input_copy_stays_in_its_corner(tmp_path, clip, capsys):
+def test_the_sweep_has_one_run_a_scale_and_the_input_copy_stays_in_its_corner(tmp_path, clip, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     draw_magicbrush(tmp_path / "data" / "magicbrush", count=4)
     argv = ["--suite", "paper", "--data-root", str(tmp_path / "data"), "--models", "identity,mgie", "--clip", clip.clip]
     argv += ["--image-guidance-scales", "1.2", "--weights", str(tmp_path), "--out", str(tmp_path / "runs")]
@@ -169,7 +175,8 @@ def test_the_sweep_has_one_run_a_scale_and_the_input_copy_stays_in_its_corner(tm
     assert float(rows["identity", "image_similarity"]["mean"]) == pytest.approx(1)
     assert rows["mgie", "image_similarity"]["reason"].startswith("not run: ")
     assert float(rows["mgie", "image_similarity"]["paper"]) == pytest.approx(0.826)
-    assert "not run" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "not run" in said and max(map(len, said.split("Input copy\n")[1].split("written: ")[0].splitlines())) <= 80
 
 
 def test_given_images_cannot_be_swept_and_that_is_said(tmp_path, capsys):

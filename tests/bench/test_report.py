@@ -37,7 +37,7 @@ def made(tmp_path_factory) -> Path:
     argv += ["--models", "near,far,mgie", "--datasets", "magicbrush", "--weights", str(root), "--metrics", "l1,ssim"]
     assert tables([*argv, "--split", "test", "--results", str(root / "results")]) == 0
     folder = root / "results" / "paper"
-    only = "table1-test-only-magicbrush_near_far_mgie_l1_ssim"
+    only = "table1-test-seeds1-only-magicbrush_near_far_mgie_l1_ssim"
     for path in folder.glob(f"{only}*"):  # as without --split and as the whole table
         path.rename(path.with_name(path.name.replace(only, "table1", 1)))
     bars = [bar(d, image, text) for d in ("magicbrush", "all") for image in IMAGES for text in TEXTS]

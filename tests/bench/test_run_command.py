@@ -146,7 +146,8 @@ def test_an_unreadable_goal_image_is_a_missing_score_with_its_reason(data, tmp_p
 def test_a_folder_of_own_outputs_is_scored_without_a_model(data, tmp_path, capsys, name):
     own_outputs(data, tmp_path / "mine", name)
     argv = command(data, tmp_path / "out", "--model", "mine", "--images", str(tmp_path / "mine"), "--seeds", "1")
-    assert run_json(capsys, argv)["metrics"]["l1"]["mean"] == 0
+    found = run_json(capsys, argv)["metrics"]
+    assert found["l1"]["mean"] == 0 and set(found) == {"l1", "ssim", "l1@input"}  # whether it edits at all, for a table
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])

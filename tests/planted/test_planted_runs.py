@@ -86,17 +86,17 @@ def failure_forgotten(patch):
 
 
 def mean_of_groups(patch):
-    original = stats._group_sums
+    original = stats.group_sums
 
     def sums(scores):
         totals, counts = original(scores)
         return [total / count for total, count in zip(totals, counts, strict=True)], [1] * len(counts)
 
-    patch.setattr(stats, "_group_sums", sums)
+    patch.setattr(stats, "group_sums", sums)
 
 
 def every_example_a_group(patch):
-    patch.setattr(stats, "_group_sums", lambda scores: ([s.value for s in scores], [1] * len(scores)))
+    patch.setattr(stats, "group_sums", lambda scores: ([s.value for s in scores], [1] * len(scores)))
 
 
 def models_paired_by_place(patch):

@@ -256,13 +256,13 @@ def test_half_a_folder_is_said_once(world, tmp_path, capsys):
     assert capsys.readouterr().err.count("3 of 7 examples have no image, first: magicbrush/test/") == 1
     assert run([*argv, "--max-failures", "1"]) == 0
     said = capsys.readouterr()
-    assert said.err.count("have no image") == 1 and len(said.out.splitlines() + said.err.splitlines()) < 30
+    assert said.err.count("have no image") == 1 and len(said.out.splitlines() + said.err.splitlines()) < 34
 
 
 def test_a_set_of_metrics_is_compared_metric_by_metric(world):
     folder, networks = folder_of(world / "runs"), metric_settings("paper", SUITES_OWN)
-    for named, belongs in (("magicbrush", True), ("emu", False)):  # of these it has l1; of those nothing
+    for named, belongs in (("magicbrush", True), ("dino", False)):  # of these it has l1; of those nothing
         asked = Asked("paper", DataSettings(), metrics=(named,), networks=networks)
         why = reasons_against(folder, "magicbrush", asked)
         assert (why == []) is belongs
-    assert "clip_direction@emu" in why[0]
+    assert "it was scored in l1" in why[0] and "here in dino" in why[0]

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,12 @@ from bench.figures.figure4 import markdown as markdown4
 from bench.figures.figure4 import plot as plot4
 from bench.figures.texts import pairs_of, texts_of
 from bench.gallery import main as gallery
-from bench.given.named import add_with
+from bench.given.named import Given, add_with
 from bench.grid.options import parser, selected
 from bench.pages.entries import from_cells
+from bench.pages.sections import Scope
 from bench.report import main as report
+from bench.report import published
 from bench.runs.folder import RunFolder
 from bench.settings import DataSettings
 from bench.tables import main as tables
@@ -45,20 +48,27 @@ def rows_in(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_table_has_the_row_and_the_tests_beside_the_others_and_leaves_the_whole_alone(shown, world):
-    (path,) = shown.glob("table1-only-*-with-near.csv")
+    (path,) = shown.glob("table1-seeds1-only-*-with-near.csv")
     rows = rows_in(path)
     of = {(row["model"], row["metric"]): row for row in rows}
     expected = [s.value for s in RunFolder(folder_of(world / "runs")).scores().values() if s.metric == "l1"]
     assert float(of["near", "l1"]["mean"]) == pytest.approx(sum(expected) / len(expected), abs=1e-12)
     assert of["near", "l1"]["run"].endswith(folder_of(world / "runs").name) and of["identity", "l1"]["mean"]
-    (tests,) = shown.glob("table1-only-*-with-near-tests.csv")
+    (tests,) = shown.glob("table1-seeds1-only-*-with-near-tests.csv")
     assert {(t["a"], t["b"]) for t in rows_in(tests)} == {("near", "identity")}
-    whole = next(p for p in shown.glob("table1-only-*.csv") if "with" not in p.name and "tests" not in p.name)
+    whole = next(p for p in shown.glob("table1-seeds1-only-*.csv") if "with" not in p.name and "tests" not in p.name)
     assert "near" not in whole.read_text()
 
 
+def test_the_row_of_somebodys_own_images_has_its_rates_where_their_yardsticks_were_run(shown):
+    (path,) = shown.glob("rates1-seeds1-only-*-with-near.csv")
+    found = {row["rate"]: row for row in rows_in(path) if row["model"] == "near"}
+    assert 0 <= float(found["over-edit"]["value"]) <= 1
+    assert found["no-op"]["reason"].startswith("the codec copy was not run")  # its weights are not here
+
+
 def test_the_report_has_the_row_on_its_first_screen(shown, world, capsys):
-    whole = next(p for p in shown.glob("table1-only-*.csv") if "with" not in p.name and "tests" not in p.name)
+    whole = next(p for p in shown.glob("table1-seeds1-only-*.csv") if "with" not in p.name and "tests" not in p.name)
     for path in shown.glob(f"{whole.stem}*"):
         if path.is_file():
             shutil.copy(path, path.with_name(path.name.replace(whole.stem, "table1")))
@@ -69,6 +79,14 @@ def test_the_report_has_the_row_on_its_first_screen(shown, world, capsys):
     assert "| near |" in first and "Against the input copy" in first  # its tests are there too
     assert "with-near" in text.split("## Tables")[1]  # the table that was made with it
     assert report([*argv[:-1], "far"]) == 0 and "| far |" in (shown / "report-with-far.md").read_text()
+
+
+def test_the_standings_of_a_report_look_at_a_given_run_that_lies_elsewhere(mine, tmp_path):
+    folder = folder_of(mine)
+    near = Given(folder, "magicbrush", "near", "none", "zero-shot")
+    asked = Scope("paper", "", tmp_path / "results", tmp_path / "no-runs", (near,))
+    assert folder.name in " ".join(published(asked))
+    assert folder.name not in " ".join(published(replace(asked, given=())))
 
 
 def test_the_gallery_has_the_runs_edits(world, tmp_path):

@@ -7,7 +7,7 @@ from drawn import draw_ma5k
 from table_cells import asked, finished
 
 from bench.controls import rates as module
-from bench.controls.rates import DISTANCE, FACTOR, NO_OP, OVER_EDIT, block, footer, rates
+from bench.controls.rates import DISTANCE, FACTOR, NO_OP, OVER_EDIT, WORDS, block, footer, percent, rates
 from bench.grid.cells import Cell
 from bench.grid.rows import Measured
 from bench.records import Score
@@ -52,6 +52,14 @@ def test_copies_do_nothing_and_the_goal_image_over_edits_nowhere():
     assert of(found, "oracle", OVER_EDIT).value == 0 and of(found, "oracle", NO_OP).value == pytest.approx(0.1)
 
 
+def test_a_rate_of_few_groups_has_an_interval_within_0_and_100_or_one_line_why_there_is_none():
+    (row, _) = rates(1, [cell("mgie", [0.0] + [0.5] * 11)], [cell("codec", [0.02] * 12)])
+    assert percent(row) == "8.3 % [0, 38]" and WORDS.count("Clopper-Pearson") == 1
+    few = rates(1, [cell("mgie", [0.0, 0.5]), cell("lgie", [0.0, 0.5])], [cell("codec", [0.02] * 2)])
+    for said in (footer(few), block(few)):
+        assert sum("Too few groups for an interval (mini-MA5k 2)" in line for line in said) == 1
+
+
 def test_every_seed_counts_against_the_one_copy():
     found = rates(1, [cell("mgie", [0.0, 0.5] * 5, seeds=3)], [CODEC])
     assert of(found, "mgie", NO_OP).value == pytest.approx(0.5) and of(found, "mgie", NO_OP).n == 10
@@ -63,7 +71,11 @@ def test_every_seed_counts_against_the_one_copy():
         ([MODEL], [], "the codec copy is no row of this table"),
         ([MODEL], [Measured(CODEC.cell, None, "no weights")], "the codec copy was not run: no weights"),
         ([Measured(MODEL.cell, None, "no GPU")], [CODEC], "not run: no GPU"),
-        ([Measured(MODEL.cell, finished("ma5k", {"l1": 0.1}))], [CODEC], "--metrics l1@input"),
+        (
+            [Measured(MODEL.cell, finished("ma5k", {"l1": 0.1}))],
+            [CODEC],
+            "mgie has no distance to the input: give its command again with --metrics l1@input",
+        ),
     ],
 )
 def test_a_rate_that_is_not_known_says_why(rows, beside, says):
@@ -110,13 +122,13 @@ def test_a_table_has_them_in_its_footer_its_csv_and_its_markdown(tmp_path, capsy
         said.split()
     )
     folder = tmp_path / "results" / "paper"
-    (table,) = folder.glob("rates1-only-*.csv")
+    (table,) = folder.glob("rates1-seeds1-only-*.csv")
     rows = list(csv.DictReader(table.open(encoding="utf-8")))
     said = [(r["rate"], r["value"], r["model"]) for r in rows]
     assert said[:2] == [("no-op", "", "identity"), ("over-edit", "0.0", "identity")]
-    (text,) = folder.glob("table1-only-*.md")
+    (text,) = folder.glob("table1-seeds1-only-*.md")
     assert "Does it edit at all" in text.read_text("utf-8")
-    (cells,) = (p for p in folder.glob("table1-only-*.csv") if "tests" not in p.name)
+    (cells,) = (p for p in folder.glob("table1-seeds1-only-*.csv") if "tests" not in p.name)
     with open(cells, encoding="utf-8", newline="") as file:
         assert {r["metric"] for r in csv.DictReader(file)} == {"l1", "seconds"}  # the distance is no column
 

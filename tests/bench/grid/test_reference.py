@@ -61,6 +61,29 @@ def test_a_selection_is_compared_with_the_whole_and_nothing_to_compare_with_is_s
     assert line.startswith("Nothing to compare with: ") and line.endswith("holds no table2.csv.")
 
 
+def test_cells_of_which_none_is_accepted_are_nothing_to_compare_with_and_some_are_counted(tmp_path):
+    table(tmp_path / "ref" / "mini" / "table1.csv", "ma5k,mgie,zero-shot,e2e,l1,0.1,8,p,")
+    cells = ["ma5k,mgie,zero-shot,e2e,l2,0.1,8,p,", "ma5k,mgie,zero-shot,e2e,l1,0.1,8,p,"]
+    (line,) = against(table(tmp_path / "made" / "table1-only-l2.csv", cells[0]), "mini", tmp_path / "ref")
+    assert line.startswith("Nothing to compare with: ") and line.endswith("holds no number of a cell made here.")
+    said = against(table(tmp_path / "made" / "table1-only-l1_l2.csv", *cells), "mini", tmp_path / "ref")
+    assert "1 of 1 cells agree" in said[0] and said[1:] == ["  1 cells made here are not accepted"]
+
+
+def test_a_cell_that_moved_with_another_number_of_seeds_says_so():
+    old = {"": "0.1", "metric": "l1", "n": "8", "seeds": "1"}
+    (moved,) = compared({("a",): old}, {("a",): old | {"": "0.2", "seeds": "3"}}, {}).moved
+    assert moved.why.endswith("another number of seeds")
+    (same,) = compared({("a",): old}, {("a",): old | {"seeds": "3"}}, {}).moved
+    assert (same.here, same.accepted, same.why) == ("3", "1", "another number of seeds")
+
+
+def test_no_op_and_over_edit_rates_are_cells_of_their_own(tmp_path):
+    path = tmp_path / "rates1.csv"
+    path.write_text("dataset,model,rate,value\nma5k,mgie,no-op,0.1\nma5k,mgie,over-edit,0.2\n")
+    assert set(rows_of(path)) == {("ma5k", "mgie", "no-op"), ("ma5k", "mgie", "over-edit")}
+
+
 def test_the_processor_of_the_accepted_numbers_is_named(tmp_path):
     table(tmp_path / "ref" / "mini" / "table1.csv", "ma5k,mgie,zero-shot,e2e,l1,0.1,8,p,")
     (tmp_path / "ref" / "mini" / "origin.json").write_text(json.dumps({"table1": {"processor": "Abacus 1"}}))

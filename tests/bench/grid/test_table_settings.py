@@ -45,6 +45,15 @@ def test_a_table_of_defaults_has_its_plain_name_and_asks_a_run_for_nothing():
         assert table.file.name == "table1" and table.options.chosen == () and table.options.said == []
 
 
+def test_another_number_of_seeds_than_the_splits_own_stands_in_the_file_name_and_in_the_head():
+    table = table_of(["1", "--seeds", "3"])
+    assert (table.file.name, table.stem("rates1").name) == ("table1-seeds3", "rates1-seeds3")
+    assert table.options.said == ["Settings other than the default: --seeds 3."]
+    assert argv_of(Cell("mini", "evr", "mgie"), table.options).count("--seeds") == 1
+    whole = (["--full"], ["--split", "test"], ["--split", "test", "--seeds", "5"])
+    assert {(t.options.seeds, t.file.name) for t in (table_of(["1", *a]) for a in whole)} == {(5, "table1-test")}
+
+
 def test_a_network_is_other_than_the_default_by_what_the_suite_looks_with():
     paper = ["1", "--suite", "paper", "--clip", "ViT-B-32-quickgelu/openai"]
     assert table_of(paper).file.name == "table1"
@@ -84,7 +93,7 @@ def test_a_multi_turn_table_with_local_captions_is_made_and_says_so(tmp_path, ca
     assert main(argv) == 0
     assert "Settings other than the default: --turns multi, --caption local" in capsys.readouterr().out
     (folder,) = (tmp_path / "runs" / "paper").iterdir()
-    stem = tmp_path / "results" / "paper" / "table1-multi-local-only-magicbrush_identity_l1"
+    stem = tmp_path / "results" / "paper" / "table1-multi-local-seeds1-only-magicbrush_identity_l1"
     with open(stem.with_suffix(".csv"), encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[0]["run"].endswith(folder.name) and int(rows[0]["n"]) > 0
@@ -97,8 +106,8 @@ def test_a_multi_turn_table_with_local_captions_is_made_and_says_so(tmp_path, ca
     ("given", "name", "head"),
     [
         ("--size square:48 --dtype bfloat16 --caption local", "local-limit5-square48-bf16",
-         "--caption local, --limit 5, --size square:48, --dtype bfloat16."),
-        ("--turns multi", "multi-limit5", "--turns multi, --limit 5."),
+         "--caption local, --limit 5, --size square:48, --dtype bfloat16, --seeds 1."),
+        ("--turns multi", "multi-limit5", "--turns multi, --limit 5, --seeds 1."),
     ],
 )  # fmt: skip
 def test_the_miniatures_table_in_other_settings_is_made_and_says_so_in_its_head(
@@ -116,7 +125,7 @@ def test_the_miniatures_table_in_other_settings_is_made_and_says_so_in_its_head(
     assert main(argv) == 0
     said = capsys.readouterr()
     assert f"Settings other than the default: {head}" in said.out and "to run" not in said.err
-    made = tmp_path / "results" / "mini" / f"table1-test-{name}-only-magicbrush_identity.md"
+    made = tmp_path / "results" / "mini" / f"table1-test-{name}-seeds1-only-magicbrush_identity.md"
     assert head in made.read_text(encoding="utf-8").partition("|")[0]
 
 

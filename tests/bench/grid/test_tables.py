@@ -212,7 +212,7 @@ def test_a_table_runs_its_cells_and_says_why_the_others_were_not(tmp_path, capsy
     assert main(argv) == 0
     said = capsys.readouterr()
     assert said.out.startswith("suite paper: ") and "Input copy" in said.out and "done" in said.err
-    only = "-only-ma5k_evr_identity_mine_l1"
+    only = "-seeds1-only-ma5k_evr_identity_mine_l1"
     rows = {(r["model"], r["dataset"]): r for r in read(tmp_path / "results" / "paper" / f"table1{only}.csv")}
     here = rows["identity", "ma5k"]
     assert here["n"] == here["of"] == "10" and here["groups"] == "2" and here["low"] == ""

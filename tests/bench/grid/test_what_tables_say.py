@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from table_cells import METRICS_OF, asked, finished, measured, scores_of
 
-from bench.grid.between import better, in_words, smallest
+from bench.grid.between import better, column_name, in_words, smallest
 from bench.grid.cells import Cell, cells_of
 from bench.grid.paper import MARK
 from bench.grid.rows import COPY, MODELS, Measured, comparisons, rows_of
@@ -108,6 +108,21 @@ def test_the_terminal_has_one_line_a_model_and_dataset_at_80_columns_and_marks_t
     show(g, ["a note"], "quick", [], verbose=True)
     verbose = capsys.readouterr().out
     assert "[0." in verbose and "Note: a note" in verbose and "What the paper reports on the real data" in verbose
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_metrics_that_do_not_fit_80_columns_follow_below_behind_the_same_names(verbose, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    metrics = ("clip_direction@emu", "image_similarity", "cts", "l1@input", "dino@input", "l1@outside", "ssim@outside")
+    cells = [Measured(Cell("mini", "magicbrush", m), finished("magicbrush", dict.fromkeys(metrics, 0.5), n=40))
+             for m in ("identity", "inspix2pix", "lgie", "mgie")]  # fmt: skip
+    g = grid([r for m in cells for r in rows_of(1, m, metrics, 1, "runs")])
+    show(g, [], "quick", [], verbose)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert max(map(len, lines)) <= 80
+    heads = [line for line in lines if not line[2:12].strip()]
+    assert len(heads) > 1 and sorted(" ".join(heads).split()) == sorted(" ".join(map(column_name, metrics)).split())
+    assert sum(line.startswith("  InsPix2Pix") for line in lines) == len(heads)
 
 
 def test_too_few_groups_have_the_range_of_their_means_in_place_of_an_interval():

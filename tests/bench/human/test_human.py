@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 from human_runs import make_runs
+from matplotlib.figure import Figure
 
 from bench.human.__main__ import main, serve_parser, study
 from bench.human.count import agreement_of, alpha, rows_of
-from bench.human.figures import report
+from bench.human.figures import markdown, panel, report
 from bench.human.page import over, task_of, texts_of
 from bench.human.study import CHOICES5, Item, Study, answers_of, slots
 from bench.human.votes import ALONE, OTHER_TAB, Left, Refused, Votes
+from bench.resampling.intervals import METHODS
 
 TEXTS = {"lgie": "make it so", "mgie": "replace the cake"}
 IMAGES = {"inspix2pix": "1.png", "lgie": "2.png", "mgie": "3.png"}
@@ -214,7 +216,35 @@ def test_the_report_has_numbers_plots_and_votes_without_the_ids_people_typed(tmp
     assert {r["answer"] for r in rows} == {"mgie", "mgie > lgie > inspix2pix"}
     assert not any("secret" in p.read_text(errors="ignore") for p in paths)
     text = (tmp_path / "results" / "human.md").read_text()
-    assert "not comparable" in text and "paper 53.7" in text
+    assert f"Interval: {METHODS}" in text  # alpha's is made as every mean's
+    assert "100.0 (groups 100.0 to 100.0)" in text and "Too few groups for an interval (all 3, mini-EVR 3)" in text
+
+
+def test_the_papers_values_stand_apart_from_the_miniatures_and_beside_those_of_other_suites(tmp_path):
+    votes = opened(tmp_path, [item(i, f) for i in range(8) for f in (5, 6)])
+    everything(votes, ["a", "b", "c"])
+
+    def made(suite: str) -> tuple[str, int]:
+        """The text, and how many diamonds the first panel of Figure 5 has."""
+        rows = rows_of(votes.all(), suite)
+        here = [r for r in rows if (r.figure, r.dataset, r.criterion) == (5, "all", rows[0].criterion)]
+        panel(axes := Figure().subplots(), here)
+        return markdown(rows, [], votes.all(), suite, {5: 8, 6: 8}), sum(x.get_marker() == "D" for x in axes.lines)
+
+    text, diamonds = made("mini")
+    ours, theirs = text.split("What the paper reports on the real data")
+    assert diamonds == 0 and "paper" not in ours.split("## Agreement")[0] and "53.7" in theirs
+    text, diamonds = made("published")
+    assert diamonds and "paper 53.7" in text and "not comparable" in text and "on the real data" not in text
+
+
+def test_shares_of_few_groups_stay_between_0_and_100_and_a_note_names_the_method_of_the_points(tmp_path):
+    votes = opened(tmp_path, [item(i, f) for i in range(8) for f in (5, 6)])
+    everything(votes, ["a", "b", "c"])
+    rows = rows_of(votes.all(), "mini")
+    assert all(0 <= r.low <= r.mean <= r.high <= 1 for r in rows if r.figure == 5)
+    text = markdown(rows, [], votes.all(), "mini", {5: 8, 6: 8})
+    assert text.count("Few groups (all 8, mini-EVR 8): bootstrap-t in place of BCa") == 1  # Figure 6
 
 
 def test_runs_become_items_and_a_sample_is_the_same_draw_every_time(tmp_path, capsys):

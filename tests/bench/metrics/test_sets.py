@@ -216,6 +216,6 @@ def test_a_table_takes_a_set_and_says_the_same_below_it(tmp_path, capsys):
             "--metric-device", "cpu", "--metrics", "magicbrush"]  # fmt: skip
     assert tables(argv) == 0
     capsys.readouterr()
-    (text,) = (tmp_path / "results" / "paper").glob("table1-only-*.md")
+    (text,) = (tmp_path / "results" / "paper").glob("table1-seeds1-only-*.md")
     said = text.read_text("utf-8")
     assert "L2" in said and "set magicbrush, magicbrush: not comparable" in said and "bench.tables 1" in said

@@ -87,6 +87,15 @@ def test_the_table_says_in_words_what_holds_and_what_was_not_run():
     assert any("lgie" in line and "not run" in line for line in terminal(shown()))
 
 
+def test_the_table_says_where_groups_are_few_and_on_a_terminal_no_line_is_longer_than_80_signs(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = markdown(shown())
+    assert "Few groups (mini-MA5k 12): bootstrap-t in place of BCa" in text
+    assert "Too few groups for an interval (mini-MA5k ambiguous 6, mini-MA5k unambiguous 6)" in text
+    table = [line for line in terminal(shown()) if line.startswith("  ")]
+    assert table and max(map(len, table)) <= 80
+
+
 def test_texts_written_in_other_batches_than_the_edits_leave_the_timings_of_the_edits_as_they_are():
     one_by_one = [Edit(str(i), 0, "x", "y", "text", 3, {REWRITING: 0.5, "diffusion": 0.1 * (i + 1)}) for i in range(4)]
     assert timings(one_by_one, 4) == pytest.approx([0.6, 0.7, 0.8, 0.9])

@@ -41,10 +41,12 @@ def row(**changes) -> TimingRow:
     return replace(made, **changes)
 
 
-def test_all_three_models_are_timed_and_their_stages_sum_up_to_the_call(small, tmp_path, capsys):
+def test_all_three_models_are_timed_and_their_stages_sum_up_to_the_call(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     assert main([*small, "--batch-sizes", "1"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("Table 4 in small: the built-in miniature on cpu, random weights; its seconds are not")
+    assert max(len(line) for line in said.splitlines() if line.startswith("  ")) <= 80 and "UNet reached" in said
     with open(tmp_path / "results" / "mini" / "table4.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(r["model"], r["batch"]) for r in rows] == [(m, "1") for m in PAPER_MODELS]
