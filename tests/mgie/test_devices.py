@@ -1,12 +1,14 @@
 """float32 is float32: what a model under test finds switched on is what it was before, and is off while it edits."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from bench.records import Example, Output
 from bench.runs.runner import edit_slice
 from bench.settings import EditSettings
-from mgie.io.devices import full_float32, vae_dtype
+from mgie.io.devices import Wanted, dtype_name, full_float32, vae_dtype
 
 
 @pytest.fixture
@@ -46,3 +48,9 @@ def test_a_model_edits_without_tf32(tf32):
 def test_the_vae_is_never_in_16_bit_unless_its_weights_are_taken_as_they_are():
     assert vae_dtype(torch.float16) == vae_dtype(torch.bfloat16) == vae_dtype(torch.float32) == torch.float32
     assert vae_dtype(None) is None and vae_dtype(torch.float64) == torch.float64
+
+
+def test_the_librarys_example_on_a_gpu_takes_the_dtype_that_auto_takes_there():
+    readme = (Path(__file__).parents[2] / "mgie" / "README.md").read_text(encoding="utf-8")
+    (example,) = [line for line in readme.splitlines() if '.to("cuda")' in line]
+    assert f"dtype=torch.{dtype_name(Wanted(), 'cuda')})" in example
