@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 
 from bench.records import Example, Output
@@ -43,6 +44,16 @@ def test_a_model_edits_without_tf32(tf32):
     seen: list = []
     edit_slice([Example("a/b/1", "a", None, "x")], 0, EditSettings(), Model())
     assert seen == [("highest", False, False)] and state() == ("high", True, True)
+
+
+def test_the_library_edits_and_writes_without_tf32_too(tf32, monkeypatch):
+    pipe, seen = tiny.build(), []
+    for part in (pipe.mllm, pipe.unet, pipe.vae.decoder):
+        part.register_forward_pre_hook(lambda *_: seen.append(state()))
+    answers = pipe.answer(tiny.picture(0), "add snow")
+    pipe.express(tiny.picture(0), "add snow")
+    pipe(tiny.picture(0), "add snow", num_inference_steps=2, answers=answers)
+    assert set(seen) == {("highest", False, False)} and state() == ("high", True, True)
 
 
 def test_the_vae_is_never_in_16_bit_unless_its_weights_are_taken_as_they_are():
