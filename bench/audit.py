@@ -43,11 +43,12 @@ def read_header(path: Path) -> Header | None:
     """None where the file is no image that PIL knows."""
     from PIL import Image, UnidentifiedImageError
 
+    from mgie.io.images import shown_size
+
     try:
         with Image.open(path) as file:
             orientation = file.getexif().get(0x0112, 1)
-            size = file.size[::-1] if orientation in (5, 6, 7, 8) else file.size
-            return Header(size, file.mode, orientation not in (0, 1))
+            return Header(shown_size(file), file.mode, orientation not in (0, 1))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
         return None
 

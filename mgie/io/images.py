@@ -114,10 +114,15 @@ def size_of(path: Path, settings: HowRead = AS_IT_IS) -> tuple[int, int] | None:
     """(width, height) by the header, turned as load turns it; None where it cannot be read."""
     try:
         with Bounded(path) as held, Image.open(held) as file:
-            turned = settings.exif == "apply" and file.getexif().get(0x0112) in (5, 6, 7, 8)
-            return file.size[::-1] if turned else file.size
+            return shown_size(file, settings.exif)
     except BROKEN:
         return None
+
+
+def shown_size(file: Image.Image, exif: str = "apply") -> tuple[int, int]:
+    """(width, height) of an image that is not loaded, turned as load turns it; of a TIFF Pillow has swapped them."""
+    turned = exif == "apply" and file.format != "TIFF" and file.getexif().get(0x0112) in (5, 6, 7, 8)
+    return file.size[::-1] if turned else file.size
 
 
 def again(opened: Callable[[], BinaryIO]) -> Image.Image:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.audit import read_header
 from bench.datasets.masks import load_mask
 from bench.records import Mask
 from bench.settings import EditSettings
@@ -221,6 +222,17 @@ def test_a_named_pipe_is_refused_and_not_waited_for(ending, tmp_path):
     os.mkfifo(tmp_path / f"a.{ending}")
     with pytest.raises(ImageError, match=rf"a\.{ending}: .*no plain file"):
         load(tmp_path / f"a.{ending}")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif", "webp", "avif"])
+def test_the_header_tells_the_size_that_an_image_is_read_at(ending, orientation, tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = stored(scene(), tmp_path / f"a.{ending}", exif=exif)
+    ignored = images.AS_IT_IS._replace(exif="ignore")
+    assert images.size_of(path) == read_header(path).size == load(path).size
+    assert images.size_of(path, ignored) == load(path, ignored).size
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
