@@ -88,7 +88,11 @@ def base_mode(image: Image.Image) -> str:
 def of_image(image: Image.Image) -> Conversion | None:
     """What the profile of an image, of which the head is enough, asks for; None: it has none."""
     profile = image.info.get("icc_profile")
-    return conversion(profile, base_mode(image)) if profile else None
+    if profile and isinstance(profile, bytes):
+        return conversion(profile, base_mode(image))
+    # where Pillow cannot put a profile together it leaves None (of a TIFF, another type), and a JPEG's chunks behind its frame in a list
+    lost = "icc_profile" in image.info or getattr(image, "icclist", None)
+    return Conversion("broken", why="its data or chunks do not make up a whole profile") if lost else None
 
 
 def apply(image: Image.Image, conversion: Conversion) -> Image.Image:
