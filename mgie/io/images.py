@@ -1,7 +1,7 @@
 """Images in and out: the only place where pixels are decoded, resized or scaled.
 
 Every decision a library would make silently is made here: EXIF orientation, colour profiles (colour.py), bit depths
-(depth.py), first frame, alpha, CMYK, JPEGs cut short (jpeg.py), the resize filter (PIL bicubic on uint8: F.interpolate
+(depth.py), first frame, alpha, CMYK, files cut short (cut.py), the resize filter (PIL bicubic on uint8: F.interpolate
 without antialias moves scores), the pixel limit. What cannot be read rightly is refused by name.
 A TIFF's orientation is applied by Pillow itself, with exif="ignore" too.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from mgie.io import colour, jpeg
+from mgie.io import colour, cut
 from mgie.io.depth import NOTHING, Raw, Unclear, eight_bits, raw_mode
 from mgie.io.files import Bounded
 from mgie.io.sizes import sized
@@ -94,9 +94,9 @@ def read(opened: Callable[[], BinaryIO], where: str, settings: HowRead) -> Image
             refuse_bomb(file, where)
             raw = Raw(where, raw_mode(file), lambda: again(opened))
             file.load()
-            if file.format in ("JPEG", "MPO"):
+            if file.format in ("JPEG", "MPO", "PNG"):
                 held.seek(0)
-                if jpeg.ends_early(held.read(), file):
+                if cut.ends_early(held.read(), file):
                     raise ImageError(f"{where}: cut short: its data end before its last rows; get the file again")
             image = decoded(file, settings, raw)
     except FileNotFoundError:
@@ -133,7 +133,7 @@ def again(opened: Callable[[], BinaryIO]) -> Image.Image:
 def of_memory(image: Image.Image, settings: HowRead = AS_IT_IS) -> Image.Image:
     """An image that PIL has opened, or made: turned, converted and flattened as load does with a file.
 
-    A JPEG cut short is noticed by load alone. Raises ImageError.
+    A JPEG or PNG cut short is noticed by load alone. Raises ImageError.
     """
     try:
         path = Path(getattr(image, "filename", ""))
