@@ -22,12 +22,11 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageEr
 from mgie.io import colour, cut
 from mgie.io.depth import NOTHING, Raw, Unclear, eight_bits, raw_mode
 from mgie.io.files import Bounded
-from mgie.io.sizes import sized
+from mgie.io.sizes import MAX_PIXELS, ImageError, sized
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_PIXELS = 90_000_000  # a larger image is refused before it is decoded; as RGBA one of this size takes 2 GB
 ImageFile.LOAD_TRUNCATED_IMAGES = False  # a truncated file is a failure, never half an image
 Image.MAX_IMAGE_PIXELS = None  # our own limit below raises an error that names it
 log = logging.getLogger("mgie")
@@ -38,10 +37,6 @@ BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError,
     struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
-
-
-class ImageError(ValueError):
-    """An image that cannot be used; the message holds the path and the reason."""
 
 
 class Reading(NamedTuple):
@@ -107,7 +102,10 @@ def read(opened: Callable[[], BinaryIO], where: str, settings: HowRead) -> Image
         raise
     except BROKEN as error:
         raise ImageError(f"{where}: cannot be decoded: {error}") from error
-    return sized(image, settings.size, settings.max_side)
+    try:
+        return sized(image, settings.size, settings.max_side)
+    except ImageError as error:
+        raise ImageError(f"{where}: {error}") from None
 
 
 def size_of(path: Path, settings: HowRead = AS_IT_IS) -> tuple[int, int] | None:
