@@ -41,12 +41,13 @@ def seed_for(run_seed: int, example_id: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{run_seed}/{example_id}".encode()).digest()[:4], "big")
 
 
-def profiles(run: Run) -> dict[str, int]:
-    """How many of the dataset's images were brought from their colour profile to sRGB, and how many could not be.
+def profiles(run: Run, model: Model) -> dict[str, int]:
+    """How many of the images were brought from their colour profile to sRGB, and how many could not be.
 
-    images: input and goal images that are there; each file is counted once.
+    images: input, goal and given output images that are there; each file is counted once.
     """
-    paths = {p for e in run.examples for p in (e.input_image, e.goal_image) if p and p.is_file()}
+    given = getattr(model, "path", lambda _: None)
+    paths = {p for e in run.examples for p in (e.input_image, e.goal_image, given(e.id)) if p and p.is_file()}
     if run.edit.icc != "convert":
         return {"images": len(paths), "converted": 0, "broken": 0}
     with ThreadPoolExecutor(4) as pool:

@@ -6,14 +6,16 @@ import weakref
 from dataclasses import replace
 
 import numpy as np
+import profiles as drawn
 import pytest
 from PIL import Image
 
+from baselines.precomputed import Precomputed
 from bench.records import Example, Halving, Output
 from bench.runs.description import Run, by_shape, manifest_hash, shape, shapes_of
 from bench.runs.folder import RunFolder
-from bench.runs.runner import TooManyFailures, edit_all, edit_slice, seed_for, slices, write
-from bench.settings import DataSettings, EditSettings
+from bench.runs.runner import TooManyFailures, edit_all, edit_slice, profiles, seed_for, slices, write
+from bench.settings import DataSettings, EditSettings, ModelSettings
 from mgie.io.images import pixel_hash
 
 
@@ -142,6 +144,17 @@ def test_turns_keep_behind_one_another_whatever_their_shapes(tmp_path):
     run = replace(run_of([*listed[:3], *later]), edit=EditSettings(batch_size=8, size="native"))
     assert [e.id[-1] for e in run.ordered] == ["0", "2", "1", "3", "5", "4"]  # the shape of a turn is its session's
     assert [len(b) for b in slices(run)] == [2, 1, 2, 1]
+
+
+def test_given_outputs_are_among_the_images_whose_profiles_are_counted(tmp_path):
+    run = run_of(examples(tmp_path / "in", 3))
+    images = tmp_path / "given"
+    images.mkdir()
+    for e, profile in zip(run.examples, (drawn.WIDE["Adobe RGB"][0], b"none", None), strict=True):
+        Image.new("RGB", (8, 8)).save(images / e.file_name, icc_profile=profile)
+    mine = Precomputed(ModelSettings("mine", "mini", "toy", images=images))
+    assert profiles(run, Painter()) == {"images": 3, "converted": 0, "broken": 0}
+    assert profiles(run, mine) == {"images": 6, "converted": 1, "broken": 1}
 
 
 def test_seed_depends_on_the_example_and_not_on_its_place():
