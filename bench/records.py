@@ -36,6 +36,10 @@ class Example:
     captions: tuple[tuple[str, str], ...] = ()  # (kind, goal caption) for each kind the dataset has: global, local
     original: str | None = None  # what the user wrote, where a rewriter (--rewrite) has put its text in `instruction`
 
+    def caption(self, kind: str) -> str | None:
+        """Its goal caption of a kind; empty: the run's own."""
+        return dict(self.captions).get(kind) if kind else self.goal_caption
+
     @property
     def file_name(self) -> str:
         """The name of this example's output image in a folder of edits."""

@@ -19,6 +19,7 @@ class DatasetEntry(NamedTuple):
     printed: str  # its name in tables
     metrics: tuple[str, ...]  # scored when --metrics is not given: Table 1's
     in_paper: bool = False  # a column of the paper's tables; the others are shown with --datasets
+    takes: tuple[str, ...] = ()  # of DataSettings, what only some datasets take: tables give it to no other
 
 
 class MetricEntry(NamedTuple):
@@ -62,19 +63,18 @@ class SuiteEntry(NamedTuple):
 
 # The same names in every suite; suites mini and published wrap them (bench/datasets/mini.py, published.py, outputs.py).
 DATASETS = {
-    "evr": DatasetEntry("bench.datasets.evr:EVR", "EVR", ("l1", "dino", "cvs"), in_paper=True),
-    "gier": DatasetEntry("bench.datasets.gier:GIER", "GIER", ("l1", "ssim", "cvs"), in_paper=True),
+    "evr": DatasetEntry("bench.datasets.evr:EVR", "EVR", ("l1", "dino", "cvs"), True, ("expand", "image_root")),
+    "gier": DatasetEntry("bench.datasets.gier:GIER", "GIER", ("l1", "ssim", "cvs"), True, ("expand",)),
     "ma5k": DatasetEntry("bench.datasets.ma5k:MA5k", "MA5k", ("l1", "ssim", "lpips"), in_paper=True),
-    "magicbrush": DatasetEntry(
-        "bench.datasets.magicbrush:MagicBrush", "MagicBrush", ("l1", "dino", "cvs", "cts"), in_paper=True
-    ),
+    "magicbrush": DatasetEntry("bench.datasets.magicbrush:MagicBrush", "MagicBrush", ("l1", "dino", "cvs", "cts"), True,
+                               ("turns", "caption")),
     "ipr2pr": DatasetEntry("bench.datasets.ipr2pr:IPr2Pr", "IPr2Pr", ("l1", "ssim")),
     "emu-edit": DatasetEntry(
-        "bench.datasets.emu_edit:EmuEdit",
-        "Emu Edit",
+        "bench.datasets.emu_edit:EmuEdit", "Emu Edit",
         ("clip_direction@emu", "image_similarity", "cts", "l1@input", "dino@input"),  # the set emu
+        takes=("wrong_captions",),
     ),
-}
+}  # fmt: skip
 METRICS = {
     "l1": MetricEntry("bench.metrics.l1:L1", "L1", "lower"),
     "l2": MetricEntry("bench.metrics.l2:L2", "L2", "lower", digits=4),
@@ -98,10 +98,8 @@ MODELS = {
     "codec": ModelEntry("baselines.codec:Codec", "Codec copy (VAE)", bound=True),
     "black": ModelEntry("baselines.identity:Black", "Black image", bound=True),
     "precomputed": ModelEntry("baselines.precomputed:Precomputed", "precomputed"),
-    "inspix2pix": ModelEntry(
-        "baselines.inspix2pix:InsPix2Pix", "InsPix2Pix", in_paper=True,
-        get="download: python -m bench.fetch inspix2pix --weights {folder.parent}",
-    ),
+    "inspix2pix": ModelEntry("baselines.inspix2pix:InsPix2Pix", "InsPix2Pix", in_paper=True,
+                             get="download: python -m bench.fetch inspix2pix --weights {folder.parent}"),
     "lgie": ModelEntry("baselines.lgie:LGIE", "LGIE", FORMS, in_paper=True),
     "mgie": ModelEntry(
         "baselines.mgie:MGIE", "MGIE", FORMS, in_paper=True,
@@ -130,6 +128,12 @@ SUITES = {
 BENCHMARKS = tuple(name for name, entry in DATASETS.items() if entry.in_paper)
 PAPER_MODELS = tuple(name for name, entry in MODELS.items() if entry.in_paper)
 WITH_FORMS = tuple(name for name, entry in MODELS.items() if entry.forms != ("none",))
+
+
+def strange_to(dataset: str) -> set[str]:
+    """Of DataSettings, what other datasets take and this one does not."""
+    own = DATASETS[dataset].takes if dataset in DATASETS else ()
+    return {name for entry in DATASETS.values() for name in entry.takes} - set(own)
 
 
 def metric_entry(name: str) -> MetricEntry:
@@ -277,10 +281,8 @@ def metric_settings(suite: str, given: MetricSettings, weights: Path | None = No
     usual, given = MetricSettings(), replace(given, fetched=(weights or Path("weights")).absolute() / "networks")
     if suite != "mini":
         return fill(given, usual)
-    own = MetricSettings(
-        clip=str(MINI / "mini-clip"), dino=str(MINI / "mini-dino"), lpips="squeeze",
-        lpips_weights=MINI / "mini-lpips" / "squeeze.safetensors", lpips_heads="none",
-    )  # fmt: skip
+    own = MetricSettings(clip=str(MINI / "mini-clip"), dino=str(MINI / "mini-dino"), lpips="squeeze",
+                         lpips_weights=MINI / "mini-lpips" / "squeeze.safetensors", lpips_heads="none")  # fmt: skip
     if given.lpips or given.lpips_heads or given.lpips_weights:  # another LPIPS was asked for: no part of ours fits it
         own = replace(own, lpips=usual.lpips, lpips_weights=None, lpips_heads=usual.lpips_heads)
     return fill(given, own)
@@ -313,10 +315,8 @@ def open_dataset(suite: str, dataset: str, data_root: Path, settings: DataSettin
         raise ValueError(f"unknown suite '{suite}'; known: {', '.join(SUITES)}")
     entry = SUITES[suite]
     if entry.datasets and dataset not in entry.datasets:
-        raise ValueError(
-            f"suite {suite} has no dataset '{dataset}'; known: {', '.join(entry.datasets)}. Its own files are "
-            f"read with --suite paper --data-root DIR, below DIR/{dataset}/"
-        )
+        raise ValueError(f"suite {suite} has no dataset '{dataset}'; known: {', '.join(entry.datasets)}. Its own files "
+                         f"are read with --suite paper --data-root DIR, below DIR/{dataset}/")  # fmt: skip
     if entry.made_by is None:
         return cls(data_root / dataset, settings)
     return made(entry.made_by)(dataset, data_root / "published" if suite == "published" else data_root, settings)

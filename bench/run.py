@@ -194,6 +194,8 @@ def data_of(asked: Asked) -> Data:
     root = stage(*staged) if staged else args.data_root or Path("data")
     dataset = open_dataset(asked.suite, args.dataset, root, asked.data)
     examples = as_asked(dataset.examples(), asked.data)
+    if hasattr(dataset, "require_captions"):
+        dataset.require_captions({metric_of(name, asked.networks).captions for name in asked.metrics} - {""})
     if not examples:
         raise ValueError(f"{args.dataset}: no example with these settings: {asked.data}")
     return Data(root, dataset, examples)

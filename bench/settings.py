@@ -313,6 +313,11 @@ class Choice(NamedTuple):
     def argv(self) -> list[str]:
         return [self.flag, self.value] if self.value else [self.flag]
 
+    @property
+    def said(self) -> str:
+        """In what is published: folders are private."""
+        return " ".join([self.flag, short(self.value)] if self.value else [self.flag])
+
 
 SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}  # in file names
 

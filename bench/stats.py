@@ -108,27 +108,34 @@ def group_sums(scores: Sequence[Score]) -> tuple[list[float], list[int]]:
 def timings(edits: Iterable[Edit], batch_size: int, stage: str | None = None) -> list[float]:
     """Seconds an edit, one value a timing: a batch was timed once, and each of its edits carries a share of that time.
 
-    edits: as edits.jsonl has them, by seed and place. Those of one batch are found by what they carry: neighbours with
-    the same seed and the same seconds in a stage, at most batch_size of them. So halved batches, failed examples and
-    models that time each edit by itself need no further file; only a batch that a model splits by image size counts
-    as more. Edits that were not timed are left out. stage: of this one alone, by what it shares. Texts may have been
-    written in other batches than the edits: what a rewriter took tells nothing of an edit's batch.
+    edits: as edits.jsonl has them, by seed and place. Those of one batch are found by what they carry: the same seed,
+    and the same seconds in all stages, wherever they stand (they are made shape by shape), or of neighbours in one
+    stage; at most batch_size of them. So halved batches, failed examples and models that time each edit by itself need
+    no further file; only a batch that a model splits by image size may count as more. Edits that were not timed are
+    left out. stage: of this one alone, by what it shares. Texts may have been written in other batches than the edits:
+    what a rewriter took tells nothing of an edit's batch.
     """
     batches: list[list[Edit]] = []
+    alike: dict[tuple, list[Edit]] = {}  # seed and seconds -> the batch that had them last
     if stage is not None:
         edits = [replace(e, seconds={stage: e.seconds[stage]}) for e in edits if stage in e.seconds]
 
-    def shared(edit: Edit) -> set[tuple[str, float]]:
-        return {(name, s) for name, s in edit.seconds.items() if name != REWRITING or stage is not None}
+    def shared(edit: Edit) -> frozenset[tuple[str, float]]:
+        return frozenset((name, s) for name, s in edit.seconds.items() if name != REWRITING or stage is not None)
 
     for edit in edits:
-        open_batch = batches[-1] if batches and len(batches[-1]) < batch_size else None
         if not edit.seconds:
             continue
-        if open_batch and open_batch[-1].seed == edit.seed and shared(open_batch[-1]) & shared(edit):
-            open_batch.append(edit)
-        else:
-            batches.append([edit])
+        own = shared(edit)
+        batch = alike.get((edit.seed, own), []) if own else []
+        latest = batches[-1] if batches else []
+        if not batch and latest and latest[-1].seed == edit.seed and shared(latest[-1]) & own:
+            batch = latest
+        if not 0 < len(batch) < batch_size:
+            batch = []
+            batches.append(batch)
+        batch.append(edit)
+        alike[edit.seed, own] = batch
     return [math.fsum(s for e in batch for s in e.seconds.values()) / len(batch) for batch in batches]
 
 

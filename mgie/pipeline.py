@@ -22,7 +22,7 @@ from mgie import diffusion, folder, generate
 from mgie.graphs.static import Static
 from mgie.guidance import scales
 from mgie.inputs import Given, Inputs, Prompt, fit_answer, fit_prompt
-from mgie.io.devices import vae_dtype
+from mgie.io.devices import full_float32, vae_dtype
 from mgie.io.files import naming
 from mgie.preprocess import ClipProcessor, edit_pixels, images_of
 from mgie.prompts import tidy
@@ -167,6 +167,7 @@ class MGIEPipeline:
     # editing
 
     @torch.no_grad()
+    @full_float32()
     def __call__(
         self,
         image: Image.Image | list[Image.Image],
@@ -206,6 +207,7 @@ class MGIEPipeline:
         return MGIEOutput(images, texts, tokens, [a.written for a in written], seconds)
 
     @torch.no_grad()
+    @full_float32()
     def answer(
         self, image: Image.Image | list[Image.Image], instruction: str | list[str], max_new_tokens: int | None = None
     ) -> Answers:
@@ -218,6 +220,7 @@ class MGIEPipeline:
         return Answers([one.kept() for one in written], seconds["mllm"])
 
     @torch.no_grad()
+    @full_float32()
     def express(
         self, image: Image.Image | list[Image.Image], instruction: str | list[str], max_new_tokens: int | None = None
     ) -> list[str]:

@@ -7,6 +7,8 @@ quirk: the two routes differ. Training crops to a square and resizes to 512 befo
 VAE gets a second resize from there; the demo gives CLIP the uncropped picture and the VAE its full size.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 BICUBIC, LANCZOS = Image.Resampling.BICUBIC, Image.Resampling.LANCZOS
 CONFIG = "preprocessor_config.json"
+LARGEST = 2**22  # px; what an ordinary picture is resized to is smaller, and is resized whole
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class ClipProcessor:
         return torch.from_numpy(np.stack([self._one(image) for image in images]))
 
     def _one(self, image: Image.Image) -> np.ndarray:
+        image = middle(image, self.size, self.size, rounded=math.floor)  # as CLIPImageProcessor crops
         short = min(image.size)
         wide, high = (int(self.size * side / short) for side in image.size)
         image = image.convert("RGB").resize((wide, high), BICUBIC)
@@ -87,6 +91,35 @@ class ClipProcessor:
 
     def __repr__(self) -> str:
         return f"ClipProcessor({asdict(self)})"
+
+
+def middle(
+    image: Image.Image, short: int, crop: int, kind: Image.Resampling = BICUBIC, rounded: Callable[[float], int] = round
+) -> Image.Image:
+    """image itself, or of a thin one the part of side `short` in which CenterCrop(crop) finds the same pixels.
+
+    Resize to the short side, then CenterCrop, turns 1x120,000 px into 256x30,720,000 of which 224 rows are kept. Here
+    PIL resizes those rows alone: its filter reaches beyond the box it is given, so the pixels are those of the whole
+    (but for ties of rounding: one level, one value in forty at most where measured).
+    short: what the transform resizes the short side to. rounded: of the crop's place. Both are torchvision's.
+    """
+    width, height = image.size
+    narrow, length = min(width, height), max(width, height)
+    resized = int(short * length / narrow)
+    if resized * short <= LARGEST:
+        return image
+    start = rounded((resized - crop) / 2) - rounded((short - crop) / 2)
+    scale = length / resized
+    low, high = start * scale, (start + short) * scale
+    reach = 3 * max(1, scale) + 1  # of PIL's filters, in pixels of the image, and one for rounding
+    first, last = max(0, int(low - reach)), min(length, int(high + reach) + 1)
+    lying = width > height
+    part = image.crop((first, 0, last, height) if lying else (0, first, width, last))
+    box = (low - first, 0, high - first, height) if lying else (0, low - first, width, high - first)
+    if height > 100 * width and resized < height:  # there PIL shrinks the height first; elsewhere the width
+        part = part.resize((width, short), kind, box)
+        box = (0, 0, width, short)
+    return part.resize((short, short), kind, box)
 
 
 def crop_square(image: Image.Image, size: int = 512) -> Image.Image:

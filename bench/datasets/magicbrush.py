@@ -6,6 +6,7 @@ is the paper's all_turn (each turn on the true input), multi its final_turn (a s
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,19 +131,30 @@ class MagicBrush(Annotated):
         paths = {kind: folder / f"{kind}_descriptions.json" for kind in KINDS if kind != self.settings.caption}
         return {kind: self._read_captions(path) for kind, path in paths.items() if path.exists()}
 
-    def _captions(self, folder: Path) -> dict | None:
-        """{img_id: {file name: caption}}; None where the files come from the Hub, which has no captions."""
-        path = folder / f"{self.settings.caption}_descriptions.json"
+    def require_captions(self, kinds: Iterable[str]) -> None:
+        """Raises FileNotFoundError for captions that a metric reads (cts@local) and of which there is no file."""
+        folder = split_folder(self.root, self.split)
+        for kind in kinds:
+            self._caption_file(folder, kind)
+
+    def _caption_file(self, folder: Path, kind: str) -> Path | None:
+        """None where the files come from the Hub, which has no captions."""
+        path = folder / f"{kind}_descriptions.json"
         if folder.parent.name == FOLDER and not path.exists():
             return None
         if not path.exists():
-            other = {"global": "local", "local": "global"}[self.settings.caption]
+            other = {"global": "local", "local": "global"}[kind]
             raise SOURCE.missing(
-                f"no goal captions {path} (the evaluation's README calls it {self.settings.caption}_captions.json); "
-                f"--caption {other} reads {other}_descriptions.json",
+                f"no goal captions {path} (the evaluation's README calls it {kind}_captions.json); "
+                f"--caption {other} and cts@{other} read {other}_descriptions.json",
                 self.root,
             )
-        return self._read_captions(path)
+        return path
+
+    def _captions(self, folder: Path) -> dict | None:
+        """{img_id: {file name: caption}}; None where there are none."""
+        path = self._caption_file(folder, self.settings.caption)
+        return self._read_captions(path) if path else None
 
     def _read_captions(self, path: Path) -> dict:
         captions = read_json(path, dict, SOURCE, self.root)

@@ -8,7 +8,7 @@ Emu Edit: facebook/emu_edit_test_set_generations, whose files name the splits th
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -100,6 +100,9 @@ class MagicBrushOutputs(Outputs):
     @property
     def captions(self) -> str:  # type: ignore[override]  # which kind the examples have
         return self._data.captions
+
+    def require_captions(self, kinds: Iterable[str]) -> None:
+        self._data.require_captions(kinds)
 
     @property
     def note(self) -> str:

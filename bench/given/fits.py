@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from bench.metrics.sets import expanded
-from bench.registry import metric_of
+from bench.registry import metric_of, strange_to
 from bench.runs.folder import RunFolder
 from bench.runs.scoring import Wanted
 from bench.settings import READING, DataSettings, EditSettings, MetricSettings
@@ -38,7 +38,9 @@ def reasons_against(folder: Path, dataset: str, asked: Asked) -> list[str]:
     found = []
     if asked.setting and run["setting"] != asked.setting and "images" not in run["fingerprint"]:
         found.append(f"it is {run['setting']}, here is {asked.setting}")
-    found += of_data(run["data"], asked.data) + (of_reading(run["edit"], asked.edit) if asked.edit else [])
+    strange = strange_to(dataset)  # what does not bear on it may differ
+    found += [why for name, why in of_data(run["data"], asked.data) if name not in strange]
+    found += of_reading(run["edit"], asked.edit) if asked.edit else []
     if done["seeds"] < asked.seeds and seeded(run):
         found.append(f"it has {done['seeds']} seed{'s' * (done['seeds'] > 1)}, here are {asked.seeds}: "
                      f"--seeds {done['seeds']}, or its command again with --seeds {asked.seeds}")  # fmt: skip
@@ -51,7 +53,8 @@ def seeded(run: Mapping) -> bool:
     return bool(says) and "images" not in says and run["model"] != "codec"
 
 
-def of_data(ran: Mapping, data: DataSettings) -> list[str]:
+def of_data(ran: Mapping, data: DataSettings) -> list[tuple[str, str]]:
+    """Each setting that differs, and how."""
     wanted, usual = data.described(), asdict(DataSettings())
     wanted["split"] = wanted["split"] or "test"
     found = []
@@ -59,7 +62,7 @@ def of_data(ran: Mapping, data: DataSettings) -> list[str]:
         before, value = ran.get(name, usual[name]), wanted.get(name, usual[name])
         before = (before or "test") if name == "split" else before
         if ALIKE.get(str(before), before) != ALIKE.get(str(value), value):
-            found.append(differing(name, before, value))
+            found.append((name, differing(name, before, value)))
     return found
 
 

@@ -16,7 +16,7 @@ from bench.given.fits import Asked
 from bench.given.named import newest, runs_of
 from bench.grid.jobs import Job, run_jobs
 from bench.records import REWRITING, Score
-from bench.registry import MODELS, SUITES, WITH_FORMS, form_of, maker_of, model_entry
+from bench.registry import MODELS, SUITES, WITH_FORMS, form_of, maker_of, model_entry, strange_to
 from bench.runs.description import safe
 from bench.runs.folder import RunFolder
 from bench.runs.plan import Plan, check_files, is_done, shown_in
@@ -89,7 +89,7 @@ class Options:
     @property
     def said(self) -> list[str]:
         """The line of a head that names them."""
-        chosen = ", ".join(one_line(" ".join(c.argv())) for c in self.others)
+        chosen = ", ".join(one_line(c.said) for c in self.others)
         lines = [f"{OTHER_SETTINGS}: {chosen}."] if chosen else []
         if self.edit.size not in (None, "native") or self.edit.max_side:
             lines.append(f"Size of all images: {described(self.edit.size)}.")
@@ -138,8 +138,9 @@ def argv_of(cell: Cell, options: Options) -> list[str]:
     }  # fmt: skip
     for flag, value in given.items():
         argv += [flag, str(value)] if value not in ("", None) else []
-    # what only some models take is not passed to the others of a table
-    strange: tuple[str, ...] = OF_EDITORS if model_entry(cell.model).bound else ()
+    # what only some datasets or models take is not passed to the others of a table
+    strange = tuple("--" + name.replace("_", "-") for name in strange_to(cell.dataset))
+    strange += OF_EDITORS if model_entry(cell.model).bound else ()
     strange += () if cell.model.startswith("diffusers:") else OF_DIFFUSERS
     strange += () if cell.model in WITH_FORMS and cell.form in ("none", "e2e") else OF_MGIE
     chosen = [part for c in options.chosen if c.flag not in strange for part in c.argv()]

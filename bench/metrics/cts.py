@@ -30,7 +30,7 @@ class CTS:
 
     def texts(self, example: Example) -> dict[str, str | None]:
         """What it reads of an example; a text that is blank gives no value."""
-        return {"goal caption": dict(example.captions).get(self.kind) if self.kind else example.goal_caption}
+        return {"goal caption": example.caption(self.kind)}
 
     def __call__(self, pairs: list[Pair]) -> list[Value]:
         images = self.clip.images([pair.output for pair in pairs], self.features, on_disk=False)

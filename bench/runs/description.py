@@ -6,7 +6,7 @@ the device's name are in neither.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -54,9 +54,14 @@ class Run:
         return [e for e in self.examples if e.scored]
 
     @cached_property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """By example id: see shapes_of."""
+        return shapes_of(self.examples, self.edit)
+
+    @cached_property
     def ordered(self) -> list[Example]:
         """The examples as they are edited: see by_shape."""
-        return by_shape(self.examples, self.edit)
+        return by_shape(self.examples, self.shapes)
 
     @property
     def name(self) -> str:
@@ -156,22 +161,24 @@ def manifest_before(examples: list[Example], files: dict[Path, Digest]) -> str:
     return total.hexdigest()
 
 
-def by_shape(examples: list[Example], settings: EditSettings) -> list[Example]:
-    """Those of one shape behind one another, as their input images come out, so that slices are whole batches.
-
-    The order follows from the images alone. A turn has the shape of its session's first input, and stands behind all
-    turns of its number less one, so that no slice waits for an output of its own.
-    """
-    by_id = {e.id: e for e in examples}
+def shapes_of(examples: list[Example], settings: EditSettings) -> dict[str, tuple[int, int]]:
+    """By example id, how its input image comes out. A turn has the shape of its session's first input."""
     shapes: dict[str, tuple[int, int]] = {}
-    depths: dict[str, int] = {}
     for e in examples:  # a turn comes behind the one before it
-        before = by_id.get(e.previous) if e.previous else None
-        depths[e.id] = depths.get(before.id, 0) + 1 if before else 0
-        if before and before.id in shapes:
-            shapes[e.id] = shapes[before.id]
-        else:
-            shapes[e.id] = (0, 0) if one_shape(settings.size) else shape(e.input_image, settings)
+        before = shapes.get(e.previous) if e.previous else None
+        shapes[e.id] = before or ((0, 0) if one_shape(settings.size) else shape(e.input_image, settings))
+    return shapes
+
+
+def by_shape(examples: list[Example], shapes: Mapping[str, tuple[int, int]]) -> list[Example]:
+    """Those of one shape behind one another, so that slices are whole batches.
+
+    The order follows from the images alone. A turn stands behind all turns of its number less one, so that no slice
+    waits for an output of its own.
+    """
+    depths: dict[str, int] = {}
+    for e in examples:
+        depths[e.id] = depths[e.previous] + 1 if e.previous in depths else 0
     rank = {of: place for place, of in enumerate(dict.fromkeys(shapes.values()))}
     return sorted(examples, key=lambda e: (depths[e.id], rank[shapes[e.id]]))
 

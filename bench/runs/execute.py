@@ -132,7 +132,7 @@ def finish(plan: Plan, metrics: Metrics, before: dict | None, failures: list[dic
         "seeds": len(plan.seeds), "metrics": known, "not_run": not_run, "scored": account,
         "metric_settings": plan.wanted.of("l1"),
         "n": sum(all((seed, e.id) in edited for seed in plan.seeds) for e in run.scored), "of": len(run.scored),
-        "failures": len(failures), "profiles": profiles(run),
+        "failures": len(failures), "profiles": profiles(run, plan.model),
     })  # fmt: skip
 
 

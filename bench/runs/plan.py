@@ -1,12 +1,12 @@
 """What one command line asks for, and what is known of it before anything is loaded or edited."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.records import Example
-from bench.registry import Model
+from bench.registry import Model, metric_of
 from bench.runs.description import Run
 from bench.runs.digests import Digest
 from bench.runs.engines import Workers
@@ -82,7 +82,7 @@ def check_failures(plan: Plan) -> None:
 class Lack(NamedTuple):
     """Something that examples are without."""
 
-    what: str  # input image, goal image, goal caption, mask
+    what: str  # input image, goal image, [global or local] goal caption, mask
     reasons: dict[str, str]  # example id -> what is wrong
     then: str  # what will be missing for it
 
@@ -94,7 +94,7 @@ def check_files(plan: Plan) -> list[str]:
     # a blank caption is how the data were published, no file to mend: it is said, and its scores have no value
     # and so are examples that have no mask
     bad = {
-        i for lack in found if lack.what != "goal caption" for i, why in lack.reasons.items()
+        i for lack in found if not lack.what.endswith("goal caption") for i, why in lack.reasons.items()
         if (lack.what, why) != ("mask", ABSENT)
     }  # fmt: skip
     said = [sentence(lack, len(examples)) for lack in found]
@@ -112,37 +112,53 @@ def sentence(lack: Lack, of: int) -> str:
     return f"{len(lack.reasons)} of {of} examples have no usable {lack.what}: {lack.then}; first: {first} ({why})"
 
 
-def needs_of(plan: Plan) -> dict[str, list[str]]:
-    """What of an example the metrics look at -> their names."""
+class Need(NamedTuple):
+    """What of an example a model or a metric looks at."""
+
+    field: str  # input_image, goal_image, goal_caption, mask, ...
+    kind: str = ""  # of goal captions; empty: the run's own
+
+    @property
+    def said(self) -> str:
+        return f"{self.kind} {self.field}".strip().replace("_", " ")
+
+    def fault(self, example: Example, files: dict[Path, Digest]) -> str:
+        """Why an example's cannot be used; empty where it can."""
+        read = replace(example, goal_caption=example.caption(self.kind)) if self.kind else example
+        return FIELDS[self.field](read, files)
+
+
+def needs_of(plan: Plan) -> dict[Need, list[str]]:
+    """What of an example the metrics look at -> their names. What is not in FIELDS is left to the metrics."""
     from bench.metrics.regions import needs_of as needs_of_one
 
-    needs: dict[str, list[str]] = {}
+    needs: dict[Need, list[str]] = {}
     for name in plan.metrics:
-        for need in needs_of_one(name):
-            needs.setdefault(need, []).append(name)
+        for what in needs_of_one(name):
+            kind = metric_of(name, plan.metric_settings).captions if what == "goal_caption" else ""
+            if what in FIELDS:
+                needs.setdefault(Need(what, kind), []).append(name)
     return needs
 
 
 def lacks(plan: Plan) -> Iterator[Lack]:
     """Missing and unreadable files, and captions that some examples lack; nothing is opened."""
-    reads, needs = reads_of(plan.model), needs_of(plan)
-    for what, one in FIELDS.items():
-        if what not in reads and what not in needs:
+    reads = [Need(what) for what in reads_of(plan.model) if what in FIELDS]
+    needs: dict[Need, list[str]] = {need: [] for need in reads} | needs_of(plan)
+    for need, names in sorted(needs.items(), key=lambda item: list(FIELDS).index(item[0].field)):
+        asked = plan.run.examples if need in reads else plan.run.scored
+        whys = {e.id: need.fault(e, plan.files) for e in asked}
+        if need not in reads and all(why == ABSENT for why in whys.values()):  # the dataset has none, see without
             continue
-        names = needs.get(what, [])
-        asked = plan.run.examples if what in reads else plan.run.scored
-        whys = {e.id: one(e, plan.files) for e in asked}
-        if what not in reads and all(why == ABSENT for why in whys.values()):  # the dataset has none, see without
-            continue
-        then = "they will have no edit and no score" if what in reads else f"they will have no {', '.join(names)}"
-        yield Lack(what.replace("_", " "), {i: why for i, why in whys.items() if why}, then)
+        then = "they will have no edit and no score" if need in reads else f"they will have no {', '.join(names)}"
+        yield Lack(need.said, {i: why for i, why in whys.items() if why}, then)
 
 
 def without(plan: Plan) -> Iterator[tuple[str, list[str]]]:
     """What no example of the dataset has, and the metrics that look at it."""
-    for what, names in needs_of(plan).items():
-        if what in FIELDS and all(FIELDS[what](e, plan.files) == ABSENT for e in plan.run.scored):
-            yield what.replace("_", " "), names
+    for need, names in needs_of(plan).items():
+        if all(need.fault(e, plan.files) == ABSENT for e in plan.run.scored):
+            yield need.said, names
 
 
 ABSENT = "the dataset has none for it"

@@ -1,7 +1,7 @@
 """The main path: a list of examples x one model -> edits, in a run folder. Safe to kill at any moment and start again.
 
-Batches are fixed slices of the example list; a broken one is redone whole, so that the pixels never depend on where
-a run was interrupted. Seeds come from the example's id. Who edits a slice (this process, or an actor of
+Batches are fixed slices of the example list, each of one shape; a broken one is redone whole, so that the pixels never
+depend on where a run was interrupted. Seeds come from the example's id. Who edits a slice (this process, or an actor of
 bench.runs.engines) hands back bytes; only this file writes them: images first, then their lines.
 """
 
@@ -41,12 +41,13 @@ def seed_for(run_seed: int, example_id: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{run_seed}/{example_id}".encode()).digest()[:4], "big")
 
 
-def profiles(run: Run) -> dict[str, int]:
-    """How many of the dataset's images were brought from their colour profile to sRGB, and how many could not be.
+def profiles(run: Run, model: Model) -> dict[str, int]:
+    """How many of the images were brought from their colour profile to sRGB, and how many could not be.
 
-    images: input and goal images that are there; each file is counted once.
+    images: input, goal and given output images that are there; each file is counted once.
     """
-    paths = {p for e in run.examples for p in (e.input_image, e.goal_image) if p and p.is_file()}
+    given = getattr(model, "path", lambda _: None)
+    paths = {p for e in run.examples for p in (e.input_image, e.goal_image, given(e.id)) if p and p.is_file()}
     if run.edit.icc != "convert":
         return {"images": len(paths), "converted": 0, "broken": 0}
     with ThreadPoolExecutor(4) as pool:
@@ -54,11 +55,12 @@ def profiles(run: Run) -> dict[str, int]:
     return {"images": len(paths), "converted": kinds.count("converted"), "broken": kinds.count("broken")}
 
 
-def slices(examples: list[Example], size: int) -> Iterator[list[Example]]:
-    """Consecutive slices of at most `size`; none holds an example together with the one whose output it edits."""
+def slices(run: Run) -> Iterator[list[Example]]:
+    """The run's batches: consecutive examples of one shape, of which none edits the output of another."""
     current: list[Example] = []
-    for example in examples:
-        if len(current) == size or any(e.id == example.previous for e in current):
+    for example in run.ordered:
+        full = len(current) == run.edit.batch_size or any(e.id == example.previous for e in current)
+        if full or (current and run.shapes[current[0].id] != run.shapes[example.id]):
             yield current
             current = []
         current.append(example)
@@ -153,10 +155,10 @@ def here(model: Model, settings: EditSettings) -> Engine:
 
 def unfinished(run: Run, folder: RunFolder, seeds: range) -> list[Slice]:
     """The slices with an example that has no edit yet."""
-    edits, size = folder.edits(), run.edit.batch_size
+    edits = folder.edits()
     # slice by slice, all seeds of one together: a text that is written once serves them all
     return [
-        Slice(seed, batch) for batch in slices(run.ordered, size) for seed in seeds
+        Slice(seed, batch) for batch in slices(run) for seed in seeds
         if not all((seed, e.id) in edits for e in batch)
     ]  # fmt: skip
 
@@ -305,7 +307,7 @@ def halved(
 def encode(example: Example, output: Output) -> Encoded:
     image = output.image.convert("RGB")
     assert output.seconds is not None  # attempt times what the model does not
-    seconds = {stage: round(s, 6) for stage, s in output.seconds.items()}
+    seconds = {stage: round(s, 9) for stage, s in output.seconds.items()}  # by which a batch's edits are found again
     text = output.expressive_instruction, output.expressive_tokens
     return Encoded(example.id, png(image), pixel_hash(image), *text, seconds)
 

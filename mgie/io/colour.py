@@ -2,9 +2,9 @@
 
 Convention: LittleCMS through Pillow's ImageCms, on 8 bits; relative colorimetric with black point compensation. A
 profile that says sRGB, in whatever words (every colour within SRGB_WITHIN levels), leaves the pixels equal to the bit.
-The same pixels and profile give the same bits in any thread, process or order: measured for one build of Pillow, which
-brings its LittleCMS along; other builds were not compared. CIELab pixels have colours of their own and are always
-converted (D50).
+The same pixels and profile give the same bits in any thread, process or order; digests of them are stored in the tests,
+and tests/README.md says for which builds and processors they were compared. CIELab pixels have colours of
+their own and are always converted (D50).
 Not used, because Pillow hands it out in part or not at all: PNG's gAMA, cHRM, sRGB and cICP chunks, the code points
 (CICP) of AVIF, profiles within JPEG 2000, BMP's calibrated colours, EXIF's ColorSpace and InteropIndex. Such a file
 without a profile is read as sRGB.
@@ -88,7 +88,11 @@ def base_mode(image: Image.Image) -> str:
 def of_image(image: Image.Image) -> Conversion | None:
     """What the profile of an image, of which the head is enough, asks for; None: it has none."""
     profile = image.info.get("icc_profile")
-    return conversion(profile, base_mode(image)) if profile else None
+    if profile and isinstance(profile, bytes):
+        return conversion(profile, base_mode(image))
+    # what Pillow cannot put together it leaves as None (a TIFF's, in its type), a JPEG's behind the frame as chunks
+    lost = "icc_profile" in image.info or getattr(image, "icclist", None)
+    return Conversion("broken", why="its data or chunks do not make up a whole profile") if lost else None
 
 
 def apply(image: Image.Image, conversion: Conversion) -> Image.Image:

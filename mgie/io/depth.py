@@ -5,16 +5,20 @@ where the file does not say, it is refused: floats are 0 to 1 unless TIFF's SMax
 stretched to what is in them. No gamma is applied: floats are taken to be coded as 8 bits would be.
 TIFF's MinSampleValue and MaxSampleValue are statistics by the standard; the second counts where it is 2**k - 1, as
 those write it who put 10, 12 or 14 bits into 16.
-Not covered, and refused: TIFF of half floats, of more than one float channel, of 32-bit RGB.
+One rule for all formats: whole numbers of more than 8 bits that leave their highest bit empty are a dark picture, or
+fewer bits that were never scaled. Where the file does not say which, it is refused. TIFF says it by SMaxSampleValue; of
+a PNG an sBIT of 16 is taken for it, and any other as nothing: by its standard it is no scale.
+Not covered, and refused: TIFF of half floats, of more than one float channel, of 32-bit RGB. Not seen: fewer bits in
+JPEG 2000 of colours, of which Pillow keeps 8 bits alone.
 """
 
-import logging
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from mgie.io.cut import chunks
 
 BITS, PHOTOMETRIC, MAX_SAMPLE, SAMPLE_FORMAT, S_MIN, S_MAX = 258, 262, 281, 339, 340, 341  # TIFF's tags
 WHITE_IS_ZERO = 0
@@ -23,7 +27,6 @@ SPEAKS = "the file does not say which value is white"
 LOW = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGB;16N": "RGB;16B", "RGBX;16L": "RGBX;16B",
        "RGBX;16B": "RGBX;16L", "RGBX;16N": "RGBX;16B", "RGBA;16L": "RGBA;16B", "RGBA;16B": "RGBA;16L",
        "RGBA;16N": "RGBA;16B"}  # fmt: skip # read in the other byte order, the high byte of each sample is the low one
-log = logging.getLogger("mgie")
 Again = Callable[[], Image.Image]  # opens the same file once more
 
 
@@ -62,12 +65,14 @@ def eight_bits(image: Image.Image, raw: Raw = NOTHING) -> Image.Image:
         values = np.asarray(image).astype(np.uint16)
         if image.format not in (None, "PNG", "JPEG2000"):
             raise Unclear(f"{image.format} of 16 bits: {SPEAKS}")
-        say_if_dark(raw.where, int(values.max(initial=0)), 65535)
+        refuse_dark(int(values.max(initial=0)), 16, image, raw)
         return with_key(high_byte(values), values == key if isinstance(key, int) else None)
     if image.mode == "I" and image.format == "PPM":  # Pillow has scaled it to 16 bits
         return Image.fromarray(high_byte(np.asarray(image).astype(np.uint16)))
     if image.mode in ("I", "F"):
         return of_memory(image)
+    if image.mode in ("RGB", "RGBA") and ";16" in raw.mode:
+        refuse_dark(highest_of(image, raw), 16, image, raw)
     if image.mode in ("1", "L") and isinstance(key, int):  # of 1, 2 and 4 bits the key is as in the file
         steps = {"1": 255, "L;2": 85, "L;4": 17}.get("1" if image.mode == "1" else raw.mode, 1)
         values = np.asarray(image.convert("L"))
@@ -91,6 +96,12 @@ def low_bytes(raw: Raw) -> np.ndarray:
         args = LOW[raw.mode] if isinstance(tile.args, str) else (LOW[raw.mode], *tile.args[1:])
         file.tile = [tile._replace(args=args) for tile in file.tile]
         return np.asarray(file).astype(np.uint16)
+
+
+def highest_of(image: Image.Image, raw: Raw) -> int:
+    """Of deep colours, of which Pillow has kept the high bytes: their highest value, to 8 bits where it has more."""
+    high = int(np.asarray(image)[..., :3].max(initial=0))
+    return high << 8 if high or raw.mode not in LOW else int(low_bytes(raw)[..., :3].max(initial=0))
 
 
 def with_key(values: np.ndarray, transparent: np.ndarray | None) -> Image.Image:
@@ -135,7 +146,7 @@ def of_tiff(image: Any, raw: Raw) -> Image.Image:
     elif kind == SIGNED:
         grey = linear(values.astype(np.float64), *signed_range(tags, bits))
     else:
-        grey = scaled(values, unsigned_white(tags, bits, int(values.max(initial=0))))
+        grey = scaled(values, unsigned_white(image, bits, int(values.max(initial=0))))
     return Image.fromarray(255 - grey if inverted else grey)
 
 
@@ -144,10 +155,9 @@ def of_deep_colours(image: Any, raw: Raw, bits: int) -> Image.Image:
     if raw.mode in ("R", "C"):  # planes one after the other, uncompressed: Pillow takes each byte for a sample
         raise Unclear("TIFF of 16 bits with its channels in planes, uncompressed, which Pillow misreads; save it anew")
     high = np.asarray(image)
-    colours = high[..., :3] if image.mode == "RGBA" else high
     stated = stated_white(image.tag_v2, bits)
     if stated is None and image.mode != "CMYK":  # of inks, none is white
-        refuse_dark(int(colours.max(initial=0)) << 8, bits)
+        refuse_dark(highest_of(image, raw), bits, image, raw)
     if stated in (None, 2**bits - 1):
         return image
     values = high.astype(np.uint32) << 8 | low_bytes(raw)
@@ -182,30 +192,33 @@ def stated_white(tags: dict, bits: int) -> int | None:
     return int(statistic) if power(statistic) and 255 < statistic < full else None
 
 
-def unsigned_white(tags: dict, bits: int, highest: int) -> int:
-    stated, full = stated_white(tags, bits), 2**bits - 1
+def unsigned_white(image: Any, bits: int, highest: int) -> int:
+    stated, full = stated_white(image.tag_v2, bits), 2**bits - 1
     if stated is None:
-        refuse_dark(highest, bits)
+        refuse_dark(highest, bits, image, NOTHING)
         return full
     if highest > stated:
         raise Unclear(f"TIFF with values up to {highest}, over its own maximum of {stated}: {SPEAKS}")
     return stated
 
 
-def refuse_dark(highest: int, bits: int) -> None:
-    """A deep TIFF that leaves its two highest bits empty holds a dark picture, or fewer bits that were never scaled."""
-    if 0 < highest < 2 ** (bits - 2):
-        raise Unclear(
-            f"TIFF of {bits} bits with values up to {highest} alone: {SPEAKS}, {2**bits - 1} or less; write "
-            "SMaxSampleValue into it, or scale its values"
-        )
+def refuse_dark(highest: int, bits: int, image: Image.Image, raw: Raw) -> None:
+    """image states no white. Raises Unclear where its values leave their highest bit empty; all 0 is black."""
+    if not 0 < highest < 2 ** (bits - 1) or (image.format == "PNG" and raw.again and significant(raw.again) == bits):
+        return
+    way = {"TIFF": "write SMaxSampleValue into it", "PNG": f"write an sBIT of {bits} into it"}.get(image.format or "")
+    dark = f"; or, if it is meant to be so dark, {way}, or" if way else ", or"
+    raise Unclear(
+        f"{image.format or 'an image in memory'} of {bits} bits with values up to {highest} alone: {SPEAKS}, "
+        f"{2**bits - 1} or less; scale its values{dark} save it with 8 bits a channel"
+    )
 
 
-@lru_cache(maxsize=1024)
-def say_if_dark(where: str, highest: int, white: int) -> None:
-    """Where the format itself says what white is: a notice, once a file."""
-    if 255 < highest < (white + 1) // 4:
-        log.warning("%s: values up to %d of %d alone; read as its format says, dark", where, highest, white)
+def significant(again: Again) -> int:
+    """How many bits of a sample count, by a PNG's sBIT; 0: it does not say."""
+    file: Any  # a kind of ImageFile, of bytes in memory
+    with again() as file:
+        return max(next((body for name, body in chunks(file.fp.getvalue()) if name == b"sBIT"), b""), default=0)
 
 
 def float_range(tags: dict) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Images in and out: the only place where pixels are decoded, resized or scaled.
 
 Every decision a library would make silently is made here: EXIF orientation, colour profiles (colour.py), bit depths
-(depth.py), first frame, alpha, CMYK, JPEGs cut short (jpeg.py), the resize filter (PIL bicubic on uint8: F.interpolate
+(depth.py), first frame, alpha, CMYK, files cut short (cut.py), the resize filter (PIL bicubic on uint8: F.interpolate
 without antialias moves scores), the pixel limit. What cannot be read rightly is refused by name.
 A TIFF's orientation is applied by Pillow itself, with exif="ignore" too.
 """
@@ -19,15 +19,14 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from mgie.io import colour, jpeg
+from mgie.io import colour, cut
 from mgie.io.depth import NOTHING, Raw, Unclear, eight_bits, raw_mode
 from mgie.io.files import Bounded
-from mgie.io.sizes import sized
+from mgie.io.sizes import MAX_PIXELS, ImageError, sized
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_PIXELS = 90_000_000  # a larger image is refused before it is decoded; as RGBA one of this size takes 2 GB
 ImageFile.LOAD_TRUNCATED_IMAGES = False  # a truncated file is a failure, never half an image
 Image.MAX_IMAGE_PIXELS = None  # our own limit below raises an error that names it
 log = logging.getLogger("mgie")
@@ -38,10 +37,6 @@ BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError,
     struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
-
-
-class ImageError(ValueError):
-    """An image that cannot be used; the message holds the path and the reason."""
 
 
 class Reading(NamedTuple):
@@ -94,9 +89,9 @@ def read(opened: Callable[[], BinaryIO], where: str, settings: HowRead) -> Image
             refuse_bomb(file, where)
             raw = Raw(where, raw_mode(file), lambda: again(opened))
             file.load()
-            if file.format in ("JPEG", "MPO"):
+            if file.format in ("JPEG", "MPO", "PNG"):
                 held.seek(0)
-                if jpeg.ends_early(held.read(), file):
+                if cut.ends_early(held.read(), file):
                     raise ImageError(f"{where}: cut short: its data end before its last rows; get the file again")
             image = decoded(file, settings, raw)
     except FileNotFoundError:
@@ -107,17 +102,25 @@ def read(opened: Callable[[], BinaryIO], where: str, settings: HowRead) -> Image
         raise
     except BROKEN as error:
         raise ImageError(f"{where}: cannot be decoded: {error}") from error
-    return sized(image, settings.size, settings.max_side)
+    try:
+        return sized(image, settings.size, settings.max_side)
+    except ImageError as error:
+        raise ImageError(f"{where}: {error}") from None
 
 
 def size_of(path: Path, settings: HowRead = AS_IT_IS) -> tuple[int, int] | None:
     """(width, height) by the header, turned as load turns it; None where it cannot be read."""
     try:
         with Bounded(path) as held, Image.open(held) as file:
-            turned = settings.exif == "apply" and file.getexif().get(0x0112) in (5, 6, 7, 8)
-            return file.size[::-1] if turned else file.size
+            return shown_size(file, settings.exif)
     except BROKEN:
         return None
+
+
+def shown_size(file: Image.Image, exif: str = "apply") -> tuple[int, int]:
+    """(width, height) of an image that is not loaded, turned as load turns it; of a TIFF Pillow has swapped them."""
+    turned = exif == "apply" and file.format != "TIFF" and file.getexif().get(0x0112) in (5, 6, 7, 8)
+    return file.size[::-1] if turned else file.size
 
 
 def again(opened: Callable[[], BinaryIO]) -> Image.Image:
@@ -128,7 +131,7 @@ def again(opened: Callable[[], BinaryIO]) -> Image.Image:
 def of_memory(image: Image.Image, settings: HowRead = AS_IT_IS) -> Image.Image:
     """An image that PIL has opened, or made: turned, converted and flattened as load does with a file.
 
-    A JPEG cut short is noticed by load alone. Raises ImageError.
+    A JPEG or PNG cut short is noticed by load alone. Raises ImageError.
     """
     try:
         path = Path(getattr(image, "filename", ""))

@@ -19,6 +19,11 @@ AUTHORS = 512  # px
 NATIVE_LIMIT = 2048  # px; MGIE's own
 KINDS = "authors, native, long:N, square:N, magicbrush"
 STEP = 8  # px: the VAE's
+MAX_PIXELS = 90_000_000  # a larger image is refused before it is decoded, or made; as RGBA one of this size takes 2 GB
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; the message holds the path and the reason."""
 
 
 class Rule(NamedTuple):
@@ -84,10 +89,17 @@ def generation_cut(width: int, height: int) -> Cut:
 
 
 def sized(image: "Image", rule: str | None, max_side: int | None = None, nearest: bool = False) -> "Image":
-    """The picture by the rule. nearest: for a mask, whose values must not be mixed."""
+    """The picture by the rule. nearest: for a mask, whose values must not be mixed. Raises ImageError where the rule
+    makes an enormous picture, as it does of a thin one.
+    """
     from PIL.Image import Resampling
 
     box, size, lanczos = cut_of(image.size, rule, max_side)
+    if size != image.size and size[0] * size[1] > MAX_PIXELS:
+        raise ImageError(
+            f"--size {rule} makes {size[0]}x{size[1]} px of its {image.width}x{image.height}, over the limit of "
+            f"{MAX_PIXELS:,} pixels; give another --size, or cut the picture to less of a strip"
+        )
     if box == (0, 0, *image.size) and size == image.size:
         return image
     if not lanczos:  # the script of that rule lets the filter look beyond what it cuts off; crop_resize cuts first

@@ -320,7 +320,7 @@ def test_a_caption_that_some_examples_lack_is_counted_before_the_run_and_one_tha
     path.write_text(json.dumps(captions))
     assert main(argv) == 0
     said = capsys.readouterr()
-    assert "examples have no usable goal caption: they will have no cts; first: magicbrush/test/" in said.err
+    assert "examples have no usable global goal caption: they will have no cts; first: magicbrush/test/" in said.err
     assert "(blank)" in said.err and 0 < json.loads(said.out)["metrics"]["cts"]["n"] < json.loads(said.out)["of"]
     data = draw_ma5k(tmp_path / "more", photos=1)
     ma5k = ["--metrics", "l1,cts", "--clip", str(MINI / "mini-clip")]

@@ -150,6 +150,15 @@ def test_the_edits_of_one_batch_are_one_timing_of_their_share():
     assert timings([edit(i, edit=0.1) for i in range(3)], 1) == pytest.approx([0.1] * 3)
 
 
+def test_batches_whose_edits_stand_apart_in_official_order_are_one_timing_each():
+    turns = [edit(i, edit=(0.5, 0.7)[i % 2]) for i in range(16)]  # portrait and landscape, two whole batches of 8
+    assert timings(turns, 8) == pytest.approx([0.5, 0.7])
+    in_turn = [edit(i, mllm=0.2, diffusion=(1.0, 2.0)[i % 2]) for i in range(8)]  # a batch split by image size
+    assert timings(in_turn, 8) == pytest.approx([1.7])
+    apart = [edit(i, i % 2, edit=0.5) for i in range(8)]
+    assert timings(apart, 8) == [0.5, 0.5]  # of two seeds
+
+
 def test_seeds_halves_and_edits_timed_by_themselves_are_timings_of_their_own():
     assert timings([edit(0, 0, edit=0.5), edit(0, 1, edit=0.5)], 8) == [0.5, 0.5]
     halved = [edit(i, edit=0.5 if i < 2 else 0.7) for i in range(4)]

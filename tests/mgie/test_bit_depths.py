@@ -100,6 +100,8 @@ UNCLEAR = {
     "12 bits in 16, not stated": ((GREY * 4095 // 255).astype(np.uint16), {}, "values up to 4095 alone"),
     "12 bits in 16, RGB": ((RGB * 4095 // 255).astype(np.uint16), {"photometric": "rgb"}, "which value is white"),
     "8 bits in 32": (GREY, {}, "values up to 255 alone"),
+    "15 bits in 16": ((GREY * 32767 // 255).astype(np.uint16), {}, "values up to 32767 alone"),
+    "8 bits in 16, RGB": (RGB.astype(np.uint16), {"photometric": "rgb"}, "values up to 255 alone"),
     "a maximum of no scale": ((GREY * 200).astype(np.uint16), {"extratags": [stated(S_MAX, 51000)]}, "51000"),
     "over its own maximum": ((GREY * 257).astype(np.uint16), {"extratags": [stated(S_MAX, 4095)]}, "over its own"),
     "float over 1": ((GREY / 25).astype(np.float32), {}, "outside 0 to 1"),
@@ -161,10 +163,55 @@ def test_a_deep_picture_is_turned_too(tmp_path):
     assert levels(tmp_path / "a.png", np.rot90(GREY, -1)) == 0
 
 
-def test_a_dark_sixteen_bit_png_is_read_as_its_format_says_and_that_is_said(tmp_path, caplog):
-    (tmp_path / "dark.png").write_bytes(odd_files.png(GREY * 4095 // 255, 16, 0))
-    assert levels(tmp_path / "dark.png", (GREY * 4095 // 255) >> 8) == 0
-    assert "dark.png: values up to 4095 of 65535 alone" in caplog.text
+def sbit(bits: int, channels: int) -> bytes:
+    return odd_files.chunk(b"sBIT", bytes((bits,)) * channels)
+
+
+COLOURS = {0: GREY, 2: RGB, 6: np.dstack([RGB, np.full_like(GREY, 255)])}  # by PNG's colour type
+CHANNELS = {0: 1, 2: 3, 6: 4}
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 15])
+@pytest.mark.parametrize("kind", COLOURS)
+def test_fewer_bits_in_sixteen_are_refused_in_a_png_as_in_a_tiff(kind, bits, tmp_path):
+    deep = COLOURS[kind] * (2**bits - 1) // 255
+    deep[..., 3:] = 65535 if kind == 6 else deep[..., 3:]  # alpha is no colour
+    for extra in (b"", sbit(bits, CHANNELS[kind])):  # by PNG's standard that is no scale
+        (tmp_path / "few.png").write_bytes(odd_files.png(deep, 16, kind, extra=extra))
+        with pytest.raises(
+            ImageError, match=r"few\.png: PNG of 16 bits with values up to .* which value is white.*sBIT"
+        ):
+            load(tmp_path / "few.png")
+    if kind != 6:
+        path = tiff(tmp_path / "few.tif", deep.astype(np.uint16), photometric="rgb" if kind else "minisblack")
+        with pytest.raises(ImageError, match=r"few\.tif: TIFF of 16 bits with values up to .*SMaxSampleValue"):
+            load(path)
+
+
+@pytest.mark.parametrize("kind", COLOURS)
+def test_a_dark_picture_is_read_where_its_file_says_that_all_bits_count(kind, tmp_path):
+    deep = COLOURS[kind] * 16
+    deep[..., 3:] = 65535 if kind == 6 else deep[..., 3:]
+    (tmp_path / "dark.png").write_bytes(odd_files.png(deep, 16, kind, extra=sbit(16, CHANNELS[kind])))
+    assert levels(tmp_path / "dark.png", COLOURS[kind][..., :3] * 16 // 256 if kind else GREY * 16 // 256) == 0
+    if kind != 6:
+        white = (S_MAX, "H", CHANNELS[kind], (65535,) * CHANNELS[kind] if kind else 65535, True)
+        options = {"photometric": "rgb" if kind else "minisblack", "extratags": [white]}
+        path = tiff(tmp_path / "dark.tif", deep.astype(np.uint16), **options)
+        assert levels(path, COLOURS[kind] * 16 // 256) == 0
+
+
+@pytest.mark.parametrize("kind", [0, 2])
+def test_black_is_black_at_any_depth(kind, tmp_path):
+    (tmp_path / "black.png").write_bytes(odd_files.png(COLOURS[kind] * 0, 16, kind))
+    assert levels(tmp_path / "black.png", GREY * 0) == 0
+
+
+def test_sixteen_bits_in_memory_are_refused_where_they_are_fewer(tmp_path):
+    with pytest.raises(ImageError, match="in memory of 16 bits with values up to 4095 alone.*8 bits a channel"):
+        of_memory(Image.fromarray((GREY * 4095 // 255).astype(np.uint16)))
+    found = np.asarray(of_memory(Image.fromarray((GREY * 257).astype(np.uint16))))
+    np.testing.assert_array_equal(found[..., 0], GREY)
 
 
 @pytest.mark.parametrize("values", [GREY / 255, GREY * 2.0, GREY - 1.0])

@@ -1,11 +1,15 @@
 """Colour profiles: every image is read in sRGB, or as it is where that is asked for; broken profiles are said."""
 
 import hashlib
+import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import odd_files
 import profiles
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
 from mgie.io import colour
@@ -138,6 +142,46 @@ def test_a_profile_that_cannot_be_followed_leaves_the_pixels_and_is_said_once(ki
     assert len(said) == 1 and f"{kind}.png: its colour profile cannot be followed" in said[0]
 
 
+def in_app2(*chunks: bytes, behind: bool = False) -> bytes:
+    """A JPEG with these chunks of a profile; behind: behind the start of its frame."""
+    data = odd_files.jpeg(Image.fromarray(scene()), quality=100, subsampling=0)
+    at = data.index(b"\xff\xda") if behind else 2
+    named = [b"ICC_PROFILE\0" + chunk for chunk in chunks]
+    return data[:at] + b"".join(b"\xff\xe2" + struct.pack(">H", len(c) + 2) + c for c in named) + data[at:]
+
+
+def in_iccp(data: bytes) -> bytes:
+    return odd_files.png(scene(), 8, 2, extra=odd_files.chunk(b"iCCP", b"p\0\0" + data))
+
+
+SWALLOWED = {
+    "a.png": in_iccp(b"does not inflate"),
+    "one of two chunks.jpg": in_app2(b"\1\2" + P3[:300]),
+    "a wrong count.jpg": in_app2(b"\1\3" + P3[:300], b"\2\3" + P3[300:]),
+    "behind the frame.jpg": in_app2(b"\1\1" + P3, behind=True),
+}
+
+
+@pytest.mark.parametrize("name", SWALLOWED)
+def test_a_profile_that_pillow_cannot_put_together_is_said_and_counted_too(name, tmp_path, caplog):
+    path = tmp_path / name
+    path.write_bytes(SWALLOWED[name])
+    assert levels(load(path), np.asarray(load(path, IGNORED))) == 0 and profile_of(path) == "broken"
+    assert [f"{name}: its colour profile cannot be followed" in record.message for record in caplog.records] == [True]
+    assert profile_of(stored(scene(), tmp_path / f"without {name}", None)) == "none"
+
+
+def test_a_tiffs_profile_of_another_type_is_broken_and_no_reason_to_refuse_the_picture(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", scene(), photometric="rgb", extratags=[(34675, "s", 4, b"abc\0", True)])
+    assert levels(load(tmp_path / "a.tif"), scene()) == 0 and profile_of(tmp_path / "a.tif") == "broken"
+
+
+def test_chunks_that_make_up_a_profile_are_followed(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(in_app2(b"\2\2" + P3[300:], b"\1\2" + P3[:300]))
+    (tmp_path / "a.png").write_bytes(in_iccp(zlib.compress(P3)))
+    assert [profile_of(tmp_path / name) for name in ("a.jpg", "a.png")] == ["converted"] * 2
+
+
 def test_an_image_that_pil_has_opened_is_converted_as_its_file_is(tmp_path):
     path = stored(scene(), tmp_path / "a.png", P3)
     for opened in (Image.open(path), Image.open(path).copy(), Image.open(path).convert("RGB")):
@@ -162,3 +206,33 @@ def test_the_conversion_gives_the_same_bits_in_every_thread_and_each_time():
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(digest, [True, False] * 8))) == 1
+
+
+DRAWN = {
+    **{name: (scene(), "RGB", wide[0]) for name, wide in profiles.WIDE.items()},
+    "gamma 2.2": (scene(), "RGB", profiles.rgb(profiles.SRGB, profiles.curve(2.2))),
+    "a table": (scene(), "RGB", profiles.rgb_by_table()),
+    "grey": (np.ascontiguousarray(scene()[..., 2]), "L", profiles.grey(profiles.curve(1.8))),
+    "inks": (np.dstack([scene(), scene()[..., 2] // 3]), "CMYK", profiles.cmyk()),
+    "Lab": (scene(), "LAB", b""),  # no profile of its own is needed
+}
+STORED = {  # of the profile and of the pixels that it gives
+    "Display P3": ["7e3c6b823464", "8f6707388049"],
+    "Adobe RGB": ["3bf58b39f7c5", "3f3ddd6db9c2"],
+    "ProPhoto": ["0628d47aa9c3", "076400ce7363"],
+    "gamma 2.2": ["768c358bfd36", "cd045843bf41"],
+    "a table": ["25e51c9db7c8", "8c87611150f0"],
+    "grey": ["6dd3ef4e2f12", "5f49f110958f"],
+    "inks": ["2c5b1ea8f66b", "dafe611caba9"],
+    "Lab": ["e3b0c44298fc", "ccc435a0be80"],
+}
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_the_conversion_gives_the_bits_that_were_stored(kind):
+    """Of another machine or build of Pillow too; tests/README.md says where that was compared."""
+    pixels, mode, profile = DRAWN[kind]
+    image = Image.frombytes(mode, (48, 32), pixels.tobytes())
+    asked = colour.conversion(profile, mode) if profile else colour.Conversion("converted", mode, colour.lab())
+    found = [hashlib.sha256(data).hexdigest()[:12] for data in (profile, colour.apply(image, asked).tobytes())]
+    assert found == STORED[kind]

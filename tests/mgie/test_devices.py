@@ -1,12 +1,15 @@
 """float32 is float32: what a model under test finds switched on is what it was before, and is off while it edits."""
 
+from pathlib import Path
+
 import pytest
+import tiny
 import torch
 
 from bench.records import Example, Output
 from bench.runs.runner import edit_slice
 from bench.settings import EditSettings
-from mgie.io.devices import full_float32, vae_dtype
+from mgie.io.devices import Wanted, dtype_name, full_float32, vae_dtype
 
 
 @pytest.fixture
@@ -43,6 +46,22 @@ def test_a_model_edits_without_tf32(tf32):
     assert seen == [("highest", False, False)] and state() == ("high", True, True)
 
 
+def test_the_library_edits_and_writes_without_tf32_too(tf32, monkeypatch):
+    pipe, seen = tiny.build(), []
+    for part in (pipe.mllm, pipe.unet, pipe.vae.decoder):
+        part.register_forward_pre_hook(lambda *_: seen.append(state()))
+    answers = pipe.answer(tiny.picture(0), "add snow")
+    pipe.express(tiny.picture(0), "add snow")
+    pipe(tiny.picture(0), "add snow", num_inference_steps=2, answers=answers)
+    assert set(seen) == {("highest", False, False)} and state() == ("high", True, True)
+
+
 def test_the_vae_is_never_in_16_bit_unless_its_weights_are_taken_as_they_are():
     assert vae_dtype(torch.float16) == vae_dtype(torch.bfloat16) == vae_dtype(torch.float32) == torch.float32
     assert vae_dtype(None) is None and vae_dtype(torch.float64) == torch.float64
+
+
+def test_the_librarys_example_on_a_gpu_takes_the_dtype_that_auto_takes_there():
+    readme = (Path(__file__).parents[2] / "mgie" / "README.md").read_text(encoding="utf-8")
+    (example,) = [line for line in readme.splitlines() if '.to("cuda")' in line]
+    assert f"dtype=torch.{dtype_name(Wanted(), 'cuda')})" in example

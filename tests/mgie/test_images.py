@@ -4,9 +4,11 @@ import io
 import os
 
 import numpy as np
+import odd_files
 import pytest
 from PIL import Image
 
+from bench.audit import read_header
 from bench.datasets.masks import load_mask
 from bench.records import Mask
 from bench.settings import EditSettings
@@ -15,6 +17,7 @@ from mgie.io.files import write_whole
 from mgie.io.images import ImageError, load, of_memory, pixel_hash, png, resize, to_tensor
 
 RED, ORIENTATION = (200, 30, 40), 0x0112
+ALL_BITS_COUNT = odd_files.chunk(b"sBIT", bytes((16,)))
 
 
 def scene(width=24, height=16) -> Image.Image:
@@ -57,16 +60,17 @@ def test_one_pixel_is_an_image(tmp_path):
 
 @pytest.mark.parametrize("value", [0, 1, 255, 256, 40000, 65535])
 def test_sixteen_bits_keep_their_high_byte(value, tmp_path):
-    grey = np.full((4, 5), value, dtype=np.uint16)
-    found = pixels(load(stored(Image.fromarray(grey), tmp_path / "a.png")))
+    (tmp_path / "a.png").write_bytes(odd_files.png(np.full((4, 5), value), 16, 0, extra=ALL_BITS_COUNT))
+    found = pixels(load(tmp_path / "a.png"))
     assert set(found.flatten().tolist()) == {value // 256}
 
 
 def test_sixteen_bits_do_not_depend_on_what_else_is_in_the_image(tmp_path):
-    dark = np.full((4, 4), 200, dtype=np.uint16)
+    dark = np.full((4, 4), 200)
     mixed = dark.copy()
     mixed[0, 0] = 60000
-    a, b = (pixels(load(stored(Image.fromarray(x), tmp_path / "a.png")))[3, 3] for x in (dark, mixed))
+    files = [odd_files.png(values, 16, 0, extra=ALL_BITS_COUNT) for values in (dark, mixed)]
+    a, b = (pixels(images.from_bytes(data, "a.png"))[3, 3] for data in files)
     np.testing.assert_array_equal(a, b)
 
 
@@ -221,6 +225,17 @@ def test_a_named_pipe_is_refused_and_not_waited_for(ending, tmp_path):
     os.mkfifo(tmp_path / f"a.{ending}")
     with pytest.raises(ImageError, match=rf"a\.{ending}: .*no plain file"):
         load(tmp_path / f"a.{ending}")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif", "webp", "avif"])
+def test_the_header_tells_the_size_that_an_image_is_read_at(ending, orientation, tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = stored(scene(), tmp_path / f"a.{ending}", exif=exif)
+    ignored = images.AS_IT_IS._replace(exif="ignore")
+    assert images.size_of(path) == read_header(path).size == load(path).size
+    assert images.size_of(path, ignored) == load(path, ignored).size
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from mgie.io.images import Reading, load
+from mgie.io.images import ImageError, Reading, load
 from mgie.io.sizes import cut_of, described, for_given_output, for_goal, one_shape, parse, sized
 
 
@@ -113,6 +113,14 @@ def test_a_mask_is_cut_without_mixing_its_values():
 def test_an_image_is_read_by_the_rule(tmp_path):
     scene(301, 200).save(tmp_path / "a.png")
     assert same(load(tmp_path / "a.png", Reading(size="square:64")), crop_resize(scene(301, 200), 64))
+
+
+@pytest.mark.parametrize("size", [(1, 25_000), (25_000, 1)])
+def test_a_thin_picture_is_refused_where_a_rule_makes_an_enormous_one_of_it(size, tmp_path):
+    Image.new("RGB", size).save(tmp_path / "thin.png")
+    with pytest.raises(ImageError, match=r"thin\.png: --size magicbrush makes .*over the limit.*; give another --size"):
+        load(tmp_path / "thin.png", Reading(size="magicbrush"))
+    assert min(load(tmp_path / "thin.png", Reading(size="long:64")).size) == 8
 
 
 def test_only_an_inference_is_said_to_be_assumed():

@@ -18,11 +18,11 @@ import numpy as np
 from PIL.Image import Resampling
 
 from bench.metrics.networks.features import FeatureCache, Seen, in_batches, prepare, row_of, who
-from bench.metrics.networks.middle import middle
 from bench.settings import MetricSettings
 from mgie.io.devices import device_of
 from mgie.io.hashes import digest
 from mgie.io.hub import from_hub
+from mgie.preprocess import middle
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bench.metrics.networks.features import FeatureCache, Seen, in_batches, prepare, row_of, who
-from bench.metrics.networks.middle import middle
 from bench.settings import MetricSettings
 from mgie.io.devices import device_of
 from mgie.io.hashes import digest
 from mgie.io.hub import from_hub
 from mgie.io.weights import load_exactly, read_state
+from mgie.preprocess import middle
 
 if TYPE_CHECKING:
     from PIL.Image import Image

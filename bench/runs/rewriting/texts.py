@@ -93,7 +93,7 @@ def kept(plan: Plan) -> dict[str, Text]:
 def lacking(plan: Plan, found: dict[str, Text]) -> list[list[Example]]:
     """The slices that are still to be written. One whose images cannot be read is left out: it would lack for ever."""
     return [
-        part for part in slices(plan.run.ordered, plan.run.edit.batch_size)
+        part for part in slices(plan.run)
         if any(e.id not in found and not plan.files[e.input_image].fault for e in part)
     ]  # fmt: skip
 

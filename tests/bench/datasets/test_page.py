@@ -80,3 +80,30 @@ def test_squares_tell_nothing(tmp_path, monkeypatch):
 def test_without_official_files_it_is_said_what_is_missing(tmp_path, capsys):
     assert audit.main(["--published", "--data-root", str(tmp_path)]) == 2
     assert "none of evr, gier, ma5k, magicbrush, ipr2pr" in capsys.readouterr().err
+
+
+def test_a_dataset_without_its_annotations_is_left_out_by_name_and_the_others_are_looked_up(data, capsys):
+    root, made = data
+    shown = made("authors")
+    (root / "gier").mkdir()
+    assert audit.main(["--published", "--data-root", str(root), "--json"]) == 0
+    said = capsys.readouterr()
+    assert "gier is left out: GIER: no file" in said.err and "python -m bench.fetch gier" in said.err
+    found = json.loads(said.out)
+    assert list(found["left out"]) == ["gier"] and len(found["examples"]) == len(shown) + 1
+    for path in (root / "ma5k").rglob("*.json"):
+        path.unlink()
+    assert audit.main(["--published", "--data-root", str(root)]) == 2
+    assert "ma5k is left out" in capsys.readouterr().err
+
+
+def found_by(*rules: str) -> list[page.Found]:
+    return [page.Found(f"ma5k/published/{place}", "x", {}, rule) for place, rule in enumerate(rules)]
+
+
+def test_the_verdict_goes_by_share_and_names_the_exceptions():
+    stray = page.verdict_of(found_by(*["authors"] * 29, "stretched"))
+    assert "holds for 29 of 30; not for ma5k/published/29 (stretched)" in stray and "does not hold" not in stray
+    assert page.verdict_of(found_by(*["native"] * 4)).endswith("--size authors does not hold")
+    many = page.verdict_of(found_by("authors", *["native"] * 7))
+    assert "holds for 1 of 8; not for" in many and many.endswith("ma5k/published/5 (native) and 2 more")

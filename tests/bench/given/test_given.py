@@ -118,6 +118,13 @@ def test_a_run_that_does_not_belong_is_refused_with_what_would_do(kind, mine):
     assert said in str(error.value)
 
 
+def test_a_setting_that_its_dataset_does_not_take_refuses_no_run(mine):
+    asked = Asked("paper", DataSettings(turns="multi", expand="pair"), EditSettings(size="authors"))
+    (refused,) = reasons_against(folder_of(mine), "magicbrush", asked)
+    assert refused.startswith("its --turns is single")
+    assert reasons_against(folder_of(mine), "ma5k", asked) == []
+
+
 def test_given_images_have_one_seed_and_any_setting(mine):
     asked = Asked("paper", DataSettings(), EditSettings(size="authors"), seeds=5, setting="fine-tuned")
     assert reasons_against(folder_of(mine), "magicbrush", asked) == []

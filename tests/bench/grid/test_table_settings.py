@@ -3,11 +3,12 @@
 import csv
 
 import pytest
-from drawn import draw_magicbrush
+from drawn import draw_evr, draw_gier, draw_magicbrush
 
 from bench.clip_score import main as clip_score
 from bench.grid.cells import Cell, argv_of
 from bench.grid.options import parser, selected
+from bench.registry import DATASETS
 from bench.run import main as run
 from bench.run import parser as run_parser
 from bench.settings import DataSettings, EditSettings, HowSettings, MetricSettings, flags_in
@@ -37,6 +38,36 @@ def test_what_is_not_the_default_goes_to_every_run_and_into_the_file_name():
     assert table.options.said == [
         "Settings other than the default: --caption local, --batch-size 4, --dtype bfloat16, --max-failures 0.5."
     ]
+
+
+LIMITED = {
+    "--image-root": ("/photos", {"evr"}), "--expand": ("pair", {"evr", "gier"}), "--turns": ("multi", {"magicbrush"}),
+    "--caption": ("local", {"magicbrush"}), "--wrong-captions": ("leave-out", {"emu-edit"}),
+    "--limit": ("3", set(DATASETS)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flag", LIMITED)
+def test_what_only_some_datasets_take_goes_to_their_cells_alone(flag):
+    value, takers = LIMITED[flag]
+    options = table_of(["1", "--suite", "paper", flag, value]).options
+    given = {name for name in DATASETS if flag in argv_of(Cell("paper", name, "identity"), options)}
+    assert given == takers
+
+
+def test_the_images_of_evr_elsewhere_leave_the_other_columns_of_a_table_as_they_are(tmp_path, capsys):
+    root = draw_evr(tmp_path / "data" / "evr").parent
+    draw_gier(root / "gier")
+    (root / "evr" / "images").rename(tmp_path / "photos")
+    argv = ["1", "--suite", "paper", "--data-root", str(root), "--out", str(tmp_path / "runs"), "--results",
+            str(tmp_path / "results"), "--metrics", "l1", "--seeds", "1", "--models", "identity", "--max-failures", "1",
+            "--datasets", "evr,gier", "--image-root", str(tmp_path / "photos")]  # fmt: skip
+    assert main(argv) == 0
+    said = capsys.readouterr()
+    assert "not run" not in said.out + said.err and len(list((tmp_path / "runs" / "paper").glob("*--identity*"))) == 2
+    (made,) = (tmp_path / "results" / "paper").glob("table1*.md")
+    (head,) = [line for line in made.read_text("utf-8").splitlines() if line.startswith("Settings other")]
+    assert "--image-root photos-" in head and str(tmp_path) not in head  # folders are private
 
 
 def test_a_table_of_defaults_has_its_plain_name_and_asks_a_run_for_nothing():

@@ -166,12 +166,29 @@ def test_local_and_global_captions_stand_side_by_side_and_are_those_of_the_flag(
         assert f"{kind} goal caption" in alone["protocol"] and alone["protocol"] == both[f"cts@{kind}"]["protocol"]
 
 
-def test_a_kind_of_captions_that_the_data_lack_has_no_value(tmp_path, clips, capsys):
+def test_a_kind_of_captions_of_which_there_is_no_file_is_refused_by_name_before_the_run(tmp_path, clips, capsys):
     argv = magicbrush(tmp_path, "--clip", clips[0], "--metrics", "cts@local,cts")
     (tmp_path / "data" / "magicbrush" / "test" / "local_descriptions.json").unlink()
-    found = result(capsys, argv)["metrics"]
-    assert found["cts"]["n"] > 0 and found["cts@local"]["n"] == 0
-    assert "no goal caption" in found["cts@local"]["reason"]
+    assert main(argv) == 2
+    said = capsys.readouterr().err
+    assert "no goal captions" in said and "local_descriptions.json" in said and "cts@global" in said
+    assert "python -m bench.fetch magicbrush" in said and not (tmp_path / "runs").exists()
+
+
+def test_captions_are_looked_for_before_the_run_by_the_kind_that_each_metric_reads(tmp_path, clips, capsys):
+    argv = magicbrush(tmp_path, "--clip", clips[0], "--metrics", "cts@local,cts@global,cts")
+    path = tmp_path / "data" / "magicbrush" / "test" / "global_descriptions.json"
+    captions = json.loads(path.read_text())
+    first = next(iter(captions.values()))
+    first.update(dict.fromkeys(first, " "))
+    path.write_text(json.dumps(captions))
+    assert main(argv) == 0
+    said = capsys.readouterr().err
+    assert "no usable global goal caption: they will have no cts@global, cts; first" in said
+    assert "local" not in said
+    path.with_name("local_descriptions.json").write_text("{}")
+    assert main(argv) == 0
+    assert "no example has a local goal caption: cts@local will have no value" in capsys.readouterr().err
 
 
 def test_blank_captions_have_no_value(tmp_path, clips, capsys):

@@ -6,14 +6,16 @@ import weakref
 from dataclasses import replace
 
 import numpy as np
+import profiles as drawn
 import pytest
 from PIL import Image
 
+from baselines.precomputed import Precomputed
 from bench.records import Example, Halving, Output
-from bench.runs.description import Run, by_shape, manifest_hash, shape
+from bench.runs.description import Run, by_shape, manifest_hash, shape, shapes_of
 from bench.runs.folder import RunFolder
-from bench.runs.runner import TooManyFailures, edit_all, seed_for, slices
-from bench.settings import DataSettings, EditSettings
+from bench.runs.runner import TooManyFailures, edit_all, edit_slice, profiles, seed_for, slices, write
+from bench.settings import DataSettings, EditSettings, ModelSettings
 from mgie.io.images import pixel_hash
 
 
@@ -65,14 +67,14 @@ def go(run, model, folder, seeds=1, max_failures=0.0):
 
 
 def test_slices_are_fixed_and_complete(tmp_path):
-    batches = list(slices(examples(tmp_path), 2))
+    batches = list(slices(run_of(examples(tmp_path))))
     assert [[e.id[-1] for e in b] for b in batches] == [["0", "1"], ["2", "3"], ["4"]]
 
 
 def test_a_slice_never_holds_an_example_and_the_one_whose_output_it_edits(tmp_path):
     first, second, third = examples(tmp_path, 3)
     chain = [first, replace(second, previous=first.id), replace(third, previous=second.id)]
-    assert [len(b) for b in slices(chain, 8)] == [1, 1, 1]
+    assert [len(b) for b in slices(run_of(chain))] == [1, 1, 1]
 
 
 def test_examples_of_one_shape_are_edited_together_and_batches_are_whole(tmp_path):
@@ -80,7 +82,7 @@ def test_examples_of_one_shape_are_edited_together_and_batches_are_whole(tmp_pat
     for k, e in enumerate(listed):
         Image.new("RGB", (16, 8) if k % 2 else (8, 16)).save(e.input_image)
     run = replace(run_of(listed), edit=EditSettings(batch_size=8, size="native"))
-    batches = list(slices(run.ordered, 8))
+    batches = list(slices(run))
     assert [{Image.open(e.input_image).size for e in b} for b in batches] == [{(8, 16)}, {(16, 8)}]
     assert [len(b) for b in batches] == [8, 8] and [e.id for e in batches[0]] == [e.id for e in listed[::2]]
     assert replace(run_of(listed), edit=EditSettings(size="square:8")).ordered == listed  # all of them one shape
@@ -88,6 +90,35 @@ def test_examples_of_one_shape_are_edited_together_and_batches_are_whole(tmp_pat
     folder, failures = go(run, model, tmp_path / "run")
     assert failures == [] and [len(call) for call in model.calls] == [8, 8]
     assert [e.example_id for e in folder.edits().values()] == [e.id for e in listed]  # written in official order
+
+
+def test_a_batch_begins_where_the_shape_changes_whatever_is_left_of_the_one_before(tmp_path):
+    listed = examples(tmp_path / "in", 21)
+    for k, e in enumerate(listed):
+        Image.new("RGB", [(8, 16), (16, 8), (24, 8)][0 if k < 5 else 1 + k % 2]).save(e.input_image)
+    run = replace(run_of(listed), edit=EditSettings(batch_size=8, size="native"))
+    assert [len(b) for b in slices(run)] == [5, 8, 8]  # 5, 3 + 5, 3 + 5 where batches run on
+    model = Painter()
+    go(run, model, tmp_path / "run")
+    assert [
+        len({Image.open(listed[int(i.rpartition("/")[2])].input_image).size for i in call}) for call in model.calls
+    ] == [1] * 3
+
+
+def test_a_run_that_was_begun_in_batches_across_shapes_goes_on_to_the_same_bytes(tmp_path):
+    listed = examples(tmp_path / "in", 12)
+    for k, e in enumerate(listed):
+        Image.new("RGB", (16, 8) if k < 3 else (8, 16)).save(e.input_image)
+    run = replace(run_of(listed), edit=EditSettings(batch_size=8, size="native"))
+    whole, _ = go(run, Painter(), tmp_path / "whole")
+    begun = RunFolder(tmp_path / "begun")
+    begun.path.mkdir()
+    ready = edit_slice(listed[:8], 0, run.edit, Painter())  # the first batch of eight, of both shapes
+    begun.append("edits.jsonl", [write(0, one, begun) for one in ready.encoded])
+    begun, failures = go(run, Painter(), begun.path)
+    assert failures == [] and begun.edits().keys() == whole.edits().keys()
+    for e in whole.edits().values():
+        assert (begun.path / e.output_image).read_bytes() == (whole.path / e.output_image).read_bytes()
 
 
 def test_what_cannot_be_read_and_what_lies_on_its_side_have_their_own_place(tmp_path):
@@ -99,7 +130,7 @@ def test_what_cannot_be_read_and_what_lies_on_its_side_have_their_own_place(tmp_
     turned.save(tmp_path / "turned.jpg", exif=exif)
     listed[2] = replace(listed[2], input_image=tmp_path / "turned.jpg")
     listed[3].input_image.write_bytes(b"no image")
-    assert by_shape(listed, EditSettings(size="native")) == listed
+    assert by_shape(listed, shapes_of(listed, EditSettings(size="native"))) == listed
     assert shape(listed[1].input_image, EditSettings()) == (8, 16)
     assert shape(listed[2].input_image, EditSettings()) == (16, 8)
     assert shape(listed[2].input_image, EditSettings(exif="ignore")) == (8, 16)
@@ -110,9 +141,20 @@ def test_turns_keep_behind_one_another_whatever_their_shapes(tmp_path):
     listed = examples(tmp_path, 6)
     Image.new("RGB", (16, 8)).save(listed[1].input_image)
     later = [replace(listed[k + 3], previous=listed[k].id) for k in range(3)]
-    ordered = by_shape([*listed[:3], *later], EditSettings(size="native"))
-    assert [e.id[-1] for e in ordered] == ["0", "2", "1", "3", "5", "4"]  # the shape of a turn is its session's
-    assert [len(b) for b in slices(ordered, 8)] == [3, 3]
+    run = replace(run_of([*listed[:3], *later]), edit=EditSettings(batch_size=8, size="native"))
+    assert [e.id[-1] for e in run.ordered] == ["0", "2", "1", "3", "5", "4"]  # the shape of a turn is its session's
+    assert [len(b) for b in slices(run)] == [2, 1, 2, 1]
+
+
+def test_given_outputs_are_among_the_images_whose_profiles_are_counted(tmp_path):
+    run = run_of(examples(tmp_path / "in", 3))
+    images = tmp_path / "given"
+    images.mkdir()
+    for e, profile in zip(run.examples, (drawn.WIDE["Adobe RGB"][0], b"none", None), strict=True):
+        Image.new("RGB", (8, 8)).save(images / e.file_name, icc_profile=profile)
+    mine = Precomputed(ModelSettings("mine", "mini", "toy", images=images))
+    assert profiles(run, Painter()) == {"images": 3, "converted": 0, "broken": 0}
+    assert profiles(run, mine) == {"images": 6, "converted": 1, "broken": 1}
 
 
 def test_seed_depends_on_the_example_and_not_on_its_place():

@@ -1,15 +1,21 @@
-"""Whether a JPEG's data end before its picture does, though an end marker stands behind them.
+"""Whether the data of a JPEG or PNG end before its picture does, though an end marker stands behind them.
 
-libjpeg fills what is missing with grey, or leaves it coarse, and Pillow does not pass its warning on. So it is asked
-again with more data in front of the end marker: of a whole picture they change nothing, in a cut one they become
+JPEG: libjpeg fills what is missing with grey, or leaves it coarse, and Pillow does not pass its warning on. So it is
+asked again with more data in front of the end marker: of a whole picture they change nothing, in a cut one they become
 pixels. That second decoding is needed only where a scan of several may be cut (progressive), or where the last pixel
 is the grey that libjpeg fills with.
-Not seen: a loss within the last block of pixels (at most 16x16), a JPEG within a TIFF, arithmetic coding.
+PNG: Pillow leaves missing rows at zero. So a picture whose last row is all zero has its data inflated once more, in
+pieces, and counted.
+Not seen: a loss within a JPEG's last block of pixels (at most 16x16), a JPEG within a TIFF, arithmetic coding, a PNG
+within an ICO.
 """
 
 import io
 import random
 import re
+import struct
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +27,10 @@ PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)  # in coded data: neither stuffing nor a restart
 GREY = range(126, 130)  # what libjpeg fills with is 128; 127 after the inversion that Adobe's CMYK has
 COEFFICIENTS = 64
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG's colour type
+WHOLE = ((0, 0, 1, 1),)  # a PNG's passes: first column and row, steps across and down
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+PIECE = 1 << 16  # bytes inflated at a time
 
 
 @dataclass
@@ -65,7 +75,12 @@ def scans_of(data: bytes) -> Scans:
 
 
 def ends_early(data: bytes, image: Image.Image) -> bool:
-    """data: a JPEG file's bytes. image: what Pillow made of them, not yet turned."""
+    """data: a file's bytes. image: what Pillow made of them, not yet turned."""
+    return lacks_rows(data, image) if image.format == "PNG" else lacks_pixels(data, image)
+
+
+def lacks_pixels(data: bytes, image: Image.Image) -> bool:
+    """Of a JPEG."""
     try:
         scans = scans_of(data)
     except (LookupError, ValueError):
@@ -90,3 +105,35 @@ def filler() -> bytes:
     dice = random.Random(0)
     piece = bytes(dice.randrange(255) for _ in range(256))  # without 0xFF, which begins a marker
     return piece + b"".join(bytes((0xFF, 0xD0 + i % 8)) + piece for i in range(16))
+
+
+def lacks_rows(data: bytes, image: Image.Image) -> bool:
+    """Of a PNG."""
+    head = next(body for name, body in chunks(data) if name == b"IHDR")
+    width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", head[:13])
+    if not interlaced and np.asarray(image.crop((0, height - 1, width, height))).any():
+        return False
+    expected = 0  # bytes: a row begins with that of its filter
+    for left, upper, across, down in ADAM7 if interlaced else WHOLE:
+        columns, rows = -(-(width - left) // across), -(-(height - upper) // down)
+        expected += rows * (1 + (columns * depth * CHANNELS[kind] + 7) // 8) if columns > 0 and rows > 0 else 0
+    return inflated(data, expected) < expected
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """A PNG's, by name."""
+    at = 8
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        yield data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
+        at += 12 + size
+
+
+def inflated(data: bytes, enough: int) -> int:
+    """How many bytes a PNG's pixels inflate to; counted no further than to enough."""
+    count, stream = 0, zlib.decompressobj()
+    for body in (body for name, body in chunks(data) if name == b"IDAT"):
+        while body and count < enough:
+            count += len(stream.decompress(body, PIECE))
+            body = stream.unconsumed_tail
+    return count
