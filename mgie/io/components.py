@@ -187,17 +187,19 @@ def load_models(
 
 
 def load_component(
-    cls: Any, folder: Path, dtype: "torch.dtype | None", quantization: object | None = None
+    cls: Any,
+    folder: Path,
+    dtype: "torch.dtype | None",
+    quantization: object | None = None,
+    device: str | None = None,
 ) -> "nn.Module":
-    """A diffusers or transformers model from its folder, whole or not at all, in eval mode, on the CPU.
+    """A diffusers or transformers model from its folder, whole or not at all, in eval mode.
 
-    dtype: None keeps the weights' own. quantization: a configuration of cls's own library. Raises FileNotFoundError
-    or ValueError, one line with the file's or the tensors' names.
+    dtype: None keeps the weights' own. quantization: a configuration of cls's own library. device: where they go as
+    they are read, with no copy of all in main memory; None: the CPU. Raises FileNotFoundError or ValueError, one line
+    with the file's or the tensors' names.
     """
-    import pickle
-
     import torch
-    from safetensors import SafetensorError
 
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} holds no config.json for {cls.__name__}; {AGAIN}")
@@ -212,18 +214,17 @@ def load_component(
         options["ignore_mismatched_sizes"] = True  # told below, by name; its own error names none
     if quantization is not None:
         options["quantization_config"] = quantization
+    if device not in (None, "cpu"):
+        options["device_map"] = {"": device}
     try:
         with quiet():
             model, info = cls.from_pretrained(str(folder), **options)
-    except torch.OutOfMemoryError:
+    except (MemoryError, torch.OutOfMemoryError):
         raise
-    except (  # a damaged config.json makes the libraries raise any of these
-        OSError, ValueError, RuntimeError, TypeError, KeyError, IndexError, AttributeError, AssertionError,
-        ArithmeticError, ImportError, SafetensorError, pickle.UnpicklingError,
-    ) as error:  # fmt: skip
+    except Exception as error:  # a damaged config.json makes the libraries raise anything
         said = " ".join(str(error).split())[:300]
         raise ValueError(f"{folder}: weights and config.json do not fit {cls.__name__}: {said}") from error
-    refuse_unfit(info, folder, cls.__name__)
+    refuse_unfit(info, folder, type(model).__name__)
     return model.eval()
 
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from mgie.io import components
 from mgie.io.hashes import weights_hash
+from mgie.io.weights import load_library_model
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +127,18 @@ def test_a_folder_with_only_fp16_variants_loads(folder):
     for path in list(folder.rglob("*.safetensors")):
         path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
     assert set(models(folder)) == {"unet", "vae", "text_encoder"}
+
+
+def test_a_single_part_loads_from_a_variant_in_its_own_dtype_and_a_cut_one_is_named(folder):
+    from diffusers import UNet2DConditionModel
+
+    path = folder / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    save_file({name: tensor.half() for name, tensor in load_file(folder / UNET).items()}, path)
+    (folder / UNET).unlink()
+    assert load_library_model(UNet2DConditionModel, folder / "unet").dtype == torch.float16
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="model.fp16.safetensors is cut or damaged: .*get it again"):
+        load_library_model(UNet2DConditionModel, folder / "unet")
 
 
 def test_plain_weights_come_before_variants_and_safetensors_before_bin(folder):
