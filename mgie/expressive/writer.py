@@ -120,13 +120,15 @@ def with_image(prompt: str, token: str) -> str:
 
 
 def open_mgie(folder: Path, dtype: "torch.dtype") -> "tuple[MLLM, Tokenizer, ClipProcessor | None]":
+    from mgie.folder import EYES, INDEX, check_parts
     from mgie.mllm import MLLM
     from mgie.preprocess import ClipProcessor
     from mgie.tokenizer import Tokenizer
 
+    eyes = check_parts(folder, read_json(folder / INDEX), ("llama", "tokenizer", *EYES))
     tokenizer = Tokenizer.from_pretrained(folder / "tokenizer")
-    mllm = MLLM.from_pretrained(folder, tokenizer.image_start, tokenizer.image_patch, dtype)
-    processor = None if mllm.tower is None else ClipProcessor.from_pretrained(folder / "image_processor")
+    mllm = MLLM.from_pretrained(folder, tokenizer.image_start, tokenizer.image_patch, dtype, eyes=eyes)
+    processor = ClipProcessor.from_pretrained(folder / "image_processor") if eyes else None
     return mllm, tokenizer, processor
 
 
