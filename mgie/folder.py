@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from mgie.tokenizer import Tokenizer
+
 INDEX, PRESET, EMBEDDINGS = "model_index.json", "preset.json", "visual_embeddings.safetensors"
 RECORD = "conversion.json"  # mgie.convert writes it: where the weights come from
 EYES = ("tower", "projector", "image_processor")  # of OWN_PARTS, those that an LLM without eyes has not
@@ -78,6 +80,7 @@ def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None", de
     import torch
 
     from mgie.edit_head import EditHead
+    from mgie.io.components import load_reader
     from mgie.io.devices import all_cores
     from mgie.io.weights import load_library_model, refuse_nan
     from mgie.mllm import MLLM
@@ -103,11 +106,12 @@ def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None", de
         }
         for part, module in parts.items():  # on the device, where it takes no time
             refuse_nan(module, f"{path}: {part}")
+    check_ids(tokenizer, parts["mllm"].llama, path / "tokenizer")
     return parts | {
         "tokenizer": tokenizer,
         "image_processor": ClipProcessor.from_pretrained(path / "image_processor") if eyes else None,
         "visual_embeddings": visual_embeddings(path / "edit_head" / EMBEDDINGS).to(device=device, dtype=dtype),
-        "scheduler": load_scheduler(scheduler, path / "scheduler"),
+        "scheduler": load_reader(scheduler, path / "scheduler"),
         "preset": preset,
     }
 
@@ -122,6 +126,16 @@ def check_parts(path: Path, index: dict, names: tuple[str, ...]) -> bool:
         if (eyes or name not in EYES) and not (path / name).is_dir():
             raise FileNotFoundError(f"{path / name} is missing: {INDEX} says that this model has it; get it again")
     return eyes
+
+
+def check_ids(tokenizer: "Tokenizer", llama: "nn.Module", folder: Path) -> None:
+    """Raises ValueError for a tokenizer with special tokens that the LLM does not know."""
+    rows = llama.get_input_embeddings().num_embeddings
+    token, last = max(tokenizer.special.items(), key=lambda item: item[1])
+    if last >= rows:
+        raise ValueError(
+            f"{folder}: the id of {token} is {last}, the LLM has {rows} tokens: another model's; get it again"
+        )
 
 
 WRITERS = ("llama", "tower", "projector")
@@ -143,11 +157,6 @@ def scheduler_class(name: object, path: Path) -> type:
     if not (isinstance(found, type) and issubclass(found, diffusers.SchedulerMixin)):
         raise ValueError(f"{path / INDEX}: scheduler is {name!r:.60}; expected one of diffusers, as DDIMScheduler")
     return found
-
-
-def load_scheduler(cls: Any, folder: Path) -> Any:
-    with naming(folder):
-        return cls.from_pretrained(folder)
 
 
 def visual_embeddings(path: Path) -> "torch.Tensor":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mgie.convert.llava import open_llava
+from mgie.io.components import check_fit, load_component, load_reader
 from mgie.io.files import read_json
 from mgie.prompts import Rule, build_prompt, longest
 
@@ -188,16 +189,13 @@ class LibraryWriter:
         from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
 
         cls = LlavaForConditionalGeneration if has_eyes else AutoModelForCausalLM
-        model, info = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True)
-        missing = sorted(info["missing_keys"])
-        if missing:
-            raise ValueError(f"{folder}: {len(missing)} weights are missing (first: {missing[0]}); get it again")
-        self.model, self.device = model.eval().to(device), device
+        reader = load_reader(AutoProcessor if has_eyes else AutoTokenizer, Path(folder))
+        model: Any = load_component(cls, Path(folder), dtype)
+        check_fit(folder, reader, [model])
+        self.model, self.device = model.to(device), device
         self.has_eyes, self.usual = has_eyes, USUAL
-        self.processor: Any = None
-        if has_eyes:
-            self.processor = AutoProcessor.from_pretrained(folder)
-        self.tokenizer = self.processor.tokenizer if has_eyes else AutoTokenizer.from_pretrained(folder)
+        self.processor: Any = reader if has_eyes else None
+        self.tokenizer = reader.tokenizer if has_eyes else reader
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.unk_token or self.tokenizer.eos_token

@@ -26,7 +26,8 @@ def folder(original, tmp_path):
 
 def models(folder):
     index = json.loads((folder / "model_index.json").read_text())
-    return components.load_models(folder, index, lambda name: torch.float32)
+    parts = components.load_parts(folder, index, lambda name: torch.float32)
+    return {name: part for name, part in parts.items() if isinstance(part, torch.nn.Module)}
 
 
 def rewrite(path, change) -> None:
@@ -114,6 +115,20 @@ def test_a_part_without_weights_or_config_is_named(folder):
         models(folder)
 
 
+def test_a_vocabulary_that_is_lost_or_another_model_s_is_refused(folder):
+    from transformers import CLIPTokenizer
+
+    (folder / "tokenizer" / "tokenizer.json").unlink()  # transformers then makes one of two tokens
+    with pytest.raises(FileNotFoundError, match=r"tokenizer/vocab\.json is missing, and so is tokenizer\.json; get it"):
+        models(folder)
+    CLIPTokenizer(vocab={}, merges=[]).save_pretrained(folder / "tokenizer")
+    with pytest.raises(ValueError, match=r"tokenizer\.json has 2 tokens, and the model that reads them 1000"):
+        models(folder)
+    shutil.rmtree(folder / "tokenizer")
+    with pytest.raises(FileNotFoundError, match="tokenizer is missing; get it again"):
+        models(folder)
+
+
 def test_a_missing_shard_is_named(folder):
     (folder / UNET).rename(folder / "unet" / "diffusion_pytorch_model-00001-of-00002.safetensors")
     shards = {"a": "diffusion_pytorch_model-00001-of-00002.safetensors",
@@ -151,7 +166,7 @@ def test_a_class_that_no_library_has_is_refused_and_code_of_the_folder_is_not_ru
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "my_unet.py").write_text("raise SystemExit('ran')")
     with pytest.raises(ValueError, match=r"names my_unet\.Mine, which neither diffusers"):
-        components.load_models(folder, index | {"unet": ["my_unet", "Mine"]}, lambda name: None)
+        components.load_parts(folder, index | {"unet": ["my_unet", "Mine"]}, lambda name: None)
 
 
 def test_a_clean_download_and_a_full_clone_are_the_same_model(original, folder):
