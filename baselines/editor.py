@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -23,6 +23,9 @@ from mgie.io.devices import Placement, placement
 from mgie.io.files import is_looking, read_json
 from mgie.io.hashes import weights_hash
 from mgie.io.images import load
+
+if TYPE_CHECKING:
+    import torch
 
 ONLY = (  # of a pipeline's folder, what is loaded: no single-file copies, no other formats, no safety checker
     "--include model_index.json --include '*/*' --exclude 'safety_checker/*' --exclude '*/*.bin' --exclude '*.fp16.*' "
@@ -142,29 +145,33 @@ class Editor:
 
     def parts(self) -> dict[Path, float]:
         """By a component's folder the bytes of a value once it is loaded. Empty where the files are not here."""
-        from baselines.quantize import BYTES, QUANTIZED
-
-        place, revision, index = self.source
+        place, revision, _ = self.source
         folder: Path | None = Path(place)
         if revision is not None:
             from huggingface_hub import try_to_load_from_cache
 
             cached = try_to_load_from_cache(place, "model_index.json", revision=revision)
             folder = Path(cached).parent if isinstance(cached, str) else None
-        if folder is None:
-            return {}
+        return {} if folder is None else self.parts_in(folder, self.placed.dtype)
+
+    def parts_in(self, folder: Path, dtype: "torch.dtype") -> dict[Path, float]:
+        from baselines.quantize import BYTES, QUANTIZED
+
         found: dict[Path, float] = {}
-        for name in components(index):
+        for name in components(self.source.index):
             small = self.quantize != "none" and name in QUANTIZED
-            width = self.family.dtype_of(name, self.placed.dtype).itemsize
-            found[folder / name] = BYTES[self.quantize] if small else width
+            found[folder / name] = BYTES[self.quantize] if small else self.family.dtype_of(name, dtype).itemsize
         return found
 
     @cached_property
     def pipeline(self) -> object:
         from baselines.loading import fetched, load_pipeline
+        from mgie.io.memory import refuse_too_large
 
-        return load_pipeline(self.family, fetched(self.family), self.placed, self.quantize)
+        folder = fetched(self.family)
+        device, dtype, offload = self.placed
+        refuse_too_large(lambda kind: self.parts_in(folder, kind), dtype, device, offload)
+        return load_pipeline(self.family, folder, self.placed, self.quantize)
 
     def load(self) -> None:
         """Once, before the first edit. Raises what ends the run: a part that is missing, cut or another's."""

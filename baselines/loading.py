@@ -52,6 +52,7 @@ def load_pipeline(family: Family, folder: Path, where: Placement, quantize: str 
         index,
         lambda name: family.dtype_of(name, dtype),
         lambda name, library: configuration(quantize, name, library, dtype, device),
+        None if offload else device,
     )
     options = family.options() | unloaded(cls, components(index))
     with quiet():

@@ -115,9 +115,12 @@ class EndToEnd:
 
     def parts(self) -> dict[Path, float]:
         """By a component's folder the bytes of a value once it is loaded."""
+        return self.parts_in(self.where.dtype)
+
+    def parts_in(self, dtype: "torch.dtype") -> dict[Path, float]:
         from mgie.folder import parts_of
 
-        return parts_of(self.folder, self.where.dtype)
+        return parts_of(self.folder, dtype)
 
     @property
     def pipeline(self) -> "MGIEPipeline":
@@ -126,7 +129,7 @@ class EndToEnd:
             from mgie.pipeline import MGIEPipeline
 
             device, dtype, offload = self.where
-            refuse_too_large(self.folder, dtype, device, offload)
+            refuse_too_large(self.parts_in, dtype, device, offload)
             pipeline = MGIEPipeline.from_pretrained(self.folder, None, dtype, None if offload else device)
             if offload:
                 pipeline.enable_model_cpu_offload(device)

@@ -67,7 +67,9 @@ class TwoStep:
         return self.rewriter.parts() | self.editor.parts()
 
     def load(self) -> None:
-        self.editor.load()  # the rewriter only where it is asked: its texts may be there
+        if self.rewriter.while_editing:  # else its texts are there
+            self.rewriter.load()
+        self.editor.load()
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         """By the texts that the examples bring; where they bring none, by what the rewriter writes now."""

@@ -71,9 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def pipeline(options: Namespace) -> "MGIEPipeline":
-    from mgie.folder import find
+    from mgie.folder import find, parts_of
 
-    find(options.weights)  # before torch is loaded: a wrong path is told at once
+    folder = find(options.weights)  # before torch is loaded: a wrong path is told at once
     import torch
     from transformers.utils.logging import disable_progress_bar
 
@@ -90,12 +90,19 @@ def pipeline(options: Namespace) -> "MGIEPipeline":
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device}: torch sees no GPU here; give --device cpu")
     dtype = getattr(torch, dtype_name(Wanted(device, options.dtype), kind))
-    refuse_too_large(find(options.weights), dtype, device, options.offload)
+
+    def parts_in(dtype: torch.dtype) -> dict[Path, float]:
+        return parts_of(folder, dtype) | ({folder / "unet": torch.float32.itemsize} if kind == "cpu" else {})
+
+    refuse_too_large(parts_in, dtype, device, options.offload)
     if options.offload:
         pipe = MGIEPipeline.from_pretrained(options.weights, dtype=dtype)
         pipe.enable_model_cpu_offload(device)
         return pipe
-    pipe = MGIEPipeline.from_pretrained(options.weights, dtype=dtype, device=device)
+    try:
+        pipe = MGIEPipeline.from_pretrained(options.weights, dtype=dtype, device=device)
+    except torch.OutOfMemoryError as error:
+        raise ValueError(f"not enough memory on {device} for {options.weights}; give --offload ({error})") from error
     if kind == "cpu" and dtype.itemsize == 2:
         pipe.unet.float()  # most processors convolve 16 bit some hundred times slower than 32
     return pipe

@@ -20,6 +20,8 @@ from mgie.io.hub import config_from_hub, model_from_hub
 from mgie.io.images import load
 
 if TYPE_CHECKING:
+    import torch
+
     from mgie.expressive.writer import Writer
     from mgie.io.memory import Away
 
@@ -57,6 +59,7 @@ class Rewriter:
         self.template = template_of(folder, self.eyes)
         self.defaults, self.where = EditSettings(), placement(spec)
         self.away: Away | None = None  # with --offload: the writer's weights
+        self.while_editing = False  # no texts are written before the edits: its editor loads it too
 
     def fingerprint(self) -> dict[str, str]:
         weights = "@".join(self.hub) if self.hub else weights_hash(self.folder)
@@ -69,19 +72,23 @@ class Rewriter:
 
     def parts(self) -> dict[Path, float]:
         """By a component's folder the bytes of a value once it is loaded."""
+        return self.parts_in(self.folder, self.where.dtype)
+
+    def parts_in(self, folder: Path, dtype: "torch.dtype") -> dict[Path, float]:
         from mgie.folder import WRITERS, parts_of
 
-        own = parts_of(self.folder, self.where.dtype)
-        writing = {folder: width for folder, width in own.items() if folder.name in WRITERS}
-        whole: dict[Path, float] = {self.folder: self.where.dtype.itemsize}
+        writing = {part: width for part, width in parts_of(folder, dtype).items() if part.name in WRITERS}
+        whole: dict[Path, float] = {folder: dtype.itemsize}
         return writing or whole
 
     @cached_property
     def writer(self) -> "Writer":
         from mgie.expressive.writer import offloaded, open_writer
+        from mgie.io.memory import refuse_too_large
 
         folder = model_from_hub(*self.hub) if self.hub else self.folder
         device, dtype, offload = self.where
+        refuse_too_large(lambda kind: self.parts_in(folder, kind), dtype, device, offload)
         writer = open_writer(folder, "cpu" if offload else device, dtype)
         if offload:
             self.away = offloaded(writer, device)
@@ -89,6 +96,11 @@ class Rewriter:
 
     def load(self) -> None:
         self.writer  # noqa: B018
+
+    def release(self) -> None:
+        """Without its weights, until it is asked again: the editor needs the room."""
+        self.__dict__.pop("writer", None)
+        self.away = None
 
     def edit(self, examples: list[Example], settings: EditSettings, seeds: list[int]) -> list[Output]:
         """Texts, each with its tokens and its share of the seconds; the image is one pixel: a text has none."""

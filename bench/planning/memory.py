@@ -9,14 +9,12 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from bench.planning.look import Look
 from bench.registry import EDITORS, WITH_FORMS, made
 from bench.runs.plan import Plan
-from mgie.io.components import weights_of
-from mgie.io.memory import weights_bytes
+from mgie.io.memory import folder_bytes
 from mgie.io.sizes import cut_of, one_shape
 from mgie.presets import PRESETS
 
@@ -105,7 +103,7 @@ def of_text(look: Look, sizes: Sizes, value: int) -> int | None:
 def of_parts(parts: Mapping[Path, float], offload: bool) -> tuple[int, Sizes] | None:
     """Bytes of the weights on the device, and what of the architecture counts beside them; None: not known."""
     try:
-        weights = {folder: bytes_of(folder, width) for folder, width in parts.items()}
+        weights = {folder: folder_bytes(folder, width) for folder, width in parts.items()}
         return (at_once(weights, offload), sizes_of(parts)) if weights else None
     except (OSError, ValueError, LookupError, TypeError, struct.error):  # damaged files: the loader says so
         return None
@@ -124,17 +122,6 @@ def of_the_list(target: str) -> Memory | None:
     """Of a pipeline that is not here, by the list of editors."""
     kinds = [kind for family in made(EDITORS) for kind in family.kinds if kind.hub == target.partition("@")[0]]
     return Memory(int(kinds[0].gigabytes * 1e9), None, assumed=True) if kinds else None
-
-
-def bytes_of(folder: Path, width: float) -> int:
-    """The weights in a component's folder once each value takes `width` bytes."""
-    try:
-        files = weights_of(folder).files
-    except FileNotFoundError:  # other names than the libraries': edit_head
-        files = sorted(folder.glob("*.safetensors"))
-    safe = [path for path in files if path.suffix == ".safetensors"]
-    others = [path for path in files if path.suffix == ".bin"]  # their headers are pickles: as large as they lie there
-    return weights_bytes(safe, cast(Any, SimpleNamespace(itemsize=width))) + sum(p.stat().st_size for p in others)
 
 
 def true_sizes(made_of: tuple[str, ...]) -> Sizes:

@@ -40,6 +40,8 @@ class Held:
         self.close()
 
     def close(self) -> None:
+        if self.model is not None and hasattr(self.model, "release"):  # its plan knows it beyond this
+            self.model.release()
         self.key, self.why, self.model, self.pool = "", "", None, None
         self.open.close()
         free()
@@ -48,7 +50,7 @@ class Held:
         """The loaded model of this plan. Raises NotLoaded, and again for every run that wants the same."""
         workers, kind = plan.workers, type(plan.model)
         key = json.dumps([kind.__module__, kind.__qualname__, plan.model.name, plan.run.fingerprint, plan.device,
-                          str(workers)])  # fmt: skip
+                          str(workers), plan.rewriting is None])  # fmt: skip
         if key != self.key:
             self.close()
             self.key, self.model = key, plan.model

@@ -91,6 +91,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"mgie.expressive: {error}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported for it
+            raise
+        print(f"mgie.expressive: {error}\nfewer images at a time: --batch-size 1; or --device cpu. What was written is "
+              "kept, the same command continues", file=sys.stderr)  # fmt: skip
+        return 2
 
 
 if __name__ == "__main__":

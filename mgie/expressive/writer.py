@@ -63,7 +63,7 @@ def open_writer(folder: Path, device: str, dtype: "torch.dtype", base: Path | No
 
         preset = read_preset(folder, None)
         usual = Request(preset.max_new_tokens, preset.no_repeat_ngram_size)
-        return MLLMWriter(*open_mgie(folder, dtype), device, usual, preset.token_rule)
+        return MLLMWriter(*open_mgie(folder, dtype, device), device, usual, preset.token_rule)
     if kind == "llava":
         return MLLMWriter(*open_llava(folder, base, dtype), device, USUAL)
     return LibraryWriter(folder, device, dtype, has_eyes=kind == "transformers llava")
@@ -120,7 +120,10 @@ def with_image(prompt: str, token: str) -> str:
     return f"{prompt.removesuffix(' ' + END)}\n{token} {END}"
 
 
-def open_mgie(folder: Path, dtype: "torch.dtype") -> "tuple[MLLM, Tokenizer, ClipProcessor | None]":
+def open_mgie(
+    folder: Path, dtype: "torch.dtype", device: str | None = None
+) -> "tuple[MLLM, Tokenizer, ClipProcessor | None]":
+    """device: where the weights go as they are read."""
     from mgie.folder import EYES, INDEX, check_parts
     from mgie.mllm import MLLM
     from mgie.preprocess import ClipProcessor
@@ -128,7 +131,7 @@ def open_mgie(folder: Path, dtype: "torch.dtype") -> "tuple[MLLM, Tokenizer, Cli
 
     eyes = check_parts(folder, read_json(folder / INDEX), ("llama", "tokenizer", *EYES))
     tokenizer = Tokenizer.from_pretrained(folder / "tokenizer")
-    mllm = MLLM.from_pretrained(folder, tokenizer.image_start, tokenizer.image_patch, dtype, eyes=eyes)
+    mllm = MLLM.from_pretrained(folder, tokenizer.image_start, tokenizer.image_patch, dtype, device, eyes)
     processor = ClipProcessor.from_pretrained(folder / "image_processor") if eyes else None
     return mllm, tokenizer, processor
 
@@ -190,7 +193,7 @@ class LibraryWriter:
 
         cls = LlavaForConditionalGeneration if has_eyes else AutoModelForCausalLM
         reader = load_reader(AutoProcessor if has_eyes else AutoTokenizer, Path(folder))
-        model: Any = load_component(cls, Path(folder), dtype)
+        model: Any = load_component(cls, Path(folder), dtype, device=device)
         check_fit(folder, reader, [model])
         self.model, self.device = model.to(device), device
         self.has_eyes, self.usual = has_eyes, USUAL

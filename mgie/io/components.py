@@ -179,11 +179,12 @@ def load_parts(
     index: dict,
     dtype_of: "Callable[[str], torch.dtype | None]",
     quantization_of: Callable[[str, str], object | None] = lambda name, library: None,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """All that the index names, by name; models last, since they take longest.
 
-    dtype_of: a model's dtype by its name; quantization_of: its configuration by its name and library. Raises as
-    load_reader, load_component and check_fit.
+    dtype_of: a model's dtype by its name; quantization_of: its configuration by its name and library. device: as of
+    load_component. Raises as load_reader, load_component and check_fit.
     """
     from torch import nn
 
@@ -193,7 +194,7 @@ def load_parts(
             name: load_reader(cls, folder / name) for name, cls in found.items() if not issubclass(cls, nn.Module)
         }
     models = {
-        name: load_component(found[name], folder / name, dtype_of(name), quantization_of(name, index[name][0]))
+        name: load_component(found[name], folder / name, dtype_of(name), quantization_of(name, index[name][0]), device)
         for name in found
         if name not in readers
     }
@@ -212,9 +213,9 @@ def load_component(
 ) -> "nn.Module":
     """A diffusers or transformers model from its folder, whole or not at all, in eval mode.
 
-    dtype: None keeps the weights' own. quantization: a configuration of cls's own library. device: where they go as
-    they are read, with no copy of all in main memory; None: the CPU. Raises FileNotFoundError or ValueError, one line
-    with the file's or the tensors' names.
+    dtype: None keeps the weights' own. quantization: a configuration of cls's own library, which then places it.
+    device: where the weights go as they are read; None: the CPU. Raises FileNotFoundError or ValueError, one line with
+    the file's or the tensors' names.
     """
     import torch
 
@@ -232,7 +233,7 @@ def load_component(
         options["ignore_mismatched_sizes"] = True  # told below, by name; its own error names none
     if quantization is not None:
         options["quantization_config"] = quantization
-    if device not in (None, "cpu"):
+    elif device not in (None, "cpu"):
         options["device_map"] = {"": device}
     try:
         with quiet():

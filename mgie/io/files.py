@@ -76,6 +76,9 @@ def naming(path: Path) -> Iterator[None]:
     except (FileNotFoundError, MemoryError):
         raise
     except Exception as error:
+        torch = sys.modules.get("torch")
+        if torch and isinstance(error, torch.OutOfMemoryError):  # of the GPU: the file is whole
+            raise
         if isinstance(error, ValueError) and str(path) in str(error):
             raise
         said = (str(error).strip().splitlines() or [""])[0][:200]

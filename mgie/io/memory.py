@@ -7,9 +7,11 @@ where each token moves all of it, only where it does not. The same numbers come 
 
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from mgie.io.components import weights_of
 
 if TYPE_CHECKING:
     import torch
@@ -21,9 +23,10 @@ CGROUP = Path("/sys/fs/cgroup")
 ROOM = 2 * 2**30  # bytes beside the LLM: its cache of keys and values, activations, the vision tower
 
 
-def weights_bytes(files: Iterable[Path], dtype: "torch.dtype | None" = None) -> int:
-    """Memory that the tensors of safetensors files take, as dtype; None: as they are. Only the headers are read."""
-    total = 0
+def weights_bytes(files: Iterable[Path], width: float | None = None) -> int:
+    """Memory that the tensors of safetensors files take, each value in `width` bytes; None: as they are. Only the
+    headers are read."""
+    total = 0.0
     for path in files:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
@@ -31,10 +34,21 @@ def weights_bytes(files: Iterable[Path], dtype: "torch.dtype | None" = None) -> 
         for name, tensor in header.items():
             if name != "__metadata__":
                 start, end = tensor["data_offsets"]
-                width = BYTES.get(tensor["dtype"], 4)
-                cast = dtype.itemsize if dtype is not None and tensor["dtype"] in FLOATS else width
-                total += (end - start) // width * cast
-    return total
+                own = BYTES.get(tensor["dtype"], 4)
+                total += (end - start) // own * (width if width and tensor["dtype"] in FLOATS else own)
+    return int(total)
+
+
+def folder_bytes(folder: Path, width: float, of_bin: float = 1) -> int:
+    """The weights in a component's folder once each value takes `width` bytes. of_bin: what counts of a .bin file,
+    whose header is a pickle; all of it lies there."""
+    try:
+        files = weights_of(folder).files
+    except FileNotFoundError:  # other names than the libraries': edit_head
+        files = sorted(folder.glob("*.safetensors"))
+    safe = [path for path in files if path.suffix == ".safetensors"]
+    others = sum(path.stat().st_size for path in files if path.suffix == ".bin")
+    return weights_bytes(safe, width) + int(of_bin * others)
 
 
 def free_bytes(device: str) -> int | None:
@@ -59,34 +73,40 @@ def free_bytes(device: str) -> int | None:
     return min(free, default=None)
 
 
-def refuse_too_large(folder: Path, dtype: "torch.dtype | None", device: str, offload: bool = False) -> None:
-    """Raises ValueError where a pipeline's weights plainly do not fit, with what would. Damaged files: the loader says
-    so. offload: they wait in main memory."""
+def refuse_too_large(
+    parts_in: "Callable[[torch.dtype], Mapping[Path, float]]", dtype: "torch.dtype", device: str, offload: bool = False
+) -> None:
+    """Raises ValueError where weights plainly do not fit, with what would. Damaged files: the loader says so.
+
+    parts_in: for a dtype, by component's folder the bytes of a value once it is loaded. offload: they wait in main
+    memory.
+    """
     import torch
 
-    files = sorted(Path(folder).glob("*/*.safetensors"))
     place = "cpu" if offload else device
     free = free_bytes(place)
     try:
-        needed = weights_bytes(files, dtype)
-        half = weights_bytes(files, torch.bfloat16)
+        needed, half = (at_least(parts_in(kind)) for kind in (dtype, torch.bfloat16))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error):
         return
-    if free is None or needed <= free:
+    if free is None or needed <= max(free, 0):
         return
     where = "main memory" if place == "cpu" else place
     ways = [f"--dtype bfloat16 needs {half / 1e9:.1f} GB"] if half < needed and half <= free else []
     if device.startswith("cuda") and not offload and needed <= (free_bytes("cpu") or 0):
         ways.append("--offload keeps them in main memory")
-    takes = f"the weights in {folder} take {needed / 1e9:.1f} GB as {shown(dtype)}"
+    folders = list(parts_in(dtype))
+    folder = folders[0] if len(folders) == 1 else folders[0].parent
+    takes = f"the weights in {folder} take {needed / 1e9:.1f} GB as {str(dtype).removeprefix('torch.')}"
     raise ValueError(
         f"{takes}, and {where} has {free / 1e9:.1f} GB free; "
         + ("what fits: " + "; ".join(ways) if ways else "a machine with more is needed")
     )
 
 
-def shown(dtype: "torch.dtype | None") -> str:
-    return "they are" if dtype is None else str(dtype).removeprefix("torch.")
+def at_least(parts: "Mapping[Path, float]") -> int:
+    """Bytes of parts. A .bin file holds at most 4 bytes a value."""
+    return sum(folder_bytes(folder, width, min(1, width / 4)) for folder, width in parts.items())
 
 
 class Away(Protocol):

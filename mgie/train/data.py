@@ -20,7 +20,7 @@ from PIL import Image
 from mgie.io.files import HALVES, read_json
 from mgie.io.images import ImageError, from_bytes
 from mgie.train import ipr2pr_hub
-from mgie.train.index import Example, PlainExample, indexed
+from mgie.train.index import Example, PlainExample, indexed, table_lines
 from mgie.train.ipr2pr_hub import TrainingPair
 
 # how --data is recognised when --dataset is not given: dataset -> a path that only its layout has
@@ -109,7 +109,7 @@ def read_pairs(
     index: a file that keeps what was found on the disk, so that a run that goes on need not look at each image again.
     """
     if dataset == "ipr2pr" and (root / "ipr2pr.tsv").exists():
-        pairs = RepackPairs.read(root)
+        pairs = RepackPairs.read(root, index)
         if needs_expressive and expressive not in (None, INSTRUCTION):
             raise ValueError(f"--expressive {expressive}: the repack in {root} holds its own in ipr2pr_expressive.json")
         return pairs if needs_expressive and expressive != INSTRUCTION else pairs.plain()
@@ -256,8 +256,8 @@ class RepackPairs:
     text: tuple[tuple[str, str], ...]
 
     @classmethod
-    def read(cls, root: Path) -> "RepackPairs":
-        """Raises FileNotFoundError or ValueError that names the file and how it does not fit."""
+    def read(cls, root: Path, index: Path | None = None) -> "RepackPairs":
+        """index: as of read_pairs. Raises FileNotFoundError or ValueError: the file, and how it does not fit."""
         tsv, expressive = root / TSV, root / EXPRESSIVE
         if not expressive.is_file():
             raise FileNotFoundError(
@@ -271,7 +271,7 @@ class RepackPairs:
                 f'{expressive}: expected {{"0000132_127380018_0": {{"instruction": ..., "expressive": '
                 f"...}}}}: {error!r}"
             ) from error
-        offsets = line_offsets(tsv)
+        offsets = table_lines(index, tsv, lambda: line_offsets(tsv))
         if len(offsets) != len(text):
             raise ValueError(
                 f"{tsv} has {len(offsets)} lines, {expressive} {len(text)} entries; they are matched in "

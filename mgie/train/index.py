@@ -52,6 +52,25 @@ def indexed(file: Path | None, root: Path, dataset: str, look: Callable[[], Sequ
     return found
 
 
+def table_lines(file: Path | None, table: Path, find: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
+    """Where the lines of a table begin: what find() finds, or found when the index was written for this very table.
+    file: None for no index."""
+    if file is None:
+        return find()
+    stat = table.stat()
+    head = {"table": str(table.absolute()), "bytes": stat.st_size, "changed": stat.st_mtime_ns}
+    try:
+        with open(file, encoding="utf-8") as lines:
+            if json.loads(next(lines)) == head:
+                return tuple(map(int, json.loads(next(lines))))
+    except (OSError, ValueError, StopIteration, TypeError):  # there is none, or it was cut or changed by hand
+        pass
+    found = find()
+    with replacing(file) as temporary:
+        temporary.write_text(f"{json.dumps(head)}\n{json.dumps(found)}\n", encoding="utf-8")
+    return found
+
+
 def read(file: Path, head: dict[str, str]) -> list[Example] | None:
     """None: there is none, it is of other data, or it was cut or changed by hand."""
     root = Path(head["data"])

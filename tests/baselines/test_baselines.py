@@ -245,6 +245,17 @@ def test_llava_as_published_is_read_whole_and_its_delta_merged(tmp_path, delta):
 
 
 @pytest.mark.parametrize("folder", ["llama", "llava", "mgie-e2e"])
+def test_a_writer_s_weights_go_to_its_device_as_they_are_read(root, folder, monkeypatch):
+    moved, to = [], torch.nn.Module.to
+    monkeypatch.setattr(
+        torch.nn.Module, "to", lambda self, *to_what: moved.extend(p.device.type for p in self.parameters())
+        or to(self, *to_what),
+    )  # fmt: skip
+    open_writer(root / folder, "meta", torch.float32)
+    assert set(moved) == {"meta"}
+
+
+@pytest.mark.parametrize("folder", ["llama", "llava", "mgie-e2e"])
 def test_a_writer_answers_a_batch_as_it_answers_one_and_obeys_its_limit(root, folder):
     made = open_writer(root / folder, "cpu", torch.float32)
     texts = ["make it night", "a", "the lamps are lit on the white dog"]

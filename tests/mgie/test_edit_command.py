@@ -13,6 +13,7 @@ from torch import nn
 
 from mgie.edit import main, parser, pipeline
 from mgie.edit import run as run_edit
+from mgie.io import memory
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,18 @@ def test_on_a_cpu_16_bit_is_for_what_decodes_and_the_unet_convolves_in_float32(w
     assert run_edit(options, Image.open(photo), pipe).images[0].size == (44, 32)
 
 
+def test_what_a_cpu_keeps_in_float32_counts_before_it_is_loaded(capsys, monkeypatch, weights, photo):
+    folder = Path(weights)
+    wide = sum(memory.folder_bytes(folder / name, 4) for name in ("unet", "vae"))
+    narrow = sum(memory.folder_bytes(folder / name, 2) for name in ("llama", "tower", "projector", "edit_head"))
+    monkeypatch.setattr(memory, "free_bytes", lambda device: wide + narrow - 1)
+    asked = (photo, "x", "--weights", weights, "--device", "cpu", "--dtype", "bfloat16", "--steps", 1)
+    code, _, err = run(capsys, *asked)
+    assert code == 2 and "as bfloat16, and main memory has" in err
+    monkeypatch.setattr(memory, "free_bytes", lambda device: wide + narrow)
+    assert pipeline(parser().parse_args(list(map(str, asked)))).unet.dtype == torch.float32
+
+
 def test_a_given_expressive_instruction_is_printed_as_it_is(capsys, tmp_path, weights, photo):
     options = ("--weights", weights, "--device", "cpu", "--steps", 1, "--expressive-instruction", "The lamps are lit.")
     code, out, _ = run(capsys, photo, "x", "-o", tmp_path / "o.jpg", *options)
@@ -91,6 +104,18 @@ def test_bad_input_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, weights
     assert code == 2 and out == ""
     assert message in err and len(err.strip().splitlines()) == 1, err
     assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize("part", ["transformers.LlamaForCausalLM.from_pretrained", "mgie.mllm.load_exactly"])
+def test_a_gpu_that_is_too_small_is_told_as_that_and_not_as_damaged_weights(capsys, monkeypatch, weights, photo, part):
+    def short(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB")
+
+    monkeypatch.setattr(part, short)
+    code, out, err = run(capsys, photo, "x", "--weights", weights, "--device", "cpu")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "not enough memory on cpu" in err and "--offload" in err and "Tried to allocate 7 GiB" in err
+    assert "do not fit" not in err and "damaged" not in err
 
 
 def python(code: str) -> None:

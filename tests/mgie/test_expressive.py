@@ -215,6 +215,16 @@ def test_wrong_use_is_one_clear_line_and_exit_code_2(data, models, tmp_path, cap
     assert error.startswith("mgie.expressive: ") and message in error
 
 
+def test_a_gpu_that_is_too_small_is_told_with_what_to_try(data, models, tmp_path, capsys, monkeypatch):
+    def short(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("mgie.expressive.writer.open_writer", short)
+    assert main(command(data, models, tmp_path / "e.jsonl")) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("mgie.expressive: CUDA out of memory\n") and "--batch-size 1" in error
+
+
 def test_a_model_without_eyes_derives_nothing(data, models, tmp_path, capsys):
     blind = models | {"llava": tiny_language.llama(tmp_path / "llama")}
     assert main(command(data, blind, tmp_path / "e.jsonl")) == 2

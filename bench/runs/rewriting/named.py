@@ -54,8 +54,11 @@ def rewriting_of(
     """What stands before this model; None: nobody. Raises ValueError, FileNotFoundError before anything is loaded."""
     own = getattr(model, "rewriter", None)
     if name == "none":
+        if own is None:
+            return None
         # a later turn of a session is written in front of the model's own output: such a form writes as it edits
-        return written_by(own) if own and not any(e.previous for e in examples) else None
+        own.while_editing = any(e.previous for e in examples)
+        return None if own.while_editing else written_by(own)
     if own:
         raise ValueError(f"--rewrite {name}: form {spec.form} of {spec.name} has its own rewriter; take --model "
                          "inspix2pix, or the form e2e")  # fmt: skip

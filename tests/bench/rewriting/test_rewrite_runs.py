@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,8 @@ from drawn import draw_ma5k, draw_magicbrush
 from baselines.rewriters import written
 from bench.records import Example
 from bench.run import main, plan
+from bench.runs import execute
+from bench.runs.execute import Held
 from bench.runs.folder import RunFolder
 from bench.runs.rewriting.named import rewriting_of
 from bench.settings import ModelSettings
@@ -237,6 +240,41 @@ def test_later_turns_are_rewritten_in_front_of_the_dataset_s_own_images_and_fz_i
     assert [line["id"] for line in lines(made.folder.path)] == [e.id for e in made.run.examples]
     assert "rewritten by mgie in front of the dataset's own images" in made.folder.run()["note"]
     assert plan([*asked, "--model", "mgie", "--form", "fz"]).rewriting is None
+
+
+def test_the_writer_s_weights_are_gone_before_the_editor_is_loaded(root, tmp_path, monkeypatch):
+    writers, there = weakref.WeakSet(), {}
+    opened, load = writer.open_writer, execute.load
+    monkeypatch.setattr(writer, "open_writer", lambda *asked: writers.add(made := opened(*asked)) or made)
+    monkeypatch.setattr(execute, "load", lambda model: there.update({model.name: len(writers)}) or load(model))
+    assert main(argv(root, tmp_path, "--rewrite", "lgie")) == 0
+    assert there == {"lgie": 0, "inspix2pix": 0}
+    there.clear()
+    assert main(argv(root, tmp_path, "--form", "fz", "--limit", "2", model="mgie")) == 0
+    assert there == {"mgie": 0}
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["alone", "behind a run of single turns"])
+def test_a_form_that_writes_as_it_edits_loads_its_writer_once_before_the_first_edit(
+    root, tmp_path, monkeypatch, capsys, held
+):
+    draw_magicbrush(tmp_path / "data" / "magicbrush")
+    asked = argv(root, tmp_path / "runs", "--data-root", str(tmp_path / "data"), "--dataset", "magicbrush", "--form",
+                 "fz", "--batch-size", "8", model="mgie")  # fmt: skip
+    loads = []
+
+    def short(*_):
+        loads.append("writer")
+        raise MemoryError("the writer does not fit")
+
+    with Held() as one:
+        if held:
+            assert main([*asked, "--turns", "single"], one) == 0
+        monkeypatch.setattr("baselines.editor.Editor.edit_examples", lambda *_: pytest.fail("nothing was to be edited"))
+        monkeypatch.setattr("mgie.expressive.writer.open_writer", short)
+        assert main([*asked, "--turns", "multi"], one) == 2
+    assert loads == ["writer"]
+    assert "error: mgie cannot be loaded: MemoryError: the writer does not fit" in capsys.readouterr().err
 
 
 def test_in_suite_published_mgie_s_texts_are_the_authors_own_and_a_blank_one_is_the_instruction(tmp_path):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from drawn import draw_evr, draw_gier, draw_magicbrush
 from tiny_diffusers import instruct_pix2pix
@@ -81,17 +82,41 @@ def test_loading_may_use_all_cores_and_the_work_after_it_as_many_as_before(monke
 def test_weights_that_plainly_do_not_fit_are_refused_with_what_would(tmp_path, monkeypatch):
     folder = instruct_pix2pix(tmp_path / "tiny") or tmp_path / "tiny"
     files = sorted(Path(folder).glob("*/*.safetensors"))
-    whole = memory.weights_bytes(files, torch.float32)
-    assert whole == 2 * memory.weights_bytes(files, torch.bfloat16) > 0
+    whole = memory.weights_bytes(files, 4)
+    assert whole == 2 * memory.weights_bytes(files, 2) > 0
+
+    def parts(dtype: torch.dtype) -> dict[Path, float]:
+        return {Path(folder) / name: dtype.itemsize for name in ("unet", "vae", "text_encoder")}
+
     assert memory.weights_bytes(files) <= sum(path.stat().st_size for path in files)
     monkeypatch.setattr(memory, "free_bytes", lambda device: whole - 1)
     with pytest.raises(ValueError, match=r"take .* GB as float32, and main memory has .*--dtype bfloat16 needs"):
-        memory.refuse_too_large(folder, torch.float32, "cpu")
-    memory.refuse_too_large(folder, torch.bfloat16, "cpu")
+        memory.refuse_too_large(parts, torch.float32, "cpu")
+    memory.refuse_too_large(parts, torch.bfloat16, "cpu")
     monkeypatch.setattr(memory, "free_bytes", lambda device: whole if device == "cpu" else 1)
     with pytest.raises(ValueError, match=r"cuda has .*--offload keeps them in main memory"):
-        memory.refuse_too_large(folder, torch.float32, "cuda")
-    memory.refuse_too_large(folder, torch.float32, "cuda", offload=True)
+        memory.refuse_too_large(parts, torch.float32, "cuda")
+    memory.refuse_too_large(parts, torch.float32, "cuda", offload=True)
+
+
+@pytest.mark.parametrize(
+    "more", [["inspix2pix"], ["diffusers:WEIGHTS/inspix2pix"], ["mgie", "--form", "fz"], ["inspix2pix", "--rewrite",
+             "lgie"], ["mgie"]], ids=" ".join,
+)  # fmt: skip
+def test_no_model_and_no_rewriter_is_loaded_that_does_not_fit(tmp_path, capsys, monkeypatch, more):
+    weights, data = tmp_path / "weights", draw_ma5k(tmp_path / "data", photos=1)
+    instruct_pix2pix(weights / "inspix2pix")
+    for name in ("mgie", "lgie"):
+        tiny.build(eyes=name == "mgie").save_pretrained(weights / f"{name}-e2e")
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
+    for loader in ("baselines.loading.load_pipeline", "mgie.expressive.writer.open_writer", "mgie.folder.load"):
+        monkeypatch.setattr(loader, lambda *_: pytest.fail("nothing was to be loaded"))
+    asked = [part.replace("WEIGHTS", str(weights)) for part in more]
+    argv = ["--suite", "paper", "--dataset", "ma5k", "--data-root", str(data), "--weights", str(weights), "--metrics",
+            "l1", "--device", "cpu", "--out", str(tmp_path / "out"), "--model", *asked]  # fmt: skip
+    assert main(argv) == 2
+    said = capsys.readouterr().err
+    assert "cannot be loaded: the weights in " in said and "as float32, and main memory has 0.0 GB free" in said
 
 
 def test_log_txt_holds_what_was_said_and_how_it_ended(tmp_path, capsys):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from bench.run import main
+from bench.runs.adoption import main as take_up
 from bench.runs.digests import FILE, Digests
 from tests.bench.runs.test_resume import command, draw_ma5k, files_of, folder_of
 
@@ -87,12 +88,38 @@ def test_a_folder_of_the_version_before_is_taken_up_under_its_new_name(older, tm
 
 
 def test_a_folder_of_the_version_before_that_is_another_run_is_named_and_left_alone(older, tmp_path, capsys):
-    Image.new("RGB", (16, 16), "teal").save(tmp_path / "data" / "ma5k" / "images" / "0001_B.jpg")
-    assert main(older) == 0
-    assert (
-        "ma5k--identity--7ad68d73, of an earlier version, is not taken up: manifest differ" in capsys.readouterr().err
-    )
+    assert main([*older, "--batch-size", "2"]) == 0
+    assert "ma5k--identity--7ad68d73, of an earlier version, is not taken up: edit differ" in capsys.readouterr().err
     assert len(list((tmp_path / "out" / "paper").iterdir())) == 2
+
+
+def test_a_folder_of_the_version_before_whose_goal_was_mended_is_refused_with_the_command_that_takes_it_up(
+    older, tmp_path, capsys
+):
+    Image.new("RGB", (16, 16), "teal").save(tmp_path / "data" / "ma5k" / "images" / "0001_B.jpg")
+    path, edited, before = folder_of(tmp_path / "out"), stamps(tmp_path / "out"), scores(tmp_path / "out")
+    assert main(older) == 2
+    said = capsys.readouterr().err
+    assert "not taken up: manifest differ" in said and f"python -m bench.runs.adoption {path}, and the same" in said
+    assert "another --out" in said and folder_of(tmp_path / "out") == path
+    assert take_up([str(path)]) == 0 and main(older) == 0
+    assert folder_of(tmp_path / "out") != path and stamps(tmp_path / "out") == edited
+    after = scores(tmp_path / "out")
+    changed = {name for name in before if after[name] != pytest.approx(before[name])}
+    assert changed == {"ma5k/test/0001_B l1", "ma5k/test/0001_B ssim"}
+    assert take_up([str(folder_of(tmp_path / "out"))]) == 2
+    assert "is no run folder of the version before" in capsys.readouterr().err
+
+
+def test_the_new_defaults_are_named_that_keep_an_older_folder_from_being_taken_up(older, tmp_path, capsys):
+    at = older.index("--size")
+    plain = [*older[:at], *older[at + 2 :]]
+    edited = stamps(tmp_path / "out").items()
+    assert main(plain) == 2
+    assert "edited as by --size native: add that to the command" in capsys.readouterr().err
+    assert main([*plain, "--size", "long:16"]) == 0  # asked for by name: another run, beside it
+    assert main(older) == 0
+    assert edited <= {(p.name, p.stat().st_mtime_ns) for p in (tmp_path / "out").rglob("*.png")}
 
 
 def test_files_are_hashed_and_opened_once_a_machine(data, tmp_path, monkeypatch):

@@ -48,6 +48,13 @@ def test_a_whole_folder_loads_as_the_library_loads_it(folder):
             assert torch.equal(model.state_dict()[key], tensor)
 
 
+def test_on_another_device_than_the_cpu_the_weights_go_there_as_they_are_read(folder):
+    index = json.loads((folder / "model_index.json").read_text())
+    placed = components.load_parts(folder, index, lambda name: torch.float32, device="meta")
+    networks = [part for part in placed.values() if isinstance(part, torch.nn.Module)]
+    assert {tensor.device.type for model in networks for tensor in model.parameters()} == {"meta"}
+
+
 @pytest.mark.parametrize(
     ("file", "change", "said"),
     [
