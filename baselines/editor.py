@@ -20,7 +20,7 @@ from bench.records import Example, Output
 from bench.settings import EditSettings, ModelSettings
 from mgie.io.components import components
 from mgie.io.devices import Placement, placement
-from mgie.io.files import is_looking
+from mgie.io.files import is_looking, read_json
 from mgie.io.hashes import weights_hash
 from mgie.io.images import load
 
@@ -121,7 +121,7 @@ class Editor:
     def defaults(self) -> EditSettings:
         """What the folder's sampling.json says (small models are guided less), else the pipeline's own defaults."""
         path = Path(self.source.place) / "sampling.json"
-        stored = json.loads(path.read_text()) if self.source.revision is None and path.is_file() else {}
+        stored = read_json(path) if self.source.revision is None and path.is_file() else {}
         own: dict[str, Any] = {name: stored.get(name, self.family.defaults[name]) for name in SETTINGS}
         return EditSettings(**own)
 

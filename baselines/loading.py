@@ -7,8 +7,9 @@ from typing import Any
 
 from baselines.editors.family import DENOISERS, Family
 from baselines.editors.unknown import pipeline_class
-from mgie.io.components import component_class, components, load_models, quiet, weights_of
+from mgie.io.components import component_class, components, load_parts, quiet, weights_of
 from mgie.io.devices import Placement, in_half
+from mgie.io.files import naming
 
 
 def fetched(family: Family) -> Path:
@@ -42,7 +43,7 @@ def load_pipeline(family: Family, folder: Path, where: Placement, quantize: str 
 
     device, dtype, offload = where
     cls, index = pipeline_class(family.name), family.source.index
-    models = load_models(
+    parts = load_parts(
         folder,
         index,
         lambda name: family.dtype_of(name, dtype),
@@ -51,7 +52,8 @@ def load_pipeline(family: Family, folder: Path, where: Placement, quantize: str 
     )
     options = family.options() | unloaded(cls, components(index))
     with quiet():
-        pipeline = cls.from_pretrained(folder, **models, **options)
+        with naming(folder):
+            pipeline = cls.from_pretrained(folder, **parts, **options)
         pipeline.set_progress_bar_config(disable=True)
         if offload:
             pipeline.enable_model_cpu_offload(device=device)
@@ -59,8 +61,8 @@ def load_pipeline(family: Family, folder: Path, where: Placement, quantize: str 
             pipeline = pipeline.to(device)
     if family.mixed and dtype.itemsize == 2:
         for name in DENOISERS:
-            if name in models:
-                in_half(models[name], dtype)
+            if name in parts:
+                in_half(parts[name], dtype)
     return pipeline
 
 

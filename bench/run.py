@@ -316,9 +316,8 @@ def run(argv: list[str] | None, held: Held, progress: Progress | None, scores: b
     if planned(args):
         return import_module(PLANNER).of_run(argv)
     asked = plan(argv)
-    told = sys.stderr if asked.as_json else sys.stdout
-    print(banner(asked.run.suite, asked.run.dataset, asked.run.data.split), file=told)
-    print(placed_said(asked), file=told, flush=True)
+    head = banner(asked.run.suite, asked.run.dataset, asked.run.data.split), placed_said(asked)
+    print(*head, sep="\n", file=sys.stderr if asked.as_json else sys.stdout, flush=True)
     if asked.mirror:
         with asked.folder.locked():
             asked.mirror.pull()
@@ -336,8 +335,7 @@ def run(argv: list[str] | None, held: Held, progress: Progress | None, scores: b
             with suppress(OSError):  # of the runs of one name the one that was asked for last counts
                 os.utime(asked.folder.path / "done.json")
     else:
-        notices = [asked.notice, *check_files(asked)] if asked.notice else check_files(asked)
-        execute(asked, held, progress or bar, notices, scores)
+        execute(asked, held, progress or bar, [*filter(None, [asked.notice]), *check_files(asked)], scores)
     if not scores:
         return 0
     found = summary(asked.folder, asked.seeds, asked.wanted)

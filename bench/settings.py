@@ -315,8 +315,7 @@ class Choice(NamedTuple):
 
     @property
     def said(self) -> str:
-        """In what is published: folders are private."""
-        return " ".join([self.flag, short(self.value)] if self.value else [self.flag])
+        return f"{self.flag} {short(self.value)}".rstrip()  # in what is published: folders are private
 
 
 SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}  # in file names

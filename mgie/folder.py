@@ -7,6 +7,7 @@ tower/, projector/ and image_processor/ are missing where the LLM has no eyes (L
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mgie.io.components import OWN_PARTS
 from mgie.io.devices import vae_dtype
 from mgie.io.files import naming, read_json, write_json
 from mgie.presets import PRESETS, SAMPLING, Preset
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from mgie.tokenizer import Tokenizer
+
 INDEX, PRESET, EMBEDDINGS = "model_index.json", "preset.json", "visual_embeddings.safetensors"
 RECORD = "conversion.json"  # mgie.convert writes it: where the weights come from
+EYES = ("tower", "projector", "image_processor")  # of OWN_PARTS, those that an LLM without eyes has not
 SAMPLED = ("guidance_scale", "image_guidance_scale", "num_inference_steps")  # what sampling.json says
 MINI = Path(__file__).parent / "mini" / "weights"  # <model>[-<form>]/ each
 
@@ -76,6 +80,7 @@ def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None", de
     import torch
 
     from mgie.edit_head import EditHead
+    from mgie.io.components import load_reader
     from mgie.io.devices import all_cores
     from mgie.io.weights import load_library_model, refuse_nan
     from mgie.mllm import MLLM
@@ -89,24 +94,48 @@ def load(name: str | Path, expected: str | None, dtype: "torch.dtype | None", de
     if index.get("_class_name") != "MGIEPipeline":
         raise ValueError(f"{path} holds a {index.get('_class_name')}, not an MGIEPipeline")
     scheduler = scheduler_class(index.get("scheduler"), path)
+    eyes = check_parts(path, index, OWN_PARTS)
     preset = read_preset(path, expected)
     tokenizer = Tokenizer.from_pretrained(path / "tokenizer")
     with all_cores():
         parts = {
-            "mllm": MLLM.from_pretrained(path, tokenizer.image_start, tokenizer.image_patch, dtype, device),
+            "mllm": MLLM.from_pretrained(path, tokenizer.image_start, tokenizer.image_patch, dtype, device, eyes),
             "edit_head": EditHead.from_pretrained(path / "edit_head", dtype).to(device),
             "unet": load_library_model(diffusers.UNet2DConditionModel, path / "unet", dtype, device),
             "vae": load_library_model(diffusers.AutoencoderKL, path / "vae", vae_dtype(dtype), device),
         }
         for part, module in parts.items():  # on the device, where it takes no time
             refuse_nan(module, f"{path}: {part}")
+    check_ids(tokenizer, parts["mllm"].llama, path / "tokenizer")
     return parts | {
         "tokenizer": tokenizer,
-        "image_processor": ClipProcessor.from_pretrained(path / "image_processor") if index.get("eyes", True) else None,
+        "image_processor": ClipProcessor.from_pretrained(path / "image_processor") if eyes else None,
         "visual_embeddings": visual_embeddings(path / "edit_head" / EMBEDDINGS).to(device=device, dtype=dtype),
-        "scheduler": load_scheduler(scheduler, path / "scheduler"),
+        "scheduler": load_reader(scheduler, path / "scheduler"),
         "preset": preset,
     }
+
+
+def check_parts(path: Path, index: dict, names: tuple[str, ...]) -> bool:
+    """Whether an MGIE folder's LLM has eyes, as its index says. FileNotFoundError for one of `names` that is missing.
+
+    Without this an MGIE whose tower/ was lost would edit as an LLM without eyes.
+    """
+    eyes = bool(index.get("eyes", True))
+    for name in names:
+        if (eyes or name not in EYES) and not (path / name).is_dir():
+            raise FileNotFoundError(f"{path / name} is missing: {INDEX} says that this model has it; get it again")
+    return eyes
+
+
+def check_ids(tokenizer: "Tokenizer", llama: "nn.Module", folder: Path) -> None:
+    """Raises ValueError for a tokenizer with special tokens that the LLM does not know."""
+    rows = llama.get_input_embeddings().num_embeddings
+    token, last = max(tokenizer.special.items(), key=lambda item: item[1])
+    if last >= rows:
+        raise ValueError(
+            f"{folder}: the id of {token} is {last}, the LLM has {rows} tokens: another model's; get it again"
+        )
 
 
 WRITERS = ("llama", "tower", "projector")
@@ -128,11 +157,6 @@ def scheduler_class(name: object, path: Path) -> type:
     if not (isinstance(found, type) and issubclass(found, diffusers.SchedulerMixin)):
         raise ValueError(f"{path / INDEX}: scheduler is {name!r:.60}; expected one of diffusers, as DDIMScheduler")
     return found
-
-
-def load_scheduler(cls: Any, folder: Path) -> Any:
-    with naming(folder):
-        return cls.from_pretrained(folder)
 
 
 def visual_embeddings(path: Path) -> "torch.Tensor":

@@ -102,13 +102,14 @@ class MLLM(nn.Module):
         image_patch: int | None,
         dtype: torch.dtype | None = None,
         device: str | None = None,
+        eyes: bool = True,
     ) -> "MLLM":
-        """Reads what save_pretrained wrote; without tower/ it is an LLM without eyes."""
+        """Reads what save_pretrained wrote. eyes: whether that had a tower; it is not guessed from what is there."""
         from transformers import CLIPVisionModel, LlamaForCausalLM
 
         folder = Path(folder)
         llama = load_library_model(LlamaForCausalLM, folder / "llama", dtype, device)
-        if not (folder / "tower").exists():
+        if not eyes:
             return cls(llama, None, None, None, None).eval()
         tower = load_library_model(CLIPVisionModel, folder / "tower", dtype, device)
         state = read_safetensors(folder / "projector" / "model.safetensors")

@@ -120,7 +120,9 @@ class Tokenizer:
             raise ValueError(f"{folder / SPECIAL}: {found}; expected a whole number of at least 0")
         with naming(folder):
             if (folder / SENTENCEPIECE).exists():
-                return cls.from_sentencepiece(folder / SENTENCEPIECE, special or ADDED_TOKENS)
+                if special is None:  # the file has none of our tokens, and where a model has them is not to be guessed
+                    raise FileNotFoundError(f"{folder / SPECIAL} is missing; get it again")
+                return cls.from_sentencepiece(folder / SENTENCEPIECE, special)
             if (folder / TOKENIZERS).exists():
                 read = cls.from_tokenizers(folder / TOKENIZERS, special)  # its file may hold more visual tokens
                 return read.with_visual(sum(token in special for token in VISUAL_TOKENS)) if special else read

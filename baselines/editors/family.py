@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from PIL import Image
 
 from bench.settings import EditSettings
+from mgie.io.files import is_looking
 
 if TYPE_CHECKING:
     import torch
@@ -187,12 +188,17 @@ def check_two_scales(arguments: Arguments) -> None:
         warnings.warn("guidance_scale is exactly 1: by the pipeline's rule neither scale guides the edit", stacklevel=4)
 
 
-def local_json(source: Source, name: str) -> dict:
-    """A JSON file below a local source; empty where it is absent, unreadable, or the source lies on the Hub."""
+def read_beside(source: Source, name: str) -> dict:
+    """A JSON file of a source, of the Hub's from its cache or fetched; empty where it is absent or unreadable."""
     import json
 
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    place, revision, _ = source
     try:
-        data = json.loads((Path(source.place) / name).read_text()) if source.revision is None else {}
-    except (OSError, ValueError):
+        path = hf_hub_download(place, name, revision=revision, local_files_only=is_looking()) if revision else None
+        data = json.loads(Path(path or Path(place) / name).read_text())
+    except (OSError, ValueError, HfHubHTTPError):
         return {}
     return data if isinstance(data, dict) else {}

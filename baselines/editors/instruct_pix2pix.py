@@ -15,11 +15,12 @@ from baselines.editors.family import (
     Pipeline,
     Source,
     check_two_scales,
-    local_json,
+    read_beside,
     rounded,
 )
 from bench.settings import EditSettings
 
+SCHEDULER = "scheduler/scheduler_config.json"
 SD, SDXL = "StableDiffusionInstructPix2PixPipeline", "StableDiffusionXLInstructPix2PixPipeline"
 
 
@@ -72,9 +73,12 @@ def is_cosxl(source: Source) -> bool:
     scheduler = str((source.index.get("scheduler") or ["", ""])[1])
     if scheduler.startswith("EDM"):
         return True
-    if local_json(source, "scheduler/scheduler_config.json").get("prediction_type") == "v_prediction":
+    config = read_beside(source, SCHEDULER)
+    unread = source.revision is not None and not config  # a folder without it is refused when it is loaded
+    if unread or config.get("prediction_type") == "v_prediction":
+        with_what = "v_prediction" if config else f"a {SCHEDULER} that cannot be read"
         raise ValueError(
-            f"{source.place}: SDXL with {scheduler} and v_prediction may be CosXL, whose image latents are scaled: "
+            f"{source.place}: SDXL with {scheduler} and {with_what} may be CosXL, whose image latents are scaled: "
             'write "is_cosxl_edit": true or false into the model_index.json of a local copy'
         )
     return False

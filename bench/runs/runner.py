@@ -7,6 +7,7 @@ bench.runs.engines) hands back bytes; only this file writes them: images first, 
 
 import gc
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -135,8 +136,10 @@ def load(model: Model) -> None:
         raise
     except (ValueError, OSError) as error:  # a file or a setting: the message says what to do
         reason = str(error)
-    except (RuntimeError, ArithmeticError, MemoryError, ImportError) as error:
+    except Exception as error:  # a library's, of a file that it does not name
         reason = f"{type(error).__name__}: {error}"
+        if folders := model.parts() if hasattr(model, "parts") else {}:
+            reason += f" (its weights: {os.path.commonpath(folders)})"
     free()
     raise NotLoaded(f"{model.name} cannot be loaded: {reason}")
 

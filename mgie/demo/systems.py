@@ -91,7 +91,7 @@ class Systems:
     def _inspix2pix(self) -> "StableDiffusionInstructPix2PixPipeline":
         from diffusers import StableDiffusionInstructPix2PixPipeline as InsPix2Pix
 
-        from mgie.io.components import load_models, quiet
+        from mgie.io.components import load_parts, quiet
         from mgie.io.devices import Wanted, placement
 
         folder, where = self.folders["inspix2pix"], placement(Wanted(self.device, self.dtype, offload=self.offload))
@@ -101,9 +101,9 @@ class Systems:
             raise ValueError(f"{folder} is a {name}, not a {InsPix2Pix.__name__}")
         # no safety checker: it paints images black that it dislikes
         off = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-        models = load_models(folder, index, lambda component: where.dtype)
+        parts = load_parts(folder, index, lambda component: where.dtype)
         with quiet():
-            pipe = InsPix2Pix.from_pretrained(folder, **models, **off)
+            pipe = InsPix2Pix.from_pretrained(folder, **(parts | off))
         pipe.set_progress_bar_config(disable=True)
         if where.offload:
             pipe.enable_model_cpu_offload(device=where.device)

@@ -5,7 +5,9 @@ transformers' summarization pipeline, which transformers 5 no longer has; writte
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from mgie.io.components import check_fit, load_component, load_reader
 
 if TYPE_CHECKING:
     import torch
@@ -15,15 +17,13 @@ PROMPT = "summarize the following paragraph in 32 words:\n\n%s"
 
 class Summarizer:
     def __init__(self, folder: Path, device: str, dtype: "torch.dtype") -> None:
-        """folder: an encoder-decoder of transformers (T5). Raises ValueError when weights are missing."""
+        """folder: an encoder-decoder of transformers (T5). Raises ValueError or FileNotFoundError by name."""
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-        model, info = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
-        missing = sorted(info["missing_keys"])
-        if missing:
-            raise ValueError(f"{folder}: {len(missing)} weights are missing (first: {missing[0]}); get it again")
-        self.model, self.device = model.eval().to(device), device
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer = load_reader(AutoTokenizer, Path(folder))
+        model: Any = load_component(AutoModelForSeq2SeqLM, Path(folder), dtype)
+        check_fit(folder, self.tokenizer, [model])
+        self.model, self.device = model.to(device), device
         self.tokenizer.padding_side = "right"
 
     def __call__(self, paragraphs: list[str]) -> list[str]:

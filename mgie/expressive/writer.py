@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mgie.convert.llava import open_llava
+from mgie.io.components import check_fit, load_component, load_reader
 from mgie.io.files import read_json
 from mgie.prompts import Rule, build_prompt, longest
 
@@ -123,13 +124,15 @@ def open_mgie(
     folder: Path, dtype: "torch.dtype", device: str | None = None
 ) -> "tuple[MLLM, Tokenizer, ClipProcessor | None]":
     """device: where the weights go as they are read."""
+    from mgie.folder import EYES, INDEX, check_parts
     from mgie.mllm import MLLM
     from mgie.preprocess import ClipProcessor
     from mgie.tokenizer import Tokenizer
 
+    eyes = check_parts(folder, read_json(folder / INDEX), ("llama", "tokenizer", *EYES))
     tokenizer = Tokenizer.from_pretrained(folder / "tokenizer")
-    mllm = MLLM.from_pretrained(folder, tokenizer.image_start, tokenizer.image_patch, dtype, device)
-    processor = None if mllm.tower is None else ClipProcessor.from_pretrained(folder / "image_processor")
+    mllm = MLLM.from_pretrained(folder, tokenizer.image_start, tokenizer.image_patch, dtype, device, eyes)
+    processor = ClipProcessor.from_pretrained(folder / "image_processor") if eyes else None
     return mllm, tokenizer, processor
 
 
@@ -189,17 +192,13 @@ class LibraryWriter:
         from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
 
         cls = LlavaForConditionalGeneration if has_eyes else AutoModelForCausalLM
-        placed = {} if device == "cpu" else {"device_map": {"": device}}  # as they are read
-        model, info = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True, **placed)
-        missing = sorted(info["missing_keys"])
-        if missing:
-            raise ValueError(f"{folder}: {len(missing)} weights are missing (first: {missing[0]}); get it again")
-        self.model, self.device = model.eval().to(device), device
+        reader = load_reader(AutoProcessor if has_eyes else AutoTokenizer, Path(folder))
+        model: Any = load_component(cls, Path(folder), dtype, device=device)
+        check_fit(folder, reader, [model])
+        self.model, self.device = model.to(device), device
         self.has_eyes, self.usual = has_eyes, USUAL
-        self.processor: Any = None
-        if has_eyes:
-            self.processor = AutoProcessor.from_pretrained(folder)
-        self.tokenizer = self.processor.tokenizer if has_eyes else AutoTokenizer.from_pretrained(folder)
+        self.processor: Any = reader if has_eyes else None
+        self.tokenizer = reader.tokenizer if has_eyes else reader
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.unk_token or self.tokenizer.eos_token

@@ -1,16 +1,19 @@
-"""A diffusers pipeline's folder: the files it is made of, and its models, loaded exactly or refused by name.
+"""A diffusers pipeline's folder: the files it is made of, and its parts, loaded exactly or refused by name.
 
-Libraries fill a missing tensor with noise and go on; a benchmark must not. A component is what model_index.json names
-with a library and a class; anything else in the folder (a second format, a single-file copy) is none of the pipeline.
+Libraries fill a missing tensor with noise, make an empty vocabulary where its files are gone, and go on; a benchmark
+must not. A component is what model_index.json names with a library and a class; anything else in the folder (a second
+format, a single-file copy) is none of the pipeline.
 """
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mgie.io.files import check_json, naming
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +26,10 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", "
 TABLES = ("position_ids", "rotary_emb.inv_freq")  # older files hold them; they follow from the config
 ARCHIVE_END = 22 + 65_535  # bytes: an archive's last record with the longest comment
 AGAIN = "get it again"
+ALL = "tokenizer.json"  # holds the vocabulary and the merges
+CONFIG = "tokenizer_config.json"  # the special tokens and the longest text; without it there is no limit and no end
+UNMADE = 0.05  # of a vocabulary's words at most: special tokens, which no merge makes
+FEWEST, MOST = 0.1, 1.1  # tokens an embedding row: models have spare rows, tokenizers a few tokens that are not used
 
 
 class Weights(NamedTuple):
@@ -64,6 +71,8 @@ def shards(index: Path) -> list[Path]:
 
 def check_whole(path: Path) -> None:
     """Raises ValueError, one line with the file's name, for a file that was cut or is no file of weights."""
+    if not path.is_file():
+        raise ValueError(f"{path} is no plain file; {AGAIN}")
     size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(8)
@@ -165,26 +174,34 @@ def component_class(library: str, name: str, where: Path) -> type:
     return found
 
 
-def load_models(
+def load_parts(
     folder: Path,
     index: dict,
     dtype_of: "Callable[[str], torch.dtype | None]",
     quantization_of: Callable[[str, str], object | None] = lambda name, library: None,
     device: str | None = None,
-) -> "dict[str, nn.Module]":
-    """Every model that the index names, by name; tokenizers, schedulers and processors are left to the pipeline.
+) -> dict[str, Any]:
+    """All that the index names, by name; models last, since they take longest.
 
-    dtype_of: a component's dtype by its name; quantization_of: its configuration by its name and library. device, and
-    what is raised: as of load_component.
+    dtype_of: a model's dtype by its name; quantization_of: its configuration by its name and library. device: as of
+    load_component. Raises as load_reader, load_component and check_fit.
     """
     from torch import nn
 
     found = {name: component_class(*named, folder) for name, named in components(index).items()}
-    return {
-        name: load_component(cls, folder / name, dtype_of(name), quantization_of(name, index[name][0]), device)
-        for name, cls in found.items()
-        if issubclass(cls, nn.Module)
+    with quiet():
+        readers = {
+            name: load_reader(cls, folder / name) for name, cls in found.items() if not issubclass(cls, nn.Module)
+        }
+    models = {
+        name: load_component(found[name], folder / name, dtype_of(name), quantization_of(name, index[name][0]), device)
+        for name in found
+        if name not in readers
     }
+    for name, reader in readers.items():
+        own = models.get(name.replace("tokenizer", "text_encoder"))
+        check_fit(folder / name, reader, models.values() if own is None else [own])
+    return readers | models
 
 
 def load_component(
@@ -200,13 +217,11 @@ def load_component(
     device: where the weights go as they are read; None: the CPU. Raises FileNotFoundError or ValueError, one line with
     the file's or the tensors' names.
     """
-    import pickle
-
     import torch
-    from safetensors import SafetensorError
 
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} holds no config.json for {cls.__name__}; {AGAIN}")
+    check_json(folder)
     weights = weights_of(folder)
     for path in weights.files:
         check_whole(path)
@@ -223,15 +238,12 @@ def load_component(
     try:
         with quiet():
             model, info = cls.from_pretrained(str(folder), **options)
-    except torch.OutOfMemoryError:
+    except (MemoryError, torch.OutOfMemoryError):
         raise
-    except (  # a damaged config.json makes the libraries raise any of these
-        OSError, ValueError, RuntimeError, TypeError, KeyError, IndexError, AttributeError, AssertionError,
-        ArithmeticError, ImportError, SafetensorError, pickle.UnpicklingError,
-    ) as error:  # fmt: skip
+    except Exception as error:  # a damaged config.json makes the libraries raise anything
         said = " ".join(str(error).split())[:300]
         raise ValueError(f"{folder}: weights and config.json do not fit {cls.__name__}: {said}") from error
-    refuse_unfit(info, folder, cls.__name__)
+    refuse_unfit(info, folder, type(model).__name__)
     return model.eval()
 
 
@@ -247,6 +259,64 @@ def refuse_unfit(info: dict, folder: Path, name: str) -> None:
         raise ValueError(
             f"{folder}: its tensors are not {name}'s: {'; '.join(faults)}; is this the right checkpoint? else {AGAIN}"
         )
+
+
+def load_reader(cls: Any, folder: Path) -> Any:
+    """What is no model, by cls.from_pretrained. Raises FileNotFoundError or ValueError, one line with a file's or the
+    folder's name."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is missing; {AGAIN}")
+    check_json(folder)
+    with naming(folder):
+        reader = cls.from_pretrained(str(folder))
+    if (names := vocabulary_of(reader)) is not None:
+        lacking = [name for name in names if not (folder / name).is_file()]
+        if lacking and not (folder / ALL).is_file():
+            raise FileNotFoundError(f"{folder / lacking[0]} is missing, and so is {ALL}; {AGAIN}")
+        if not (folder / CONFIG).is_file():
+            raise FileNotFoundError(f"{folder / CONFIG} is missing; {AGAIN}")
+        if "merges.txt" in names and not (folder / ALL).is_file():
+            check_merges(folder)
+    return reader
+
+
+def vocabulary_of(reader: Any) -> list[str] | None:
+    """The files beside ALL that a tokenizer, or that of a processor, can be read from; None where there is none."""
+    names = getattr(getattr(reader, "tokenizer", reader), "vocab_files_names", None)
+    return None if names is None else [name for kind, name in names.items() if kind != "tokenizer_file"]
+
+
+def check_merges(folder: Path) -> None:
+    """Raises ValueError for a merges.txt that makes too few of the words: it is empty, or was cut between two lines."""
+    merges = folder / "merges.txt"
+    with naming(folder / "vocab.json"):
+        words = list(json.loads((folder / "vocab.json").read_text(encoding="utf-8")))
+        made = {line.replace(" ", "") for line in merges.read_text(encoding="utf-8").split("\n")}
+        unmade = sum(word not in made and len(word.removesuffix("</w>")) > 1 for word in words)
+    if unmade > UNMADE * len(words):
+        raise ValueError(f"{merges} is cut: it does not make {unmade} of the {len(words)} words; {AGAIN}")
+
+
+def check_fit(folder: Path, reader: Any, models: Iterable[Any]) -> None:
+    """Raises ValueError for a tokenizer whose size is that of none of the models that may read what it writes."""
+    rows = {count for model in models if (count := embedded(model))}
+    if (names := vocabulary_of(reader)) is None or not rows:
+        return
+    size = len(getattr(reader, "tokenizer", reader))
+    if not any(FEWEST * count <= size <= MOST * count for count in rows):
+        read = ALL if (folder / ALL).is_file() else " and ".join(names)
+        raise ValueError(
+            f"{folder}: {read} has {size} tokens, and the model that reads them {' or '.join(map(str, sorted(rows)))}: "
+            f"cut, or another model's; {AGAIN}"
+        )
+
+
+def embedded(model: Any) -> int | None:
+    """How many tokens a model knows; None where it reads none."""
+    try:
+        return model.get_input_embeddings().num_embeddings
+    except (AttributeError, NotImplementedError):
+        return None
 
 
 @contextmanager

@@ -57,6 +57,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
+def check_json(folder: Path) -> None:
+    """Raises ValueError that names a JSON file of the folder which is none: libraries name line and column alone."""
+    for path in sorted(folder.glob("*.json")):
+        if not path.is_file():
+            raise ValueError(f"{path} is no plain file; get it again")
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is not JSON: {error}; get it again") from error
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """For libraries that raise anything at all on a damaged file: it becomes a ValueError that names the path."""

@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mgie.io.components import load_component, weights_of
 from mgie.io.files import Bounded
 
 if TYPE_CHECKING:
@@ -54,42 +55,23 @@ def read_safetensors(path: Path, advice: str = "copy or make it again") -> "dict
 
 
 def load_library_model(cls: Any, folder: Path, dtype: "dtype | None" = None, device: str | None = None) -> "nn.Module":
-    """A transformers or diffusers model from its folder of safetensors, whole or not at all, in eval mode.
-
-    dtype: None keeps the weights' own. device: where they go as they are read, with no copy of all in main memory.
-    """
-    import torch
-
+    """load_component, but that dtype None keeps the weights' own in every library, and that a device may be named."""
     folder = Path(folder)
-    if not (folder / "config.json").exists():
-        raise FileNotFoundError(f"{cls.__name__}: no config.json in {folder}; the folder is incomplete, make it again")
-    name = "dtype" if cls.__module__.startswith("transformers") else "torch_dtype"
-    options = {name: dtype or stored_dtype(folder), "use_safetensors": True, "output_loading_info": True}
-    if device not in (None, "cpu"):
-        options["device_map"] = {"": device}
-    try:
-        model, info = cls.from_pretrained(folder, **options)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # a damaged config.json makes the libraries raise anything
-        raise ValueError(f"{folder}: weights and config.json do not fit: {str(error).strip()[:300]}") from error
-    kinds = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
-    faults = {kind: sorted(map(str, info[kind]))[:3] for kind in kinds if info.get(kind)}
-    if faults:
-        raise ValueError(f"{folder}: weights and config.json do not fit: {faults}; is this the right checkpoint?")
-    return model.eval()
+    return load_component(cls, folder, dtype or stored_dtype(folder), device=device)
 
 
 def stored_dtype(folder: Path) -> "dtype | None":
-    """The dtype of a folder's weights, by the first of them; None where there are none (the loader says so)."""
+    """The dtype of a folder's weights, by the first of them; None where these are no safetensors, or none to be read
+    (the loader says so)."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        for path in sorted(folder.glob("*.safetensors")):
-            with safe_open(path, "pt") as file:
-                for name in file.keys():  # noqa: SIM118  safe_open is no mapping
-                    return file.get_tensor(name).dtype
-    except (SafetensorError, OSError):  # the loader says so, with the path
+        for path in weights_of(folder).files:
+            if path.suffix == ".safetensors":
+                with safe_open(path, "pt") as file:
+                    for name in file.keys():  # noqa: SIM118  safe_open is no mapping
+                        return file.get_tensor(name).dtype
+    except (SafetensorError, OSError, ValueError):  # the loader says so, with the path
         return None
     return None
 

@@ -20,7 +20,7 @@ from mgie.convert.manifest import TRAINED, preset_of
 from mgie.convert.official import TO_EDIT, Official, open_clip, to_download
 from mgie.convert.shards import Shards
 from mgie.folder import INDEX, PRESET, save_trained
-from mgie.io.components import load_models, quiet
+from mgie.io.components import load_parts, quiet
 from mgie.io.files import read_json, whole_folder, write_json
 from mgie.io.weights import load_library_model
 from mgie.pipeline import MGIEPipeline
@@ -202,10 +202,10 @@ def inspix2pix_from(folder: Path) -> "DiffusionPipeline":
     """The InsPix2Pix pipeline in folder, float32, every part exactly; a text-to-image one's UNet is widened."""
     from diffusers import DiffusionPipeline, StableDiffusionInstructPix2PixPipeline
 
-    models = load_models(folder, read_json(folder / INDEX), lambda name: torch.float32)
+    loaded = load_parts(folder, read_json(folder / INDEX), lambda name: torch.float32)
     off = {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
     with quiet():
-        pipe = DiffusionPipeline.from_pretrained(folder, **models, **off)
+        pipe = DiffusionPipeline.from_pretrained(folder, **(loaded | off))
     if not isinstance(pipe, StableDiffusionInstructPix2PixPipeline):
         widen(pipe.unet, 2 * pipe.vae.config.latent_channels)
         names = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")

@@ -148,6 +148,32 @@ def test_an_sdxl_that_may_be_cosxl_is_asked_about(tmp_path):
         family_of(Source(str(tmp_path), None, index))
 
 
+@pytest.mark.parametrize(
+    ("config", "answer"),
+    [
+        ('{"prediction_type": "epsilon"}', False),
+        ('{"prediction_type": "v_prediction"}', "and v_prediction may be CosXL"),
+        (None, "scheduler_config.json that cannot be read may be CosXL"),
+    ],
+)
+def test_cosxl_of_the_hub_is_asked_about_as_a_folder_is(tmp_path, monkeypatch, config, answer):
+    def from_cache(place, name, revision, local_files_only):
+        assert (place, name, revision) == ("owner/name", "scheduler/scheduler_config.json", "abc")
+        if config is None:
+            raise OSError("out of reach")
+        (tmp_path / "config.json").write_text(config)
+        return str(tmp_path / "config.json")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", from_cache)
+    index = {"_class_name": "StableDiffusionXLInstructPix2PixPipeline", "scheduler": ["diffusers", "EulerDiscrete"]}
+    source = Source("owner/name", "abc", index)
+    if isinstance(answer, str):
+        with pytest.raises(ValueError, match=answer):
+            family_of(source)
+    else:
+        assert family_of(source).options()["is_cosxl_edit"] is answer
+
+
 def test_cosxl_scales_the_images_latents_and_sdxl_does_not(opened, monkeypatch):
     made, asked = opened("StableDiffusionXLInstructPix2PixPipeline"), (picture(0), "make it red", 1)
     assert made.pipeline.is_cosxl_edit is False

@@ -1,6 +1,7 @@
 """--rewrite: texts are written once, shared, kept in the run, given back; what is wrong is said at once."""
 
 import json
+import shutil
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,6 +117,14 @@ def test_without_a_rewriter_a_run_is_what_it_was(root, tmp_path):
     folder = run(root, tmp_path)
     assert not (folder / "expressive.jsonl").exists() and not (tmp_path / "texts").exists()
     assert all(set(e.seconds) == {"diffusion"} for e in RunFolder(folder).edits().values())
+
+
+def test_a_rewriter_with_a_cut_file_is_one_line_and_exit_2(root, tmp_path, capsys):
+    folder = shutil.copytree(root / "my-llama", tmp_path / "cut")
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:500])
+    assert main(argv(root, tmp_path / "out", "--rewrite", str(folder))) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and f"{folder / 'model.safetensors'} is cut" in said[0]
 
 
 @pytest.mark.parametrize("name", ["lgie", "my-llama", "my-llava"])

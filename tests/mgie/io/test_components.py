@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from mgie.io import components
 from mgie.io.hashes import weights_hash
+from mgie.io.weights import load_library_model
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,8 @@ def folder(original, tmp_path):
 
 def models(folder):
     index = json.loads((folder / "model_index.json").read_text())
-    return components.load_models(folder, index, lambda name: torch.float32)
+    parts = components.load_parts(folder, index, lambda name: torch.float32)
+    return {name: part for name, part in parts.items() if isinstance(part, torch.nn.Module)}
 
 
 def rewrite(path, change) -> None:
@@ -48,8 +50,9 @@ def test_a_whole_folder_loads_as_the_library_loads_it(folder):
 
 def test_on_another_device_than_the_cpu_the_weights_go_there_as_they_are_read(folder):
     index = json.loads((folder / "model_index.json").read_text())
-    placed = components.load_models(folder, index, lambda name: torch.float32, device="meta")
-    assert {tensor.device.type for model in placed.values() for tensor in model.parameters()} == {"meta"}
+    placed = components.load_parts(folder, index, lambda name: torch.float32, device="meta")
+    networks = [part for part in placed.values() if isinstance(part, torch.nn.Module)]
+    assert {tensor.device.type for model in networks for tensor in model.parameters()} == {"meta"}
 
 
 @pytest.mark.parametrize(
@@ -119,6 +122,20 @@ def test_a_part_without_weights_or_config_is_named(folder):
         models(folder)
 
 
+def test_a_vocabulary_that_is_lost_or_another_model_s_is_refused(folder):
+    from transformers import CLIPTokenizer
+
+    (folder / "tokenizer" / "tokenizer.json").unlink()  # transformers then makes one of two tokens
+    with pytest.raises(FileNotFoundError, match=r"tokenizer/vocab\.json is missing, and so is tokenizer\.json; get it"):
+        models(folder)
+    CLIPTokenizer(vocab={}, merges=[]).save_pretrained(folder / "tokenizer")
+    with pytest.raises(ValueError, match=r"tokenizer\.json has 2 tokens, and the model that reads them 1000"):
+        models(folder)
+    shutil.rmtree(folder / "tokenizer")
+    with pytest.raises(FileNotFoundError, match="tokenizer is missing; get it again"):
+        models(folder)
+
+
 def test_a_missing_shard_is_named(folder):
     (folder / UNET).rename(folder / "unet" / "diffusion_pytorch_model-00001-of-00002.safetensors")
     shards = {"a": "diffusion_pytorch_model-00001-of-00002.safetensors",
@@ -134,6 +151,18 @@ def test_a_folder_with_only_fp16_variants_loads(folder):
     assert set(models(folder)) == {"unet", "vae", "text_encoder"}
 
 
+def test_a_single_part_loads_from_a_variant_in_its_own_dtype_and_a_cut_one_is_named(folder):
+    from diffusers import UNet2DConditionModel
+
+    path = folder / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    save_file({name: tensor.half() for name, tensor in load_file(folder / UNET).items()}, path)
+    (folder / UNET).unlink()
+    assert load_library_model(UNet2DConditionModel, folder / "unet").dtype == torch.float16
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="model.fp16.safetensors is cut or damaged: .*get it again"):
+        load_library_model(UNet2DConditionModel, folder / "unet")
+
+
 def test_plain_weights_come_before_variants_and_safetensors_before_bin(folder):
     for name in ("model.fp16.safetensors", "pytorch_model.bin"):
         (folder / "text_encoder" / name).write_bytes(b"not read")
@@ -144,7 +173,7 @@ def test_a_class_that_no_library_has_is_refused_and_code_of_the_folder_is_not_ru
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "my_unet.py").write_text("raise SystemExit('ran')")
     with pytest.raises(ValueError, match=r"names my_unet\.Mine, which neither diffusers"):
-        components.load_models(folder, index | {"unet": ["my_unet", "Mine"]}, lambda name: None)
+        components.load_parts(folder, index | {"unet": ["my_unet", "Mine"]}, lambda name: None)
 
 
 def test_a_clean_download_and_a_full_clone_are_the_same_model(original, folder):
