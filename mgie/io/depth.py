@@ -209,7 +209,7 @@ def refuse_dark(highest: int, bits: int, image: Image.Image, raw: Raw) -> None:
     way = {"TIFF": "write SMaxSampleValue into it", "PNG": f"write an sBIT of {bits} into it"}.get(image.format or "")
     dark = f"; or, if it is meant to be so dark, {way}, or" if way else ", or"
     raise Unclear(
-        f"{image.format or 'an image in memory'} of {bits} bits with values up to {highest} alone: {SPEAKS}, "
+        f"{image.format or 'samples'} of {bits} bits with values up to {highest} alone: {SPEAKS}, "
         f"{2**bits - 1} or less; scale its values{dark} save it with 8 bits a channel"
     )
 

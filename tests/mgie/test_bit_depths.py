@@ -208,7 +208,9 @@ def test_black_is_black_at_any_depth(kind, tmp_path):
 
 
 def test_sixteen_bits_in_memory_are_refused_where_they_are_fewer(tmp_path):
-    with pytest.raises(ImageError, match="in memory of 16 bits with values up to 4095 alone.*8 bits a channel"):
+    with pytest.raises(
+        ImageError, match="in memory: samples of 16 bits with values up to 4095 alone.*8 bits a channel"
+    ):
         of_memory(Image.fromarray((GREY * 4095 // 255).astype(np.uint16)))
     found = np.asarray(of_memory(Image.fromarray((GREY * 257).astype(np.uint16))))
     np.testing.assert_array_equal(found[..., 0], GREY)
