@@ -61,7 +61,7 @@ FLAG_FROM = --from $(FROM)
 FLAG_AGAIN = --again
 FLAGS = $(foreach v,$(TAKES_$@),$(if $($v),$(FLAG_$v))) $(ARGS)
 
-TARGETS = help setup data weights plan rehearse test test-world fuzz audit test-faults determinism check table1 table2 table3 table4 \
+TARGETS = help setup data weights plan rehearse test test-slow test-world fuzz audit test-faults determinism check table1 table2 table3 table4 \
           rewrite figures clip-score tradeoff gallery controls agreement standings report demo human human-report mini claims \
           ablations check-training world lint accept clean clean-all
 .PHONY: $(TARGETS)
@@ -199,6 +199,9 @@ check: $(STAMP) ## the gate: fresh scores against the accepted ones (results/ref
 
 accept: $(STAMP) ## run everything that is accepted anew, print what would move; YES=1 writes results/reference; NAMES=table1,...
 	@$(PY) -m bench.check --update $(FLAGS)
+
+test-slow: $(STAMP) ## the tests that take minutes each: kills at every write, the world from nothing, every command on a clean clone
+	@$(PY) -m pytest -q -n auto --dist load -m slow $(FLAGS)
 
 test-faults: $(STAMP) ## kills at every write, full disk, read-only folder: also the slow ones
 	@$(PY) -m pytest -q -n auto --dist loadfile -m "slow or not slow" tests/faults tests/bench/runs/test_resume.py tests/bench/runs/test_damaged_runs.py tests/mgie/train/test_training_resume.py $(FLAGS)
