@@ -3,8 +3,8 @@
     python -m bench.speed.many_examples        writes results/mini/speed/many_examples.csv
 
 Runs the command itself (identity, L1) on 1,000 and on 10,000 drawn examples in MA5k's layout, each in a process of
-its own, and notes that process's peak memory and wall time; then L1 and SSIM of 10,000 pairs scored by two processes,
-where the peak is that of the largest process. One thread each.
+its own, and notes that process's peak memory and wall time; then L1, SSIM and CVS (the miniature's CLIP) of 1,000 and
+10,000 pairs scored by two processes, where the peak is that of the largest process. One thread each.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mgie.folder import MINI
 from mgie.io.devices import device_name
 
 SPEED = Path(__file__).parents[2] / "results" / "mini" / "speed"  # the accepted ones: results/speed
@@ -51,7 +52,7 @@ def measure(examples: int, metrics: str = "l1", score_workers: int = 1) -> dict:
         draw(Path(scratch) / "data", examples)
         argv = ["--suite", "paper", "--dataset", "ma5k", "--model", "identity", "--metrics", metrics, "--json"]
         argv += ["--data-root", f"{scratch}/data", "--out", f"{scratch}/runs"]
-        argv += ["--score-workers", str(score_workers)]
+        argv += ["--score-workers", str(score_workers), "--clip", str(MINI / "mini-clip")]
         start = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.run", *argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -72,7 +73,7 @@ def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     argparse.ArgumentParser("bench.speed.many_examples", description=__doc__, formatter_class=raw).parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    rows = [measure(1_000), measure(10_000), *(measure(n, "l1,ssim", 2) for n in (1_000, 10_000))]
+    rows = [measure(1_000), measure(10_000), *(measure(n, "l1,ssim,cvs", 2) for n in (1_000, 10_000))]
     SPEED.mkdir(parents=True, exist_ok=True)
     with open(SPEED / "many_examples.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
