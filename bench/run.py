@@ -168,7 +168,7 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
     to_stage(suite, args.dataset, args.data_root)
     metrics = tuple((args.metrics or ",".join(metrics_of(suite, args.dataset))).replace(" ", "").split(","))
     names = expanded(metrics, args.dataset)
-    if is_row(args):
+    if is_row(args) and not args.metrics:
         names = tuple(dict.fromkeys((*names, DISTANCE)))
     if names[0] == "" and args.dataset in DATASETS:
         raise ValueError(f"dataset {args.dataset} has no metrics of its own in bench/registry.py; name some: --metrics")

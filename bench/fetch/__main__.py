@@ -15,9 +15,8 @@ from pathlib import Path
 from bench.fetch import sources as table
 from bench.fetch import told
 from bench.fetch.bars import Bars
-from bench.fetch.fetching import Options, Outcome, fetch
+from bench.fetch.fetching import Options, Outcome, fetch, refuse_full
 from bench.fetch.places import Refused
-from bench.fetch.room import refuse_full
 from bench.fetch.sources import Source
 
 

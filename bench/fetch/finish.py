@@ -7,13 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.fetch.fetching import Options, Outcome
+from bench.fetch.fetching import CONVERTED, Options, Outcome
 from bench.fetch.places import Folder
 from bench.fetch.sources import Source
 from mgie.convert.released import verdict
 from mgie.io.files import read_json
 
-CONVERTED = "mgie-e2e"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 
 

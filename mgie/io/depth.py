@@ -5,11 +5,11 @@ where the file does not say, it is refused: floats are 0 to 1 unless TIFF's SMax
 stretched to what is in them. No gamma is applied: floats are taken to be coded as 8 bits would be.
 TIFF's MinSampleValue and MaxSampleValue are statistics by the standard; the second counts where it is 2**k - 1, as
 those write it who put 10, 12 or 14 bits into 16.
-One rule for all formats: whole numbers of more than 8 bits that leave their highest bit empty are a dark picture, or
-fewer bits that were never scaled. Where the file does not say which, it is refused. TIFF says it by SMaxSampleValue; of
+One rule for all formats: whole numbers of more than 8 bits that leave their two highest bits empty are a dark picture,
+or fewer bits that were never scaled. Where the file does not say which, it is refused. TIFF says it by SMaxSampleValue; of
 a PNG an sBIT of 16 is taken for it, and any other as nothing: by its standard it is no scale.
-Not covered, and refused: TIFF of half floats, of more than one float channel, of 32-bit RGB. Not seen: fewer bits in
-JPEG 2000 of colours, of which Pillow keeps 8 bits alone.
+Not covered, and refused: TIFF of half floats, of more than one float channel, of 32-bit RGB. Not seen: 15 bits, which a dark
+photograph may well keep to; fewer bits in JPEG 2000 of colours, of which Pillow keeps 8 bits alone.
 """
 
 from collections.abc import Callable
@@ -203,8 +203,8 @@ def unsigned_white(image: Any, bits: int, highest: int) -> int:
 
 
 def refuse_dark(highest: int, bits: int, image: Image.Image, raw: Raw) -> None:
-    """image states no white. Raises Unclear where its values leave their highest bit empty; all 0 is black."""
-    if not 0 < highest < 2 ** (bits - 1) or (image.format == "PNG" and raw.again and significant(raw.again) == bits):
+    """image states no white. Raises Unclear where its values leave their two highest bits empty; all 0 is black."""
+    if not 0 < highest < 2 ** (bits - 2) or (image.format == "PNG" and raw.again and significant(raw.again) == bits):
         return
     way = {"TIFF": "write SMaxSampleValue into it", "PNG": f"write an sBIT of {bits} into it"}.get(image.format or "")
     dark = f"; or, if it is meant to be so dark, {way}, or" if way else ", or"

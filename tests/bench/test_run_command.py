@@ -147,7 +147,7 @@ def test_a_folder_of_own_outputs_is_scored_without_a_model(data, tmp_path, capsy
     own_outputs(data, tmp_path / "mine", name)
     argv = command(data, tmp_path / "out", "--model", "mine", "--images", str(tmp_path / "mine"), "--seeds", "1")
     found = run_json(capsys, argv)["metrics"]
-    assert found["l1"]["mean"] == 0 and set(found) == {"l1", "ssim", "l1@input"}  # whether it edits at all, for a table
+    assert found["l1"]["mean"] == 0 and set(found) == {"l1", "ssim"}  # what was asked for
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
@@ -192,6 +192,10 @@ def test_the_tail_of_a_default_run_says_which_metric_was_not_run(data, tmp_path,
     result = run_json(capsys, argv[:where] + argv[where + 2 :])
     assert set(result["metrics"]) == {"l1", "ssim"} and set(result["not_run"]) == {"lpips"}
     assert main(command(data, tmp_path, "--metrics", "lpips")) == 2
+    own_outputs(data, tmp_path / "mine", file_name)
+    more = ["--model", "mine", "--images", str(tmp_path / "mine"), "--seeds", "1"]
+    result = run_json(capsys, [*argv[:where], *argv[where + 2 :], *more])
+    assert set(result["metrics"]) == {"l1", "ssim", "l1@input"}  # whether it edits at all, for its row in a table
 
 
 def test_input_and_goal_are_brought_to_one_size_and_it_is_recorded(data, tmp_path, capsys):

@@ -163,7 +163,7 @@ def draw_images(folder: Path) -> None:
     drawn.picture(4, (40, 30), "RGBA").save(folder / "alpha.png")
     drawn.picture(4, (40, 30)).convert("CMYK").save(folder / "cmyk.jpg")
     drawn.picture(4, (40, 30)).convert("P").save(folder / "palette.png")
-    Image.new("I;16", (40, 30), 700).save(folder / "deep.png")
+    Image.new("I;16", (40, 30), 40000).save(folder / "deep.png")
 
 
 def read_images(folder: Path, dice: random.Random) -> None:

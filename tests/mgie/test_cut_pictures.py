@@ -96,6 +96,7 @@ def png_of(mode: str, data: bytes, height: int = 9, interlaced: int = 0) -> byte
     depth, kind = MODES[mode]
     head = odd_files.chunk(b"IHDR", struct.pack(">IIBBBBB", 13, height, depth, kind, 0, 0, interlaced))
     head += odd_files.chunk(b"PLTE", bytes(range(256)) * 3) if mode == "P" else b""
+    head += odd_files.chunk(b"sBIT", bytes((16,))) if mode == "I;16" else b""  # it may be dark
     halves = zlib.compress(data)
     parts = b"".join(odd_files.chunk(b"IDAT", part) for part in (halves[:7], b"", halves[7:]))
     return b"\x89PNG\r\n\x1a\n" + head + parts + odd_files.chunk(b"IEND", b"")

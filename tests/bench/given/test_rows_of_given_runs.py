@@ -25,6 +25,7 @@ from bench.pages.entries import from_cells
 from bench.pages.sections import Scope
 from bench.report import main as report
 from bench.report import published
+from bench.run import main as run
 from bench.runs.folder import RunFolder
 from bench.settings import DataSettings
 from bench.tables import main as tables
@@ -34,9 +35,11 @@ from bench.verify.__main__ import main as verify
 @pytest.fixture(scope="module")
 def shown(world) -> Path:
     """results/ with Table 1 of the input copy and "near", and of the plain one."""
-    argv = ["1", "--suite", "paper", "--data-root", str(world / "data"), "--out", str(world / "runs"), "--datasets",
-            "magicbrush", "--models", "identity", "--metrics", "l1,ssim", "--seeds", "1", "--device", "cpu",
-            "--results", str(world / "results")]  # fmt: skip
+    where = ["--suite", "paper", "--data-root", str(world / "data"), "--out", str(world / "runs")]
+    near = ["--model", "near", "--images", str(world / "near"), "--dataset", "magicbrush", "--metrics", "l1@input"]
+    assert run([*where, *near]) == 0  # as without --metrics
+    argv = ["1", *where, "--datasets", "magicbrush", "--models", "identity", "--metrics", "l1,ssim", "--seeds", "1",
+            "--device", "cpu", "--results", str(world / "results")]  # fmt: skip
     assert tables([*argv, "--with", str(folder_of(world / "runs"))]) == 0
     assert tables(argv) == 0
     return world / "results" / "paper"

@@ -104,7 +104,7 @@ def test_a_table_has_two_lpips_columns_and_made_again_it_computes_nothing(tmp_pa
     said = capsys.readouterr()
     assert "LPIPS alex ↓" in said.out and "LPIPS squeeze ↓" in said.out and "to run" in said.err
     written = tmp_path / "results" / "paper"
-    (table,) = (p for p in written.glob("table1-limit3-only-*.csv") if "tests" not in p.name)
+    (table,) = (p for p in written.glob("table1-limit3-seeds1-only-*.csv") if "tests" not in p.name)
     before, first = table.read_bytes(), rows(table)
     alex, squeeze = (first[f"lpips@{net}"] for net in ("alex", "squeeze"))
     assert float(alex["mean"]) > 0 and alex["mean"] != squeeze["mean"]
