@@ -29,7 +29,7 @@ AGAIN = "get it again"
 ALL = "tokenizer.json"  # holds the vocabulary and the merges
 CONFIG = "tokenizer_config.json"  # the special tokens and the longest text; without it there is no limit and no end
 UNMADE = 0.05  # of a vocabulary's words at most: special tokens, which no merge makes
-FEWEST, MOST = 0.1, 1.1  # tokens an embedding row: models have spare rows, tokenizers a few tokens that are not used
+MOST = 1.1  # tokens an embedding row: models have spare rows, tokenizers a few tokens that are not used
 
 
 class Weights(NamedTuple):
@@ -298,12 +298,13 @@ def check_merges(folder: Path) -> None:
 
 
 def check_fit(folder: Path, reader: Any, models: Iterable[Any]) -> None:
-    """Raises ValueError for a tokenizer whose size is that of none of the models that may read what it writes."""
+    """Raises ValueError for a tokenizer without words, or with more than any of the models that may read them knows."""
     rows = {count for model in models if (count := embedded(model))}
     if (names := vocabulary_of(reader)) is None or not rows:
         return
-    size = len(getattr(reader, "tokenizer", reader))
-    if not any(FEWEST * count <= size <= MOST * count for count in rows):
+    tokenizer = getattr(reader, "tokenizer", reader)
+    size = len(tokenizer)
+    if not len(tokenizer.all_special_ids) < size <= MOST * max(rows):
         read = ALL if (folder / ALL).is_file() else " and ".join(names)
         raise ValueError(
             f"{folder}: {read} has {size} tokens, and the model that reads them {' or '.join(map(str, sorted(rows)))}: "

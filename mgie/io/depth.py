@@ -6,10 +6,10 @@ stretched to what is in them. No gamma is applied: floats are taken to be coded 
 TIFF's MinSampleValue and MaxSampleValue are statistics by the standard; the second counts where it is 2**k - 1, as
 those write it who put 10, 12 or 14 bits into 16.
 One rule for all formats: whole numbers of more than 8 bits that leave their two highest bits empty are a dark picture,
-or fewer bits that were never scaled. Where the file does not say which, it is refused. TIFF says it by SMaxSampleValue; of
-a PNG an sBIT of 16 is taken for it, and any other as nothing: by its standard it is no scale.
-Not covered, and refused: TIFF of half floats, of more than one float channel, of 32-bit RGB. Not seen: 15 bits, which a dark
-photograph may well keep to; fewer bits in JPEG 2000 of colours, of which Pillow keeps 8 bits alone.
+or fewer bits that were never scaled. Where the file does not say which, it is refused. TIFF says it by SMaxSampleValue;
+of a PNG an sBIT of 16 is taken for it, and any other as nothing: by its standard it is no scale.
+Not covered, and refused: TIFF of half floats, of more than one float channel, of 32-bit RGB. Not seen: 15 bits, to
+which a dark photograph may well keep; fewer bits in JPEG 2000 of colours, of which Pillow keeps 8 bits alone.
 """
 
 from collections.abc import Callable
