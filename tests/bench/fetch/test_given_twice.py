@@ -35,14 +35,15 @@ def laid_out(tmp_path):
             for path in (tmp_path / "thing").rglob("*.png")}  # fmt: skip
 
 
-TWO = {"sysA/139/139_1.png": b"one", "sysB/139/139_1.png": b"two", "sysB/139/139_inde_2.png": b"more"}
-
-
-@pytest.mark.parametrize("give", [
+FORMS = [
     lambda files, at: written(files, at / "dl"),
     lambda files, at: zipped(files, at / "dl.zip"),
     lambda files, at: tarred(files, at / "dl.tar.gz"),
-])  # fmt: skip
+]
+TWO = {"sysA/139/139_1.png": b"one", "sysB/139/139_1.png": b"two", "sysB/139/139_inde_2.png": b"more"}
+
+
+@pytest.mark.parametrize("give", FORMS)
 def test_the_outputs_of_each_system_keep_its_name(fetch, outputs, tmp_path, give):
     assert fetch(outputs, flags=("--from", give(TWO, tmp_path))) == 0
     assert laid_out(tmp_path) == TWO
@@ -55,11 +56,7 @@ def test_an_archive_of_one_system_gives_it_its_own_name(fetch, outputs, tmp_path
     assert laid_out(tmp_path) == {"epoch-168/139/139_1.png": b"one"}
 
 
-@pytest.mark.parametrize("give", [
-    lambda files, at: written(files, at / "dl"),
-    lambda files, at: zipped(files, at / "dl.zip"),
-    lambda files, at: tarred(files, at / "dl.tar.gz"),
-])  # fmt: skip
+@pytest.mark.parametrize("give", FORMS)
 def test_two_images_of_one_name_and_size_are_refused_unless_their_bytes_agree(fetch, tmp_path, capsys, give):
     (tmp_path / "other").mkdir()
     assert fetch(IMAGES, flags=("--from", give(TWICE, tmp_path / "other"))) == 1
