@@ -18,6 +18,7 @@ from bench.fetch.bars import Bars
 from bench.fetch.fetching import Options, Outcome, fetch, refuse_full
 from bench.fetch.places import Refused
 from bench.fetch.sources import Source
+from mgie.io.files import existing
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,9 +101,8 @@ def refuse_wrong_use(args: argparse.Namespace) -> None:
         if not path.exists():
             raise ValueError(f"--from {path}: there is no such file or folder")
     for flag, path in (("--data-root", args.data_root), ("--weights", args.weights)):
-        existing = next((p for p in (path, *path.absolute().parents) if p.exists()), path)
-        if existing.exists() and not existing.is_dir():
-            raise ValueError(f"{flag} {path}: {existing} is a file, expected a folder")
+        if not (there := existing(path)).is_dir():
+            raise ValueError(f"{flag} {path}: {there} is a file, expected a folder")
 
 
 def one(source: Source, options: Options, args: argparse.Namespace) -> bool:

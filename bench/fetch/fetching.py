@@ -21,7 +21,7 @@ from bench.fetch.given import Given
 from bench.fetch.places import Damaged, Folder, Refused, Told, Unreachable, Wanted, digest, less, settle, wanted, within
 from bench.fetch.sources import Row, Source
 from bench.fetch.unpack import listed, put, selected
-from mgie.io.files import locked
+from mgie.io.files import existing, locked
 
 SPARE = 64 << 20  # bytes that a disk keeps
 CONVERTED = "mgie-e2e"  # what mgie.convert makes of what was fetched
@@ -187,12 +187,17 @@ def look_up(source: Source, rows: list[Row], options: Options, folder: Folder, o
 def room(folder: Folder, wants: list[Wanted]) -> None:
     """Refused before anything comes when the disk cannot hold it: archives count twice, packed and unpacked."""
     need = sum(want.size * (2 if want.row.packed else 1) - web.length(folder.partial(want.name)) for want in wants)
-    place = next(path for path in (folder.path.absolute(), *folder.path.absolute().parents) if path.exists())
+    if need > 0:
+        refuse_full_disk(existing(folder.path), need)
+
+
+def refuse_full_disk(place: Path, need: int, things: str = "") -> None:
+    """need: bytes, for these things."""
     free = shutil.disk_usage(place).free
-    if need > 0 and free < need + SPARE:
+    if free < need + SPARE:
         raise Refused(
-            f"{place} has {free / 1e9:.1f} GB free, {need / 1e9:.1f} GB are needed; make room, or choose another "
-            "--data-root or --weights"
+            f"{place} has {free / 1e9:.1f} GB free, {need / 1e9:.1f} GB are needed{things and f' for {things}'}; make "
+            "room, or choose another --data-root or --weights"
         )
 
 
@@ -250,18 +255,12 @@ def refuse_full(sources: list[Source], options: Options) -> None:
     """Refused: a disk has less free than all these things still take on it."""
     given, needs, places = Given(list(options.given)), defaultdict[int, dict[str, int]](dict), dict[int, Path]()
     for source in sources:
-        path = options.folder(source).absolute()
-        place = next(p for p in (path, *path.parents) if p.exists())
+        place = existing(options.folder(source))
         places.setdefault(disk := place.stat().st_dev, place)
         if size := needed(source, options, given):
             needs[disk][source.asked] = size
     for disk, sizes in needs.items():
-        free, need = shutil.disk_usage(places[disk]).free, sum(sizes.values())
-        if free < need + SPARE:
-            raise Refused(
-                f"{places[disk]} has {free / 1e9:.1f} GB free, {need / 1e9:.1f} GB are needed for {', '.join(sizes)}; "
-                "make room, or choose another --data-root or --weights"
-            )
+        refuse_full_disk(places[disk], sum(sizes.values()), ", ".join(sizes))
 
 
 def needed(source: Source, options: Options, given: Given) -> int:

@@ -160,18 +160,17 @@ def run_all(wanted: Sequence[tuple[Cell, Options]], labels: Sequence[str] = ()) 
     results: list[Result] = []
     jobs: dict[int, Job] = {}
     texts: dict[str, tuple[Job, list[int]]] = {}
-    told: set[str] = set()
+    told: dict[str, None] = {}
     for at, ((cell, options), label) in enumerate(zip(wanted, labels, strict=True)):
         result, job, first = plan_cell(cell, options, label)
         results.append(result)
-        for line in (f"notice: {cell.dataset}: {text}" for text in (job.notices if job else ())):
-            if line not in told:  # a dataset's files lack the same for all its models
-                told.add(line)
-                print(line, file=sys.stderr, flush=True)
+        told |= dict.fromkeys(f"notice: {cell.dataset}: {text}" for text in (job.notices if job else ()))
         if job:
             jobs[at] = job
         if first:
             texts.setdefault(first.label, (first, []))[1].append(at)
+    for line in told:  # once: a dataset's files lack the same for all its models
+        print(line, file=sys.stderr, flush=True)
     if jobs:  # else the command says so itself, in full
         for reason in dict.fromkeys(r.reason for r in results if r.reason):
             print(f"not run: {reason}", file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ from bench.planning.missing import Fetch, Missing, by_hand, to_fetch
 from bench.planning.seconds import unknown
 from bench.planning.words import gb, number, of_device
 from bench.registry import PAPER_MODELS
+from mgie.io.files import existing
 
 WIDEST = 100
 NOT_IN_TABLE_4 = "not known: no row of Table 4 tells it; the first edits of their runs do"
@@ -81,11 +82,6 @@ class Whole(NamedTuple):
             "fits": self.fits, "seconds": self.seconds, "missing": [lack._asdict() for lack in self.missing],
             "complete": not self.missing,
         }  # fmt: skip
-
-
-def existing(place: Path) -> Path:
-    """The folder itself, or the nearest above it that is there."""
-    return next(p for p in (place.absolute(), *place.absolute().parents) if p.exists())
 
 
 def of_memory(whole: Whole) -> Iterator[Missing]:

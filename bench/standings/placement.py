@@ -55,12 +55,10 @@ def own_runs(out: Path, given: Sequence[Path], turns: str, goal: float | None) -
     found = [path.parent for path in sorted(out.glob("*/magicbrush--*/run.json"))]
     own = {f: placed(f, turns, goal) for f in {f.resolve(): f for f in (*found, *folders)}.values()}
     named = {folder.resolve() for folder in folders}
-    newest: dict[str, Path] = {}
-    rivals = [f for f, run in own.items() if run.entry and f.resolve() not in named]
-    for folder in sorted(rivals, key=finished):
-        newest[name_and_settings(folder)] = folder
-    for folder in rivals:
-        if (last := newest[name_and_settings(folder)]) != folder:
+    rivals = {f: name_and_settings(f) for f, run in own.items() if run.entry and f.resolve() not in named}
+    newest = {rivals[folder]: folder for folder in sorted(rivals, key=finished)}
+    for folder, name in rivals.items():
+        if (last := newest[name]) != folder:
             why = f"{last.name} is a newer run of that name and settings; --as NAME keeps two apart"
             own[folder] = Own(folder.name, None, [why])
     return list(own.values())
@@ -93,8 +91,8 @@ def placed(folder: Path, turns: str, goal: float | None = None) -> Own:
     for column in COLUMNS:
         of = METRICS[column][1]
         cell, why = cell_of(column, [s for s in scores if plain(s.metric) == of], run)
-        if verdict and not cell and of in map(plain, done["not_run"]):
-            why = "not verified here"
+        if verdict and not cell:  # what nobody could check stands there with its reason
+            why = next((text for name, text in done["not_run"].items() if plain(name) == of), why)
         if cell:
             cells[column] = cell
         else:

@@ -17,7 +17,7 @@ from mgie.convert.manifest import EMBEDDINGS, NUM_VISUAL_TOKENS, TRAINED
 from mgie.convert.official import Official, check_names, open_official
 from mgie.convert.released import verdict
 from mgie.io.command import stoppable
-from mgie.io.files import whole_folder, write_json
+from mgie.io.files import existing, whole_folder, write_json
 from mgie.io.hashes import file_digest
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def room(out: Path, preset: "Preset", files: Official) -> None:
     from mgie.presets import parameters
 
     needed = 2 * sum(parameters(preset).values()) + SPARE_BYTES
-    place = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    place = existing(out)
     free = shutil.disk_usage(place).free
     if free < needed:
         raise ValueError(f"{place} has {free / 1e9:.1f} GB, {needed / 1e9:.1f} GB are needed; choose another --out")

@@ -106,6 +106,11 @@ def inside(folder: Path, name: str, where: str) -> Path:
     return folder / name
 
 
+def existing(path: Path) -> Path:
+    """The path itself, or the nearest above it that is there: whose disk it will lie on."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+
+
 def refuse_special(path: Path) -> None:
     """Raises OSError for a named pipe, a socket or a device: opening one may wait for ever."""
     mode = os.stat(path).st_mode
