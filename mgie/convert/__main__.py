@@ -8,7 +8,6 @@ into timbrooks/instruct-pix2pix. float16. Every tensor is accounted for by name;
 
 import argparse
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from mgie import folder as layout
 from mgie.convert.manifest import EMBEDDINGS, NUM_VISUAL_TOKENS, TRAINED
 from mgie.convert.official import Official, check_names, open_official
 from mgie.convert.released import verdict
-from mgie.io.command import stoppable
+from mgie.io.command import command
 from mgie.io.files import existing, whole_folder, write_json
 from mgie.io.hashes import file_digest
 
@@ -125,18 +124,15 @@ def main(arguments: list[str] | None = None) -> int:
 
     for library in (diffusers_logging, transformers_logging):
         library.disable_progress_bar()  # a bar for each small part says nothing; the LLM has its own line
-    try:
-        with stoppable():
-            record = convert(
-                options.llava, options.mllm, options.unet, options.instruct_pix2pix, options.out, options.llama_base,
-                options.clip, options.trained_on,
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        print("stopped; nothing is left of it, and the same command begins anew", file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"mgie.convert: {error}", file=sys.stderr)
-        return 2
+    stopped = "stopped; nothing is left of it, and the same command begins anew"
+    return command(lambda: run(options), "mgie.convert", stopped)
+
+
+def run(options: argparse.Namespace) -> int:
+    record = convert(
+        options.llava, options.mllm, options.unet, options.instruct_pix2pix, options.out, options.llama_base,
+        options.clip, options.trained_on,
+    )  # fmt: skip
     print(f"{options.out}: preset {record['preset']}, trained on {record['trained_on']}")
     for name, said in record["released"].items():
         print(f"  {name}: {said}")

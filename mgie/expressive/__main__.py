@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgie.expressive.derive import Lines, derive, read_official, write_official
-from mgie.io.command import STOPPED, stoppable
+from mgie.io.command import command
 from mgie.io.files import locked
 from mgie.train.data import LAYOUTS, examples_of
 
@@ -82,19 +82,18 @@ def run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def alone(options: argparse.Namespace) -> int:
+    """No other command writes the file meanwhile. Raises ValueError, OSError."""
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size is {options.batch_size}; expected 1 or more")
+    with locked(options.out):
+        return run(options)
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
-        if options.batch_size < 1:
-            raise ValueError(f"--batch-size is {options.batch_size}; expected 1 or more")
-        with stoppable(), locked(options.out):
-            return run(options)
-    except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"mgie.expressive: {error}", file=sys.stderr)
-        return 2
+        return command(lambda: alone(options), "mgie.expressive")
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported for it
             raise

@@ -11,16 +11,19 @@ from pathlib import Path
 STOPPED = "stopped; the same command continues from here"
 
 
-def command(make: Callable[[], int]) -> int:
-    """Run it; what its user can mend becomes one line and exit code 2, being stopped exit code 1."""
+def command(make: Callable[[], int], begins: str = "error", stopped: str = STOPPED) -> int:
+    """Run it; what its user can mend becomes one line and exit code 2, being stopped exit code 1.
+
+    begins: how that line does. stopped: what is said of a command that was stopped.
+    """
     try:
         with stoppable():
             return make()
     except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return 1
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{begins}: {error}", file=sys.stderr)
         return 2
 
 
