@@ -73,11 +73,12 @@ GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(
 GOALS = $(or $(MAKECMDGOALS),help)
 TAKEN = $(sort PYTHON $(foreach goal,$(GOALS),$(TAKES_$(goal)) $(if $(filter $(NO_ARGS),$(goal)),,ARGS)))
 STRANGE := $(if $(filter-out $(TARGETS),$(GOALS)),,$(firstword $(filter-out $(TAKEN),$(GIVEN))))
-CLOSEST = import difflib, sys; word, *known = sys.argv[1:]; \
-          close = difflib.get_close_matches(word, known, 1, 0.5) or difflib.get_close_matches(word.upper(), known, 1, 0.5); \
-          print("did you mean %s?" % close[0] if close else "known: " + " ".join(known))
+# A variable of another target may be meant as it is: one letter more or less is a slip there too, and no more.
+CLOSEST = import difflib, sys; least, word, *taken = sys.argv[1:]; \
+          close = difflib.get_close_matches(word.upper(), taken, 1, float(least)); \
+          print("".join("did you mean %s? " % one for one in close) + "it takes: " + " ".join(taken))
 ifneq ($(STRANGE),)
-$(error make $(GOALS) takes no $(STRANGE); $(if $(filter $(STRANGE),$(KNOWN)),it takes: $(TAKEN),$(shell $(PYTHON) -c '$(CLOSEST)' $(STRANGE) $(KNOWN))))
+$(error make $(GOALS) takes no $(STRANGE); $(shell $(PYTHON) -c '$(CLOSEST)' $(if $(filter $(STRANGE),$(KNOWN)),0.8,0.5) $(STRANGE) $(TAKEN)))
 endif
 
 .DEFAULT_GOAL := help

@@ -58,9 +58,13 @@ def test_of_several_targets_a_variable_serves_those_that_take_it():
     assert [("--seeds 3" in line) for line in done.stdout.splitlines() if "-m bench." in line] == [True, False]
 
 
-@pytest.mark.parametrize(("word", "meant"), [("modls=mgie", "MODELS"), ("DATASET=evr", "DATASETS")])
-def test_an_unknown_variable_is_told_which_was_meant(word, meant):
-    assert f"did you mean {meant}?" in make("table1", word).stderr
+@pytest.mark.parametrize(
+    ("target", "word", "meant"),
+    [("table1", "modls=mgie", "MODELS"), ("table1", "DATASET=evr", "DATASETS"), ("table1", "SEED=3", "SEEDS"),
+     ("fuzz", "SEEDS=3", "SEED")],
+)  # fmt: skip
+def test_a_variable_that_is_a_slip_is_told_which_was_meant(target, word, meant):
+    assert f"did you mean {meant}? it takes: " in make(target, word).stderr
 
 
 def test_an_unknown_target_is_told_before_its_variables():
