@@ -6,6 +6,7 @@ run repeats the losses bit for bit on the same device, and processes and accumul
 """
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -320,9 +321,12 @@ def as_it_is(batch: Batch) -> Batch:
 
 
 def leave_stopping(number: int) -> None:
-    """In a process that decodes images: Ctrl-C is its parent's to answer, and SIGTERM ends it without a word."""
+    """In a process that decodes images: Ctrl-C is its parent's to answer, and SIGTERM ends it without a word; so does
+    a parent that hangs up while a batch is handed over."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    told = sys.excepthook
+    sys.excepthook = lambda kind, *rest: None if issubclass(kind, (ConnectionError, EOFError)) else told(kind, *rest)
 
 
 def line(row: Step, steps: int, device: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -74,3 +75,22 @@ def test_a_training_with_processes_that_decode_says_once_that_it_stops_and_leave
                       env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
     assert stopped.code == 1 and stopped.said.splitlines()[-1] == f"{AGAIN}the last checkpoint", stopped.said
     assert stopped.said.count("stopping ...") == 1 and "Traceback" not in stopped.said and stopped.left() == []
+
+
+HUNG_UP = """
+import socket, time
+from multiprocessing import resource_sharer
+from mgie.train.loop import leave_stopping
+leave_stopping(0)
+address, _ = resource_sharer.DupFd(1)._id
+parent = socket.socket(socket.AF_UNIX)
+parent.connect(address)
+parent.close()
+time.sleep(1)
+"""
+
+
+def test_a_process_that_decodes_is_silent_where_its_stopped_parent_hangs_up_amid_a_batch():
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    worker = subprocess.run([sys.executable, "-c", HUNG_UP], capture_output=True, text=True, env=env, timeout=300)
+    assert (worker.returncode, worker.stderr) == (0, "")
