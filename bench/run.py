@@ -165,6 +165,8 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
     check_numbers(args)
     suite, workers = args.suite or "mini", workers_of(args, args.device)
     edit = edit_settings(suite, from_flags(EditSettings, args))
+    if suite != "published" and args.images is None and args.model.partition(":")[0] not in (*MODELS, "diffusers"):
+        raise ValueError(f"unknown model '{args.model}'; known: {', '.join(MODELS)}")
     to_stage(suite, args.dataset, args.data_root)
     metrics = tuple((args.metrics or ",".join(metrics_of(suite, args.dataset))).replace(" ", "").split(","))
     names = expanded(metrics, args.dataset)
@@ -219,7 +221,7 @@ def plan_of(asked: Asked, found: Data, model: Model) -> Plan:
     edit = fill(asked.edit, model.defaults)
     data = replace(asked.data, split=getattr(dataset, "split", asked.data.split))
     named = rewriting if args.rewrite != "none" else None  # not that of a form, which the form's own name says
-    control = "instructions of other examples: a control" if data.instructions == "shuffled" else ""
+    control = "instructions of other examples: a control" * (data.instructions == "shuffled")
     notes = (dataset.note, getattr(model, "note", ""), control, note_of(named, examples))
     note = "; ".join(n for n in notes if n)
     out = copy_of(args.out, Path("runs")) if is_remote(args.out) else args.out
@@ -244,10 +246,8 @@ def plan_of(asked: Asked, found: Data, model: Model) -> Plan:
 
 def note_of(rewriting: Rewriting | None, examples: Sequence[Example]) -> str:
     """What a reader of the numbers must know of a rewriter."""
-    if rewriting is None:
-        return ""
     looks = " in front of the dataset's own images" if any(e.previous for e in examples) else ""
-    return f"instructions rewritten by {rewriting.name}{looks}"
+    return f"instructions rewritten by {rewriting.name}{looks}" if rewriting else ""
 
 
 def is_row(args: argparse.Namespace) -> bool:

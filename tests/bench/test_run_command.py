@@ -113,6 +113,8 @@ def test_a_root_without_a_suite_is_wrong_use(tmp_path, capsys, flag):
 def test_no_data_root_names_the_path_and_the_next_step(tmp_path, capsys):
     assert main(command(tmp_path / "nothing", tmp_path / "out")) == 2
     assert str(tmp_path / "nothing" / "ma5k") in capsys.readouterr().err
+    assert main(command(tmp_path / "nothing", tmp_path / "out", "--model", "magic")) == 2
+    assert "unknown model 'magic'" in capsys.readouterr().err  # before data is looked for, drawn or fetched
 
 
 def test_half_a_dataset_is_refused_with_the_first_missing_files_named(data, tmp_path, capsys):
