@@ -4,6 +4,8 @@ STAMP := .venv/.stamp-$(shell cat requirements.lock pyproject.toml | sha256sum |
 PY := .venv/bin/python
 # Two OpenMP threads on shared cores are slower than one: one thread a process, more cores by more processes.
 export OMP_NUM_THREADS ?= 1
+# make passes what it is given to the make of a command too: there the flags of another command would be wrong.
+unexport ARGS
 
 # What each target takes beside ARGS, which is any flag of its command.
 RUNS = SUITE SPLIT FULL DATA WEIGHTS STRICT ENGINE WORKERS DATASETS CLIP

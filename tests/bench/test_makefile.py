@@ -67,6 +67,15 @@ def test_a_variable_that_is_a_slip_is_told_which_was_meant(target, word, meant):
     assert f"did you mean {meant}? it takes: " in make(target, word).stderr
 
 
+def test_the_flags_of_one_make_are_not_those_of_a_make_within_it(tmp_path):
+    outer = tmp_path / "outer"
+    outer.write_text(f'include {ROOT / "Makefile"}\nprobe:\n\t@echo "given: $$ARGS"\n')
+    env = os.environ | {"ARGS": "--of-the-environment"}
+    for words in (["ARGS=--of-the-command"], []):
+        said = subprocess.run(["make", "-f", outer, "probe", *words], cwd=ROOT, env=env, capture_output=True, text=True)
+        assert said.stdout == "given: \n", said.stderr
+
+
 def test_an_unknown_target_is_told_before_its_variables():
     done = make("tabel1", "SEEDS=3")
     assert "get_close_matches" in done.stdout and "takes no" not in done.stderr
