@@ -117,7 +117,7 @@ plan: $(STAMP) ## what Table 1 would take: edits, what is missing, disk, memory,
 demo: $(STAMP) ## a web page on loopback that edits a photo: the miniature, or WEIGHTS=folder
 	@$(PY) -m mgie.demo $(FLAGS)
 
-test: $(STAMP) ## all tests: CPU, offline, one process a core
+test: $(STAMP) ## all tests but the slow ones: CPU, offline, one process a core
 	@$(PY) -m pytest -q -n auto --dist loadfile $(FLAGS)
 
 ##@ Data and weights of suite paper
@@ -203,7 +203,7 @@ check: $(STAMP) ## the gate: fresh scores against the accepted ones (results/ref
 accept: $(STAMP) ## run everything that is accepted anew, print what would move; YES=1 writes results/reference; NAMES=table1,...
 	@$(PY) -m bench.check --update $(FLAGS)
 
-test-slow: $(STAMP) ## the tests that take minutes each: kills at every write, the world from nothing, every command on a clean clone
+test-slow: $(STAMP) ## the tests of seconds to minutes each: whole commands, kills at every write, the world from nothing, a clean clone
 	@$(PY) -m pytest -q -n auto --dist load -m slow $(FLAGS)
 
 test-faults: $(STAMP) ## kills at every write, full disk, read-only folder: also the slow ones

@@ -51,6 +51,7 @@ def argv(root, tmp_path):
             "--clip", str(tiny_clip(tmp_path / "clip")), "--dino", str(tiny_dino(tmp_path / "dino"))]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_both_orders_of_both_kinds_of_turns_stand_beside_print(root, tmp_path, capsys, monkeypatch):
     """Listed by turn both orders agree; listed the other way round pairs are others, and so are the numbers."""
     real = against_print.MagicBrushOutputs.__init__.__defaults__[0]
@@ -85,6 +86,7 @@ def here(wanted, labels):
     return found
 
 
+@pytest.mark.slow
 def test_a_network_that_is_not_at_hand_costs_its_own_lines_alone(root, tmp_path, capsys):
     given = argv(root, tmp_path)
     given[given.index("--dino") + 1] = str(tmp_path / "none")

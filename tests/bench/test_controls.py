@@ -185,6 +185,7 @@ def test_anothers_output_is_of_another_group():
 # the command
 
 
+@pytest.mark.slow
 def test_the_command_on_drawn_data_ranks_copies_and_notices_a_model_that_does_nothing(tmp_path, capsys):
     draw_ma5k(tmp_path / "data" / "ma5k")
     argv = ["--suite", "paper", "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "runs"),

@@ -85,6 +85,7 @@ redirect(os.environ["LOOPBACK"])
 """
 
 
+@pytest.mark.slow
 def test_everything_comes_from_its_sources_through_all_that_goes_wrong_with_them(mirror, host, folder, tmp_path):
     """The Hub, Drive with its confirm page, plain hosts, a browser's downloads; one host answers 503 twice, one breaks
     off, one gives a wrong file: that alone is missing, and fetched by the second command."""

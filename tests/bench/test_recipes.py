@@ -107,6 +107,7 @@ def copy(tmp_path_factory) -> Copy:
     return Copy(tmp_path_factory.mktemp("recipes"))
 
 
+@pytest.mark.slow
 def test_the_recipes_make_a_dataset_a_metric_and_a_model_that_every_form_of_a_table_knows(copy):
     said = copy.carry_out(recipe("A dataset"))
     rows = copy.rows()

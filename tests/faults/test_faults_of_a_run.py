@@ -61,6 +61,7 @@ def kill_multi_turn(tmp_path: Path, points: int | None) -> None:
         assert run_files(tmp_path / f"at{at}") == expected, f"killed at write {at} of {writes}"
 
 
+@pytest.mark.slow
 def test_a_multi_turn_run_killed_at_six_writes_ends_in_the_same_bytes(tmp_path, capsys):
     kill_multi_turn(tmp_path, 6)
 
@@ -157,6 +158,7 @@ def test_a_clock_that_goes_backwards_changes_nothing(whole, tmp_path, capsys, mo
     assert "1980-01-01" in sessions.read_text()
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_batch_reports_the_example_in_the_end_and_does_the_rest(
     whole, tmp_path, capsys, monkeypatch
 ):
@@ -192,6 +194,7 @@ def test_out_of_memory_halves_the_batch_reports_the_example_in_the_end_and_does_
     assert not list((data.parent / "out").rglob("halvings.jsonl"))
 
 
+@pytest.mark.slow
 def test_a_run_short_of_memory_killed_at_six_writes_ends_in_the_same_bytes_and_the_same_halvings(
     whole, tmp_path, capsys, monkeypatch
 ):

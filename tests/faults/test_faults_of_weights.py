@@ -84,6 +84,7 @@ def kill_training(trained, folder: Path, points: int) -> None:
         assert curve(out) == curve(unbroken) and weights(out) == expected, f"killed at write {at} of {writes}"
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_four_writes_ends_in_the_same_weights(trained, tmp_path):
     kill_training(trained, tmp_path, 4)
 

@@ -52,6 +52,7 @@ def draw(page: Page) -> None:
     page.get_by_role("button", name="4. Draw the edit").click()
 
 
+@pytest.mark.slow
 def test_a_photo_is_edited_by_all_three_and_by_a_changed_expressive_instruction(page, asked, server, tmp_path, screens):
     photo = tmp_path / "photo.png"
     world.draw("a photo", split="test").input_image.save(photo)

@@ -131,6 +131,7 @@ def test_importing_the_package_needs_no_torch():
     python("import sys, mgie; assert 'torch' not in sys.modules; mgie.MGIEPipeline; assert 'torch' in sys.modules")
 
 
+@pytest.mark.slow
 def test_letters_that_the_terminal_lacks_are_spelled_out_and_the_edit_is_kept(tmp_path, weights, photo):
     said = "\u0441\u0434\u0435\u043b\u0430\u0439 \u043a\u0440\u0430\u0441\u043d\u044b\u043c"
     argv = [photo, "x", "-o", tmp_path / "o.png", "--weights", weights, "--device", "cpu", "--steps", 1]

@@ -134,6 +134,7 @@ def test_a_half_written_line_is_dropped_and_only_what_is_missing_is_derived(data
     assert len(asked) == 2
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_repeated_it_ends_in_the_same_file(data, models, tmp_path):
     expected, out = tmp_path / "expected.jsonl", tmp_path / "e.jsonl"
     arguments = ("--batch-size", "1")

@@ -41,6 +41,7 @@ def test_a_cache_serves_the_next_batch_of_its_size():
     assert static.kept is not first
 
 
+@pytest.mark.slow
 def test_a_pipeline_with_steps_of_fixed_shape_draws_the_same():
     """Two sizes: the VAE decodes one while the next is denoised, which on a CPU is one after the other."""
     eager, static = tiny.build(), tiny.build()

@@ -133,6 +133,7 @@ def test_a_run_needs_no_model_and_its_numbers_are_those_of_the_drawn_outputs(roo
     assert json.loads(capsys.readouterr().out)["n"] == 11
 
 
+@pytest.mark.slow
 def test_they_stand_in_a_table_beside_the_input_copy(root, tmp_path, capsys):
     places = ["--data-root", str(root), "--out", str(tmp_path / "runs"), "--results", str(tmp_path / "r")]
     argv = ["1", "--suite", "published", "--split", "test", "--datasets", "magicbrush", "--metrics", "l1", *places]

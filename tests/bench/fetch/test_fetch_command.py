@@ -93,6 +93,7 @@ def test_parquet_sets_say_how_many_rows_they_have(tmp_path, capsys):
         assert re.search(rf"thing dev: 7 rows in {files} files, {said}", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_mgie_is_fetched_converted_and_said_not_to_be_the_released_one(tmp_path):
     """Tiny random weights in the official layout, given as a user's folder."""
     own, weights = tmp_path / "own", tmp_path / "weights"

@@ -111,6 +111,7 @@ def swapped(scores, yardstick, rate, original=module.shares):
     return original(list(yardstick.values()), mine, rate)
 
 
+@pytest.mark.slow
 def test_a_table_has_them_in_its_footer_its_csv_and_its_markdown(tmp_path, capsys):
     draw_ma5k(tmp_path / "data" / "ma5k")
     argv = ["1", "--suite", "paper", "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "runs"),

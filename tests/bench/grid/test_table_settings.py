@@ -55,6 +55,7 @@ def test_what_only_some_datasets_take_goes_to_their_cells_alone(flag):
     assert given == takers
 
 
+@pytest.mark.slow
 def test_the_images_of_evr_elsewhere_leave_the_other_columns_of_a_table_as_they_are(tmp_path, capsys):
     root = draw_evr(tmp_path / "data" / "evr").parent
     draw_gier(root / "gier")

@@ -206,13 +206,13 @@ def test_wrong_use_ends_with_2_and_says_why(argv, says, capsys):
 
 def test_a_table_runs_its_cells_and_says_why_the_others_were_not(tmp_path, capsys):
     draw_ma5k(tmp_path / "data" / "ma5k")
-    argv = ["1", "--suite", "paper", "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "runs"),
-            "--results", str(tmp_path / "results"), "--metrics", "l1", "--seeds", "1",
+    argv = ["1", "--suite", "paper", "--size", "native", "--data-root", str(tmp_path / "data"),
+            "--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results"), "--metrics", "l1", "--seeds", "1",
             "--models", "identity,mine", "--datasets", "ma5k,evr"]  # fmt: skip
     assert main(argv) == 0
     said = capsys.readouterr()
     assert said.out.startswith("suite paper: ") and "Input copy" in said.out and "done" in said.err
-    only = "-seeds1-only-ma5k_evr_identity_mine_l1"
+    only = "-native-seeds1-only-ma5k_evr_identity_mine_l1"
     rows = {(r["model"], r["dataset"]): r for r in read(tmp_path / "results" / "paper" / f"table1{only}.csv")}
     here = rows["identity", "ma5k"]
     assert here["n"] == here["of"] == "10" and here["groups"] == "2" and here["low"] == ""
@@ -233,11 +233,11 @@ def test_a_folder_of_own_outputs_stands_in_the_table_once_it_was_scored(tmp_path
     for record in records:
         name = f"ma5k__test__{Path(record['output']).stem}.jpg"
         (tmp_path / "mine" / name).write_bytes((data / "ma5k" / "images" / record["input"]).read_bytes())
-    suite = ["--suite", "paper", "--data-root", str(data), "--metrics", "l1"]
+    suite = ["--suite", "paper", "--size", "native", "--data-root", str(data), "--metrics", "l1"]
     assert run([*suite, *out, "--dataset", "ma5k", "--model", "mine", "--images", str(tmp_path / "mine")]) == 0
     table = ["1", *suite, *out, "--results", str(tmp_path / "results"), "--datasets", "ma5k", "--models", "mine"]
     assert main(table) == 0
-    l1, seconds = read(tmp_path / "results" / "paper" / "table1-only-ma5k_mine_l1.csv")
+    l1, seconds = read(tmp_path / "results" / "paper" / "table1-native-only-ma5k_mine_l1.csv")
     assert (
         l1["n"] == "10"
         and l1["seeds"] == "1"

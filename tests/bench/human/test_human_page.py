@@ -78,6 +78,7 @@ def rows(votes: Path) -> list[tuple[str, str]]:
         return db.execute("SELECT annotator, item FROM votes").fetchall()
 
 
+@pytest.mark.slow
 def test_two_people_at_once_and_a_kill_in_the_middle_end_in_exactly_twenty_votes(context, server, votes, screens):
     anna, bob = sign_in(context, server, "anna"), sign_in(context, server, "bob")
     keep_screens(anna, "human-texts", screens)

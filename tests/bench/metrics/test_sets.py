@@ -209,6 +209,7 @@ def test_a_run_of_a_set_has_its_metrics_and_says_which_command_would_be_comparab
     assert "--size" not in again["sets"]["magicbrush"][0]
 
 
+@pytest.mark.slow
 def test_a_table_takes_a_set_and_says_the_same_below_it(tmp_path, capsys):
     draw_magicbrush(tmp_path / "data" / "magicbrush", count=4)
     argv = ["1", "--suite", "paper", "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "runs"),

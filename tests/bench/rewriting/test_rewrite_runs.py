@@ -150,6 +150,7 @@ def test_given_back_as_a_file_the_same_texts_give_the_same_pixels_and_changed_on
     assert all(set(e.seconds) == {"diffusion"} for e in RunFolder(other).edits().values())  # nobody wrote: no time
 
 
+@pytest.mark.slow
 def test_mgie_and_lgie_draw_by_a_text_that_is_given(root, tmp_path):
     for model in ("mgie", "lgie"):
         file = tmp_path / "mine.jsonl"

@@ -155,6 +155,7 @@ def test_the_gate_knows_an_editor_behind_a_rewriter_and_sees_a_stale_table(tmp_p
     assert "make the table again" in stale_tables(tmp_path, "")[0]
 
 
+@pytest.mark.slow
 def test_the_table_is_made_from_runs_whose_texts_are_written_first(tmp_path, capsys):
     weights = tmp_path / "weights"
     tiny_diffusers.instruct_pix2pix(weights / "inspix2pix")

@@ -95,6 +95,7 @@ def test_columns_have_readable_heads():
 # side by side
 
 
+@pytest.mark.slow
 def test_a_table_has_two_lpips_columns_and_made_again_it_computes_nothing(tmp_path, weights, capsys, monkeypatch):
     draw_ma5k(tmp_path / "data" / "ma5k")
     argv = ["1", "--suite", "paper", "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "runs"),

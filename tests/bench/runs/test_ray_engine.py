@@ -121,6 +121,7 @@ def test_a_worker_goes_on_with_the_batch_whose_texts_it_knows_and_takes_no_other
     assert next_of([], any_of, a, {a}) is None
 
 
+@pytest.mark.slow
 def test_later_turns_wait_for_the_output_of_the_turn_before(pool_of, tmp_path):
     first, second, third, *others = examples(tmp_path / "in", 6)
     chain = [first, replace(second, previous=first.id), replace(third, previous=second.id), *others]
@@ -129,6 +130,7 @@ def test_later_turns_wait_for_the_output_of_the_turn_before(pool_of, tmp_path):
     assert edited(run, Mortal(), tmp_path / "ray", pool_of(Mortal()).outcomes) == local
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_slice_done_again(pool_of, tmp_path, capsys):
     run = run_of(examples(tmp_path / "in", 7))
     (tmp_path / "marks").mkdir()
@@ -138,6 +140,7 @@ def test_a_killed_worker_is_replaced_and_its_slice_done_again(pool_of, tmp_path,
     assert capsys.readouterr().err.count("another takes its place") == 2
 
 
+@pytest.mark.slow
 def test_a_slice_that_kills_every_worker_ends_the_run_with_the_others_kept(pool_of, tmp_path, capsys):
     run = run_of(examples(tmp_path / "in", 7))
     (tmp_path / "marks").mkdir()
@@ -147,6 +150,7 @@ def test_a_slice_that_kills_every_worker_ends_the_run_with_the_others_kept(pool_
     assert len(RunFolder(tmp_path / "ray").edits()) >= 3
 
 
+@pytest.mark.slow
 def test_the_command_joins_the_cluster_ray_address_names_and_gives_the_local_files(cluster, tmp_path):
     from ray._private.state import jobs
 

@@ -102,6 +102,7 @@ def run_and_die(argv: list[str], at: int) -> bool:
     return os.WIFSIGNALED(status)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_every_write_ends_in_the_same_bytes(tmp_path, capsys):
     data = draw_ma5k(tmp_path / "data", photos=1)
     assert main(command(data, tmp_path / "whole")) == 0
@@ -113,6 +114,7 @@ def test_a_run_killed_at_every_write_ends_in_the_same_bytes(tmp_path, capsys):
     assert at > 15
 
 
+@pytest.mark.slow
 def test_a_finished_run_taken_up_for_another_metric_and_killed_keeps_the_account_of_the_earlier_ones(tmp_path, capsys):
     data = draw_ma5k(tmp_path / "data", photos=1)
     assert main(command(data, tmp_path / "whole")) == 0

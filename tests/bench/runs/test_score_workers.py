@@ -66,6 +66,7 @@ def test_two_processes_write_the_bytes_of_one(data, networks, alone, tmp_path, c
         assert {p for p in files if "features/" in p} == {p for p in alone if "features/" in p}
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_fed_by_processes_gives_the_same_bytes(data, networks, alone, tmp_path, monkeypatch):
     """On the CPU: the processes decode, transform and score L1 and SSIM, this one runs the networks."""
     transformed = []
@@ -77,6 +78,7 @@ def test_a_gpu_that_is_fed_by_processes_gives_the_same_bytes(data, networks, alo
     assert {p for p in files if "features/" in p} == {p for p in alone if "features/" in p}
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_scores_where_models_fill_the_gpu(data, networks, alone, tmp_path, monkeypatch):
     argv = scored_by(data, tmp_path, networks)
     assert main(argv, scores=False) == 0
@@ -244,6 +246,7 @@ def test_flags_that_mean_nothing_are_refused(data, tmp_path, capsys, flags, said
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_processes_that_score(tmp_path):
     many = draw_ma5k(tmp_path / "data", photos=24, side=300)  # seconds of work are left when it stops
 
@@ -261,6 +264,7 @@ def test_ctrl_c_ends_the_processes_that_score(tmp_path):
     assert bytes_of(tmp_path / "stopped") == bytes_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_replaced_by_the_others(tmp_path):
     many = draw_ma5k(tmp_path / "data", photos=24, side=400)
     argv = ["-m", "bench.run", *command(many, tmp_path / "out"), "--metric-batch-size", "1", "--seeds", "1"]

@@ -104,9 +104,9 @@ def bytes_of(out: Path) -> dict[str, bytes]:
 
 
 def table(data: Path, out: Path, *more: str) -> list[str]:
-    fixed = "-m bench.tables 1 --suite paper --datasets ma5k --models identity,oracle --metrics l1,ssim --seeds 1"
-    return [*fixed.split(), "--data-root", str(data), "--out", str(out / "runs"), "--results", str(out / "results"),
-            *more]  # fmt: skip
+    fixed = "-m bench.tables 1 --suite paper --size native --datasets ma5k --models identity,oracle --metrics l1,ssim"
+    places = ["--data-root", str(data), "--out", str(out / "runs"), "--results", str(out / "results")]
+    return [*fixed.split(), "--seeds", "1", *places, *more]
 
 
 @pytest.fixture(scope="module")
@@ -114,22 +114,31 @@ def many(tmp_path_factory) -> Path:
     return draw_ma5k(tmp_path_factory.mktemp("data"), photos=24)
 
 
+@pytest.fixture(scope="module")
+def whole(many, tmp_path_factory) -> dict[str, bytes]:
+    """The run folders of a table that nothing stopped."""
+    out = tmp_path_factory.mktemp("whole")
+    goes_on(table(many, out))
+    return bytes_of(out / "runs")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_table_stops_and_ends_in_the_same_bytes(many, tmp_path, number):
+def test_a_table_stops_and_ends_in_the_same_bytes(many, whole, tmp_path, number):
     stops(table(many, tmp_path / "stopped"), lambda: edits_of(tmp_path / "stopped") > 20, number)
     assert not list((tmp_path / "stopped").rglob("done.json"))
     for folder in (tmp_path / "stopped" / "runs" / "paper").iterdir():
         with RunFolder(folder).locked():  # no lock is held
             pass
     goes_on(table(many, tmp_path / "stopped"))
-    goes_on(table(many, tmp_path / "whole"))
-    assert bytes_of(tmp_path / "stopped" / "runs") == bytes_of(tmp_path / "whole" / "runs")
+    assert bytes_of(tmp_path / "stopped" / "runs") == whole
 
 
+@pytest.mark.slow
 def test_the_trade_off_stops_and_goes_on(tmp_path):
     draw_magicbrush(tmp_path / "data" / "magicbrush", count=30)
-    argv = ["-m", "bench.tradeoff", "--suite", "paper", "--models", "identity", "--image-guidance-scales", "1.0,1.4",
-            "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "runs"), "--clip", str(MINI_CLIP),
+    argv = ["-m", "bench.tradeoff", "--suite", "paper", "--size", "native", "--models", "identity",
+            "--image-guidance-scales", "1.0,1.4", "--data-root", str(tmp_path / "data"),
+            "--out", str(tmp_path / "runs"), "--clip", str(MINI_CLIP),
             "--results", str(tmp_path / "results")]  # fmt: skip
     stops(argv, lambda: edits_of(tmp_path / "runs"))
     goes_on(argv)
@@ -145,6 +154,7 @@ def has_checkpoint(root: Path) -> bool:
     return any(Path(folder).name == ".checkpoints" and inside for folder, inside, _ in os.walk(root))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["finetune", "ablate"])
 def test_trainings_on_demand_stop_and_end_in_the_same_weights(what, tmp_path, monkeypatch):
     weights, data = tmp_path / "weights", tmp_path / "data"
@@ -166,7 +176,7 @@ def test_trainings_on_demand_stop_and_end_in_the_same_weights(what, tmp_path, mo
 
 
 @pytest.mark.slow
-def test_a_run_on_ray_stops_and_leaves_nothing_in_the_temporary_folder(many, tmp_path):
+def test_a_run_on_ray_stops_and_leaves_nothing_in_the_temporary_folder(many, whole, tmp_path):
     pytest.importorskip("ray")
     short = Path("/tmp") / f"mgie-{os.getpid()}"  # Ray's sockets have no room for a longer path
     short.mkdir()
@@ -175,8 +185,7 @@ def test_a_run_on_ray_stops_and_leaves_nothing_in_the_temporary_folder(many, tmp
     try:
         stops(argv, lambda: edits_of(tmp_path / "stopped") > 20, env=env)
         goes_on(argv, env)
-        goes_on(table(many, tmp_path / "whole"))
-        assert bytes_of(tmp_path / "stopped" / "runs") == bytes_of(tmp_path / "whole" / "runs")
+        assert bytes_of(tmp_path / "stopped" / "runs") == whole
         left = [p.name for p in (short / "ray").glob("session_2*")] if (short / "ray").exists() else []
         assert not left and not list(short.glob("mgie-bench-*"))
     finally:

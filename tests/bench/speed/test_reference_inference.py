@@ -31,6 +31,7 @@ def test_a_batch_equals_the_demo_one_image_after_the_other(scheduler, ngram):
     assert apart(ours.images, pipe(images, TEXTS, generator=tiny.generators(3, 4, 5)).images) > 10
 
 
+@pytest.mark.slow
 def test_a_compiled_pipeline_gives_the_same_images():
     edit = lambda p: p([tiny.picture(0), tiny.picture(1)], TEXTS[:2], generator=tiny.generators(0, 1)).images  # noqa: E731
     expected, pipe = edit(tiny.build()), tiny.build()

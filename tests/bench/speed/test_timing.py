@@ -41,6 +41,7 @@ def row(**changes) -> TimingRow:
     return replace(made, **changes)
 
 
+@pytest.mark.slow
 def test_all_three_models_are_timed_and_their_stages_sum_up_to_the_call(small, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert main([*small, "--batch-sizes", "1"]) == 0

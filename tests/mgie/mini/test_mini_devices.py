@@ -31,6 +31,7 @@ def test_the_pretended_gpu_refuses_what_a_gpu_would():
             there.numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vae", "clip", "tower", "metric_clip", "dino", "lpips"])
 def test_a_stage_of_pictures_trains_where_its_network_is(cache, name, monkeypatch, tmp_path):
     monkeypatch.setattr(pictures, "CHUNK", EDITS)

@@ -199,6 +199,7 @@ def edited(chain, name):
     return editor, editor.ship(parts.weights, {"stage": name, **editor.facts()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["inspix2pix", "lgie", "mgie"])
 def test_an_editor_trains_through_mgie_train_ships_in_half_and_edits(chain, name):
     from mgie.mini.training import ship

@@ -243,6 +243,7 @@ def test_places_are_rows_and_columns():
     assert place_loss(torch.zeros_like(sure)) == pytest.approx(torch.tensor(float(GRID)).log().item())
 
 
+@pytest.mark.slow
 def test_the_shipped_trunk_is_what_its_stage_trains(tmp_path, capsys):
     """The first 40 of its steps, from nothing, against the train.csv in the repository."""
     stored = make.ACCEPTED / "lpips" / "train.csv"

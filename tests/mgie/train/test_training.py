@@ -103,6 +103,7 @@ def test_bf16_stays_near_float32(tmp_path, start, data, unbroken):
     assert curve(out) != curve(unbroken)
 
 
+@pytest.mark.slow
 def test_frozen_weights_in_half_precision_train_as_in_float32_under_bf16(tmp_path, start, data):
     half = MGIEPipeline.from_pretrained(start, dtype=torch.float16)
     half.save_pretrained(tmp_path / "half")
@@ -117,6 +118,7 @@ def test_frozen_weights_in_half_precision_train_as_in_float32_under_bf16(tmp_pat
     assert torch.equal(load_file(whole / "llama/model.safetensors")[frozen], saved[frozen].float())
 
 
+@pytest.mark.slow
 def test_two_processes_continue_a_run_of_one_to_the_same_end(tmp_path, start, data, unbroken):
     out = tmp_path / "out"
     shutil.copytree(unbroken, out)

@@ -88,6 +88,7 @@ def test_a_kill_while_a_checkpoint_is_written_uses_the_one_before(tmp_path, star
     assert not list((out / checkpoint.FOLDER).glob(".unfinished-*"))
 
 
+@pytest.mark.slow
 def test_a_process_killed_by_the_system_continues_bit_for_bit(tmp_path, start, data, unbroken):
     out = tmp_path / "out"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[2])}
