@@ -204,7 +204,7 @@ accept: $(STAMP) ## run everything that is accepted anew, print what would move;
 	@$(PY) -m bench.check --update $(FLAGS)
 
 test-slow: $(STAMP) ## the tests of seconds to minutes each: whole commands, kills at every write, the world from nothing, a clean clone
-	@$(PY) -m pytest -q -n auto --dist load -m slow $(FLAGS)
+	@$(PY) -m pytest -q -n auto --dist loadfile -m slow $(FLAGS)
 
 test-faults: $(STAMP) ## kills at every write, full disk, read-only folder: also the slow ones
 	@$(PY) -m pytest -q -n auto --dist loadfile -m "slow or not slow" tests/faults tests/bench/runs/test_resume.py tests/bench/runs/test_damaged_runs.py tests/mgie/train/test_training_resume.py $(FLAGS)
