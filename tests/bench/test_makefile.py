@@ -11,9 +11,12 @@ ROOT = Path(__file__).parents[2]
 TARGETS = re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
+# as from a shell: pytest itself may have been started by make
+ENV = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+
+
 def make(*words: str) -> subprocess.CompletedProcess:
-    env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    return subprocess.run(["make", "-n", *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(["make", "-n", *words], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=60)
 
 
 def taken(target: str) -> list[str]:
@@ -70,7 +73,7 @@ def test_a_variable_that_is_a_slip_is_told_which_was_meant(target, word, meant):
 def test_the_flags_of_one_make_are_not_those_of_a_make_within_it(tmp_path):
     outer = tmp_path / "outer"
     outer.write_text(f'include {ROOT / "Makefile"}\nprobe:\n\t@echo "given: $$ARGS"\n')
-    env = os.environ | {"ARGS": "--of-the-environment"}
+    env = ENV | {"ARGS": "--of-the-environment"}
     for words in (["ARGS=--of-the-command"], []):
         said = subprocess.run(["make", "-f", outer, "probe", *words], cwd=ROOT, env=env, capture_output=True, text=True)
         assert said.stdout == "given: \n", said.stderr
