@@ -1,5 +1,9 @@
 """Options and the few fixtures that more than one file needs. Markers are declared in pyproject.toml."""
 
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # what is not here is said at once: without a network the Hub is asked for 23 seconds
+
 from pathlib import Path
 
 import pytest
