@@ -2,7 +2,7 @@
 
 import os
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # what is not here is said at once: without a network the Hub is asked for 23 seconds
+os.environ["HF_HUB_OFFLINE"] = "1"  # without a network the Hub is asked for 23 seconds before it is given up
 
 from pathlib import Path
 
