@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from bench.records import Example, Output
@@ -248,17 +249,16 @@ class Model(Protocol):
         ...
 
 
-def load(registry: Mapping[str, DatasetEntry | MetricEntry | ModelEntry], name: str, what: str) -> type[Any]:
-    """The class behind a name. Raises ValueError that lists the known names."""
+def check_known(registry: Mapping[str, object], name: str, what: str) -> None:
+    """Nothing is imported. Raises ValueError that lists the known names."""
     if name not in registry:
         raise ValueError(f"unknown {what} '{name}'; known: {', '.join(registry)}")
-    return made(registry[name].made_by)
 
 
-def made(made_by: str) -> type[Any]:
-    """The class that "module:Class" names, imported now."""
-    module, cls = made_by.split(":")
-    return getattr(import_module(module), cls)
+def load(registry: Mapping[str, DatasetEntry | MetricEntry | ModelEntry], name: str, what: str) -> type[Any]:
+    """The class behind a name. Raises ValueError that lists the known names."""
+    check_known(registry, name, what)
+    return resolve_name(registry[name].made_by)
 
 
 def maker_of(suite: str, weights: Path | None) -> Maker | None:
@@ -311,15 +311,15 @@ def banner(suite: str, dataset: str, split: str = "") -> str:
 def open_dataset(suite: str, dataset: str, data_root: Path, settings: DataSettings) -> Dataset:
     """Raises ValueError for an unknown name, FileNotFoundError (with source and next step) where the files are not."""
     cls = load(DATASETS, dataset, "dataset")
-    if suite not in SUITES:
-        raise ValueError(f"unknown suite '{suite}'; known: {', '.join(SUITES)}")
+    check_known(SUITES, suite, "suite")
     entry = SUITES[suite]
     if entry.datasets and dataset not in entry.datasets:
         raise ValueError(f"suite {suite} has no dataset '{dataset}'; known: {', '.join(entry.datasets)}. Its own files "
                          f"are read with --suite paper --data-root DIR, below DIR/{dataset}/")  # fmt: skip
     if entry.made_by is None:
         return cls(data_root / dataset, settings)
-    return made(entry.made_by)(dataset, data_root / "published" if suite == "published" else data_root, settings)
+    root = data_root / "published" if suite == "published" else data_root
+    return resolve_name(entry.made_by)(dataset, root, settings)
 
 
 def examples_of(dataset: str, root: Path, split: str) -> list[Example]:

@@ -34,6 +34,7 @@ from bench.registry import (
     Dataset,
     Model,
     banner,
+    check_known,
     edit_settings,
     form_of,
     metric_of,
@@ -51,7 +52,7 @@ from bench.runs.execute import Held, Progress, execute, write_texts
 from bench.runs.folder import Busy, RunFolder
 from bench.runs.plan import Plan, check_failures, check_files, is_done, of_sets, reads_of
 from bench.runs.remote import Mirror, copy_of, is_remote, place, stage
-from bench.runs.rewriting.named import Rewriting, rewriting_of
+from bench.runs.rewriting.named import rewriting_of
 from bench.runs.runner import TooManyFailures, WorkerDied
 from bench.runs.scoring import ChangedImages
 from bench.settings import (
@@ -165,8 +166,8 @@ def asked_of(argv: Sequence[str] | None) -> Asked:
     check_numbers(args)
     suite, workers = args.suite or "mini", workers_of(args, args.device)
     edit = edit_settings(suite, from_flags(EditSettings, args))
-    if suite != "published" and args.images is None and args.model.partition(":")[0] not in (*MODELS, "diffusers"):
-        raise ValueError(f"unknown model '{args.model}'; known: {', '.join(MODELS)}")
+    if suite != "published" and args.images is None and not args.model.startswith("diffusers:"):
+        check_known(MODELS, args.model, "model")  # before data is drawn, looked for or fetched
     to_stage(suite, args.dataset, args.data_root)
     metrics = tuple((args.metrics or ",".join(metrics_of(suite, args.dataset))).replace(" ", "").split(","))
     names = expanded(metrics, args.dataset)
@@ -221,8 +222,8 @@ def plan_of(asked: Asked, found: Data, model: Model) -> Plan:
     edit = fill(asked.edit, model.defaults)
     data = replace(asked.data, split=getattr(dataset, "split", asked.data.split))
     named = rewriting if args.rewrite != "none" else None  # not that of a form, which the form's own name says
-    control = "instructions of other examples: a control" * (data.instructions == "shuffled")
-    notes = (dataset.note, getattr(model, "note", ""), control, note_of(named, examples))
+    control = "instructions of other examples: a control" if data.instructions == "shuffled" else ""
+    notes = (dataset.note, getattr(model, "note", ""), control, named.note(examples) if named else "")
     note = "; ".join(n for n in notes if n)
     out = copy_of(args.out, Path("runs")) if is_remote(args.out) else args.out
     files = files_of(examples, Digests(out))
@@ -242,12 +243,6 @@ def plan_of(asked: Asked, found: Data, model: Model) -> Plan:
         to_stage(suite, args.dataset, args.data_root), mirror, files, older, asked.sets,
         asked.argv, rewriting, args.texts_only,
     )  # fmt: skip
-
-
-def note_of(rewriting: Rewriting | None, examples: Sequence[Example]) -> str:
-    """What a reader of the numbers must know of a rewriter."""
-    looks = " in front of the dataset's own images" if any(e.previous for e in examples) else ""
-    return f"instructions rewritten by {rewriting.name}{looks}" if rewriting else ""
 
 
 def is_row(args: argparse.Namespace) -> bool:
@@ -275,8 +270,7 @@ def to_stage(suite: str, dataset: str, data_root: Path | str | None) -> tuple[st
         return None
     if suite == "mini":
         raise ValueError(f"--data-root {data_root}: suite mini draws its data into a local folder; give a path")
-    if dataset not in DATASETS:
-        raise ValueError(f"unknown dataset '{dataset}'; known: {', '.join(DATASETS)}")
+    check_known(DATASETS, dataset, "dataset")
     return data_root, "published" if suite == "published" else dataset, Path("data").absolute()
 
 

@@ -9,10 +9,11 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 from bench.planning.look import Look
-from bench.registry import EDITORS, WITH_FORMS, made
+from bench.registry import EDITORS, WITH_FORMS
 from bench.runs.plan import Plan
 from mgie.io.memory import folder_bytes
 from mgie.io.sizes import cut_of, one_shape
@@ -120,7 +121,7 @@ def at_once(weights: Mapping[Any, int], offload: bool) -> int:
 
 def of_the_list(target: str) -> Memory | None:
     """Of a pipeline that is not here, by the list of editors."""
-    kinds = [kind for family in made(EDITORS) for kind in family.kinds if kind.hub == target.partition("@")[0]]
+    kinds = [kind for family in resolve_name(EDITORS) for kind in family.kinds if kind.hub == target.partition("@")[0]]
     return Memory(int(kinds[0].gigabytes * 1e9), None, assumed=True) if kinds else None
 
 

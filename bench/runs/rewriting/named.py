@@ -5,13 +5,14 @@ In suite published mgie and lgie are the authors' own texts, as their edits are 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
+from pkgutil import resolve_name
 
 from bench.records import Example
-from bench.registry import Dataset, Model, made
+from bench.registry import Dataset, Model
 from bench.settings import ModelSettings
 from mgie.io.files import HALVES
 
@@ -41,6 +42,11 @@ class Rewriting:
     def in_run(self) -> dict[str, str]:
         """The same as part of a run's fingerprint."""
         return {name if name == "rewriter" else f"rewriter {name}": v for name, v in self.fingerprint.items()}
+
+    def note(self, examples: Sequence[Example]) -> str:
+        """What a reader of the numbers must know of it."""
+        looks = " in front of the dataset's own images" if any(e.previous for e in examples) else ""
+        return f"instructions rewritten by {self.name}{looks}"
 
 
 def written_by(model: Model) -> Rewriting:
@@ -78,7 +84,7 @@ def rewriting_of(
 def opened(name: str, spec: ModelSettings) -> Rewriting:
     """A rewriter that writes its texts itself. Raises ValueError, FileNotFoundError."""
     refuse_unknown(name)
-    return written_by(made(WRITER)(name, replace(spec, images=None)))
+    return written_by(resolve_name(WRITER)(name, replace(spec, images=None)))
 
 
 def refuse_unknown(name: str) -> None:
