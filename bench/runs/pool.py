@@ -51,6 +51,10 @@ class Pool:
         return self
 
     def __exit__(self, error: object, *_: object) -> None:
+        unborn = [worker for worker in self.workers if worker.process.pid is None]  # Ctrl-C came while it was started
+        for worker in unborn:
+            worker.connection.close()
+            self.workers.remove(worker)
         for worker in self.workers:
             if error is None:
                 worker.connection.close()  # an idle worker ends by itself, and tidies up behind it

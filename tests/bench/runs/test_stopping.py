@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,21 @@ def test_leaving_the_block_ends_workers_at_once_whatever_they_do():
         start = time.monotonic()
     assert time.monotonic() - start < 3
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_ctrl_c_while_a_worker_is_started_ends_those_that_are_up(monkeypatch):
+    started = []
+
+    def start(process: BaseProcess) -> None:
+        if started:
+            raise KeyboardInterrupt
+        BaseProcess.start(process)
+        started.append(process)
+
+    with pytest.raises(KeyboardInterrupt), Pool(2) as pool:
+        monkeypatch.setattr(pool.context.Process, "start", start)
+        next(pool.each(work, ["sleep", "sleep"]))
+    assert pool.workers == [] and started[0].exitcode is not None
 
 
 def test_workers_of_a_killed_command_end_by_themselves(tmp_path):
