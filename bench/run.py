@@ -336,7 +336,7 @@ def run(argv: list[str] | None, held: Held, progress: Progress | None, scores: b
     found["sets"] = of_sets(asked, {name: m["protocol"] for name, m in found["metrics"].items()})
     show(found, asked.as_json)
     if is_row(args) and not asked.as_json and not asked.mirror:
-        print(beside_others(args))
+        print(beside_others(args, getattr(asked.model, "seeded", True)))
     return 0
 
 

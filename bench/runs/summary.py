@@ -159,13 +159,16 @@ def bar(label: str, stage: str, total: int) -> Iterator[Tick]:
         yield tick
 
 
-def beside_others(args: argparse.Namespace) -> str:
-    """The command that shows this run in its table, as Python and make spell it."""
-    name, suite = args.as_name or args.model, args.suite or "mini"
+def beside_others(args: argparse.Namespace, seeded: bool = False) -> str:
+    """The command that shows this run in its table, as Python and make spell it. seeded: as many seeds as it has, for
+    a table takes others by default."""
     given = {
-        ("--suite", "SUITE"): "" if suite == "mini" else suite, ("--data-root", "DATA"): args.data_root or "",
-        ("--datasets", "DATASETS"): args.dataset, ("--with", "WITH"): name,
+        ("--suite", "SUITE"): args.suite or "", ("--data-root", "DATA"): args.data_root or "",
+        # of given images the networks alone lie there; a checkpoint's are no other row's
+        ("--weights", "WEIGHTS"): (args.images and args.weights) or "",
+        ("--datasets", "DATASETS"): args.dataset, ("--with", "WITH"): args.as_name or args.model,
         ("--split", "SPLIT"): args.split, ("--metrics", "METRICS"): args.metrics or "",
+        ("--seeds", "SEEDS"): args.seeds if seeded else "",
     }  # fmt: skip
     others = [
         *choices_of(DataSettings(), from_flags(DataSettings, args), ("split",)),
@@ -174,9 +177,14 @@ def beside_others(args: argparse.Namespace) -> str:
     ]  # fmt: skip
     more = [part for choice in others for part in choice.argv()]
     more += ["--out", str(args.out)] if str(args.out) != "runs" else []
-    flags = [part for (flag, _), value in given.items() if value for part in (flag, str(value))]
-    variables = [f"{variable}={shlex.quote(str(value))}" for (_, variable), value in given.items() if value]
-    variables += [f"ARGS={shlex.quote(shlex.join(more))}"] if more else []
+    more += ["--device", args.device] if args.device != "auto" else []
+    named = {key: str(value) for key, value in given.items() if value}
+    # what make's own shell would take apart, or make itself at a comma, goes where it may be quoted
+    odd = [key for key, value in named.items() if shlex.quote(value) != value or (key[1] == "WITH" and "," in value)]
+    flags = [part for (flag, _), value in named.items() for part in (flag, value)]
+    variables = [f"{key[1]}={value}" for key, value in named.items() if key not in odd]
+    quoted = shlex.join([*(part for key in odd for part in (key[0], named[key])), *more]).replace("$", "$$")
+    variables += [f"ARGS={shlex.quote(quoted)}"] if quoted else []
     table = 2 if args.setting == "fine-tuned" else 1
     return (f"beside the others: python -m bench.tables {table} {shlex.join([*flags, *more])}\n"
             f"or: make table{table} {' '.join(variables)}")  # fmt: skip

@@ -3,7 +3,9 @@
 import argparse
 import json
 import os
+import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,16 @@ from bench import run as run_command
 from bench.given.fits import Asked, reasons_against, refuse_unlike
 from bench.given.named import With, add_with, found
 from bench.grid.cells import Cell, Options, own_run
-from bench.grid.options import parser, selected
+from bench.grid.options import parser, selected, suite_of
 from bench.registry import metric_settings
 from bench.run import main as run
 from bench.run import plan
 from bench.runs.folder import RunFolder
+from bench.runs.summary import beside_others
 from bench.settings import SUITES_OWN, DataSettings, EditSettings
+from bench.tables import table_parser
+
+ROOT = Path(__file__).parents[3]
 
 
 def changed(folder: Path, file: str = "run.json", **change) -> Path:
@@ -252,6 +258,34 @@ def test_the_run_prints_the_command_of_its_row(world, tmp_path, capsys):
     assert [given.name for given in table_of(words).given] == ["mine"]
     assert run([*argv, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["model"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("given", "has"),
+    [
+        (["--suite", "mini", "--data-root", "my data", "--images", "x"], {"suite": "mini", "seeds": None}),
+        (["--suite", "paper", "--data-root", "data", "--weights", "w", "--images", "x"], {"weights": Path("w")}),
+        (
+            ["--suite", "paper", "--data-root", "da$ta", "--device", "cpu"],
+            {"device": "cpu", "seeds": 1, "weights": None},
+        ),
+        (["--out", "\N{DOG} runs", "--seeds", "3"], {"out": Path("\N{DOG} runs"), "seeds": 3}),
+    ],
+)
+@pytest.mark.parametrize("name", ["mine", "my editor", "its, v2"])
+def test_the_command_of_a_row_is_taken_as_it_is_printed_by_python_and_by_make(given, has, name):
+    args = run_command.parser().parse_args(["--model", "mgie", "--as", name, "--dataset", "ma5k", *given])
+    by_python, by_make = beside_others(args, seeded="--images" not in given).splitlines()
+    env = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    done = subprocess.run(
+        by_make.replace("or: make", "make -n"), shell=True, cwd=ROOT, env=env, capture_output=True, text=True
+    )
+    lines = [
+        line.partition("bench.tables ")[2] for line in (by_python, *done.stdout.splitlines()) if "bench.tables" in line
+    ]
+    one, other = (table_parser().parse_args(shlex.split(line)) for line in lines)
+    assert one == other and one.given == [With(name)]
+    assert suite_of(one) in ("mini", "paper") and {key: getattr(one, key) for key in has} == has
 
 
 def test_half_a_folder_is_said_once(world, tmp_path, capsys):
