@@ -4,6 +4,7 @@ Frozen, one JSON line each, nothing changed after it is made. No import here is 
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -52,6 +53,16 @@ EXPORT, INPUTS, OUTPUTS = "export.json", "inputs", "outputs"
 
 def file_name(example_id: str) -> str:
     return example_id.replace("/", "__").replace("#", "__") + ".png"
+
+
+def with_later_turns(reasons: Mapping[str, str], examples: Iterable[Example]) -> dict[str, str]:
+    """By example id, why there is no edit; then there is none of the later turns of its session either."""
+    found: dict[str, str] = {}
+    for example in examples:  # a turn comes behind the one before it
+        later = "the turn before it will not be edited" if example.previous in found else ""
+        if why := reasons.get(example.id) or later:
+            found[example.id] = why
+    return found
 
 
 class Output(NamedTuple):

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from bench.datasets.shuffled import as_asked
-from bench.records import EXPORT, INPUTS, OUTPUTS, Example, file_name
+from bench.records import EXPORT, INPUTS, OUTPUTS, Example, file_name, with_later_turns
 from bench.registry import DATASETS, SUITES, banner, edit_settings, open_dataset, split_of
 from bench.runs.description import manifest_hash
 from bench.runs.digests import Digest, Digests
@@ -67,9 +67,9 @@ class Export:
 
     @property
     def unusable(self) -> dict[str, str]:
-        """By example id, why its input image cannot be read."""
-        mine = [e for e in self.examples if not e.previous]
-        return {e.id: self.files[e.input_image].fault for e in mine if self.files[e.input_image].fault}
+        """By example id, why there is no input image of it to edit."""
+        faults = {e.id: self.files[e.input_image].fault for e in self.examples if not e.previous}
+        return with_later_turns(faults, self.examples)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from bench.records import with_later_turns
 from bench.registry import MODELS, Dataset, Model, form_of, load, open_model
 from bench.run import Asked, Data, asked_of, data_of, plan_of
 from bench.runs.description import safe
@@ -118,19 +119,16 @@ def edits_to_make(plan: Plan) -> int:
         return sum(e.id not in lost for part in todo for e in part.examples)
 
 
-def not_editable(plan: Plan) -> set[str | None]:
+def not_editable(plan: Plan) -> set[str]:
     """The examples that get no edit, and the later turns of their sessions."""
     reads = reads_of(plan.model)
-    lost: set[str | None] = set()
+    lost: set[str] = set()
     for lack in lacks(plan):
         if lack.what.replace(" ", "_") in reads:
             lost |= lack.reasons.keys()
     if hasattr(plan.model, "missing"):
         lost |= set(plan.model.missing(plan.run.examples))
-    for example in plan.run.examples:  # a turn comes behind the one before it
-        if example.previous in lost:
-            lost.add(example.id)
-    return lost
+    return set(with_later_turns(dict.fromkeys(lost, "not editable"), plan.run.examples))
 
 
 def stem(look: Look) -> str:

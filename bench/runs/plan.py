@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.records import Example
+from bench.records import Example, with_later_turns
 from bench.registry import Model, metric_of
 from bench.runs.description import Run
 from bench.runs.digests import Digest
@@ -148,6 +148,7 @@ def lacks(plan: Plan) -> Iterator[Lack]:
     for need, names in sorted(needs.items(), key=lambda item: list(FIELDS).index(item[0].field)):
         asked = plan.run.examples if need in reads else plan.run.scored
         whys = {e.id: need.fault(e, plan.files) for e in asked}
+        whys |= with_later_turns(whys, asked) if need in reads else {}
         if need not in reads and all(why == ABSENT for why in whys.values()):  # the dataset has none, see without
             continue
         then = "they will have no edit and no score" if need in reads else f"they will have no {', '.join(names)}"

@@ -57,6 +57,15 @@ def test_an_input_of_a_later_turn_is_the_output_of_the_turn_before(data, tmp_pat
         assert (row["input"] in outputs[:place]) == (row["turn"] != "1")  # and its turn comes before it
 
 
+def test_later_turns_of_an_input_that_cannot_be_read_are_left_out_too(data, tmp_path, capsys):
+    next((data / "magicbrush").rglob("102-input.png")).write_bytes(b"no image")
+    command = argv(data, tmp_path / "todo", "magicbrush", "--turns", "multi", "--max-failures")
+    assert export.main([*command, "0.4"]) == 2  # three of six, of one session
+    assert "3 of 6 examples have no usable input image, first: magicbrush/test/102-1@multi" in capsys.readouterr().err
+    assert export.main([*command, "0.5"]) == 0
+    assert [row["id"].partition("@")[0][-5:] for row in rows_in(tmp_path / "todo")] == ["100-1", "101-1", "101-2"]
+
+
 def test_inputs_are_the_images_that_every_model_is_given(data, tmp_path):
     assert export.main(argv(data, tmp_path / "todo", "magicbrush", "--size", "square:48")) == 0
     row = rows_in(tmp_path / "todo")[0]

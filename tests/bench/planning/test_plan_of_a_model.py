@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from drawn import draw_ma5k
+from drawn import draw_ma5k, draw_magicbrush
 
 from bench.planning.device import named
 from bench.planning.memory import TRUE_SIZES
@@ -164,3 +164,15 @@ def test_a_rewriter_that_is_not_here_is_missing_beside_the_editor_that_is_not(wo
     argv = [*ARGV, "--rewrite", "a/folder/that/is/none"]
     code, plan = planned(capsys, *argv, "--for", "h100")
     assert code == 1 and "no rewriter" in plan["missing"][0]["why"]
+
+
+def test_later_turns_of_an_input_that_cannot_be_read_count_before_anything_is_edited(tmp_path, capsys):
+    draw_magicbrush(tmp_path / "data" / "magicbrush", count=3)
+    next((tmp_path / "data").rglob("102-input.png")).write_bytes(b"no image")
+    argv = ["--suite", "paper", "--size", "native", "--data-root", str(tmp_path / "data"), "--dataset", "magicbrush",
+            "--turns", "multi", "--model", "identity", "--metrics", "l1", "--out", str(tmp_path / "runs")]  # fmt: skip
+    argv += ["--max-failures", "0.4"]
+    for more, code in ((["--plan"], 1), ([], 1), (["--plan", "--max-failures", "0.5"], 0)):
+        assert run([*argv, *more]) == code
+        assert "3 of 6 examples have no usable input image" in " ".join(" ".join(capsys.readouterr()).split())
+    assert not list((tmp_path / "runs").rglob("edits.jsonl"))
