@@ -17,16 +17,26 @@ from mgie.io.sizes import for_goal, sized
 if TYPE_CHECKING:
     import numpy as np
 
+LISTS = ".json"  # of COCO RLEs; other masks are images
+
 
 def decode_masks(path: Path, ids: tuple[int, ...]) -> "np.ndarray":
     """(H, W) bool, True = to be edited: the union of these entries of a list of COCO RLEs. Raises ImageError.
 
     Its size is the mask's own, which in GIER is not always the image's: bench.datasets.masks.load_mask resizes.
     """
-    import numpy as np
+    masks = list_in(path)
+    if not ids or max(ids) >= len(masks) or min(ids) < 0:
+        raise ImageError(f"{path}: holds {len(masks)} masks, but ids {list(ids)} are asked for")
+    decoded = [decode_rle(masks[i], f"{path}, mask {i}") for i in ids]
+    if len({mask.shape for mask in decoded}) > 1:
+        shapes = sorted({mask.shape for mask in decoded})
+        raise ImageError(f"{path}: masks {list(ids)} differ in size: {shapes} (height, width)")
+    return np.logical_or.reduce(decoded)
 
-    from mgie.io.images import ImageError
 
+def list_in(path: Path) -> list:
+    """Of COCO RLEs, none of which is looked at. Raises ImageError."""
     try:
         masks = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -35,13 +45,16 @@ def decode_masks(path: Path, ids: tuple[int, ...]) -> "np.ndarray":
         raise ImageError(f"{path}: mask file cannot be read: {error}") from error
     if not isinstance(masks, list):
         raise ImageError(f"{path}: holds a JSON {kind_of(masks)}, expected a list of COCO RLE masks")
-    if not ids or max(ids) >= len(masks) or min(ids) < 0:
-        raise ImageError(f"{path}: holds {len(masks)} masks, but ids {list(ids)} are asked for")
-    decoded = [decode_rle(masks[i], f"{path}, mask {i}") for i in ids]
-    if len({mask.shape for mask in decoded}) > 1:
-        shapes = sorted({mask.shape for mask in decoded})
-        raise ImageError(f"{path}: masks {list(ids)} differ in size: {shapes} (height, width)")
-    return np.logical_or.reduce(decoded)
+    return masks
+
+
+def fault_of(path: Path) -> str:
+    """Why a mask file cannot be used, whatever it is asked for; empty where it can."""
+    try:
+        list_in(path) if path.suffix == LISTS else marked(path, "apply")
+    except ImageError as error:
+        return str(error)
+    return ""
 
 
 def decode_rle(rle: Any, where: str) -> "np.ndarray":

@@ -115,12 +115,17 @@ def bare(name: str) -> str:
 def files_of(examples: Iterable[Example], digests: Digests) -> dict[Path, Digest]:
     """The digest of every file that the examples name."""
     images: set[Path] = set()
-    lists: set[Path] = set()
+    masks: set[Path] = set()
     for e in examples:
         images |= {path for path in (e.input_image, e.goal_image) if path}
-        if e.mask:
-            (images if e.mask.ids is None else lists).add(e.mask.path)
-    return digests.of(sorted(images)) | digests.of(sorted(lists - images), images=False)
+        masks |= {e.mask.path} if e.mask else set()
+    return digests.of(sorted(images)) | digests.of(sorted(masks - images), mask_fault)
+
+
+def mask_fault(path: Path) -> str:
+    from bench.datasets.masks import fault_of
+
+    return fault_of(path)
 
 
 def manifest_hash(examples: list[Example], files: dict[Path, Digest] | None = None, goals: bool = False) -> str:

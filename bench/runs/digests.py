@@ -1,4 +1,4 @@
-"""SHA-256 of a dataset's files and whether each can be read: both found out once a machine, not once a model.
+"""SHA-256 of a dataset's files and whether each can be used: both found out once a machine, not once a model.
 
 They are kept in one file of lines below --out, under a stamp of size, both time stamps, inode and device. What was
 changed a moment ago is not kept: it may change again under the same stamp.
@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,7 @@ HELD: "dict[str, tuple[list[int], Digest]]" = {}  # what a plan found out in thi
 
 class Digest(NamedTuple):
     sha256: str  # or MISSING
-    fault: str = ""  # of an image: why it cannot be read
+    fault: str = ""  # why it cannot be used
 
 
 class Digests:
@@ -35,17 +35,18 @@ class Digests:
         self.known: dict[str, tuple[list[int], Digest]] = {}
         self.size = 0
 
-    def of(self, paths: Iterable[Path], images: bool = True) -> dict[Path, Digest]:
-        """images: whether these are images, which are decoded once as well."""
+    def of(self, paths: Iterable[Path], check: Callable[[Path], str] | None = None) -> dict[Path, Digest]:
+        """check: why a file cannot be used, empty where it can; by default they are images, which are decoded."""
+        check = check or fault_of
         self.read()
         self.known = HELD | self.known
         paths = list(dict.fromkeys(paths))
         with ThreadPoolExecutor(THREADS) as pool:
-            found = dict(zip(paths, pool.map(lambda path: self.one(path, images), paths), strict=True))
+            found = dict(zip(paths, pool.map(lambda path: self.one(path, check), paths), strict=True))
         self.write([line for _, line in found.values() if line])
         return {path: digest for path, (digest, _) in found.items()}
 
-    def one(self, path: Path, image: bool) -> tuple[Digest, dict | None]:
+    def one(self, path: Path, check: Callable[[Path], str]) -> tuple[Digest, dict | None]:
         """And the line that is to be kept of it, where there is something new."""
         try:
             refuse_special(path)
@@ -60,7 +61,7 @@ class Digests:
         except OSError as error:
             why = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
             return Digest(MISSING, f"{path}: {why}"), None
-        digest = Digest(sha256, fault_of(path) if image else "")
+        digest = Digest(sha256, check(path))
         if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) < SETTLED * 1e9:
             return digest, None
         self.known[name] = stamp, digest

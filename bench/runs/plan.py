@@ -108,7 +108,7 @@ def check_files(plan: Plan) -> list[str]:
 
 
 def sentence(lack: Lack, of: int) -> str:
-    first, why = next(iter(lack.reasons.items()))
+    first, why = min(lack.reasons.items(), key=lambda one: one[1] == ABSENT)  # rather one that can be mended
     return f"{len(lack.reasons)} of {of} examples have no usable {lack.what}: {lack.then}; first: {first} ({why})"
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from drawn import draw_ma5k, draw_magicbrush
+from drawn import draw_gier, draw_ma5k, draw_magicbrush, picture
 
 from bench.planning.device import named
 from bench.planning.memory import TRUE_SIZES
@@ -15,6 +15,7 @@ from bench.run import main as run
 from bench.tables import main as table
 from mgie.folder import MINI
 from mgie.io import devices
+from mgie.io.images import png
 from mgie.presets import PRESETS, parameters
 
 ARGV = ["--suite", "paper", "--data-root", "data", "--dataset", "ma5k", "--model", "inspix2pix", "--weights", str(MINI),
@@ -175,4 +176,24 @@ def test_later_turns_of_an_input_that_cannot_be_read_count_before_anything_is_ed
     for more, code in ((["--plan"], 1), ([], 1), (["--plan", "--max-failures", "0.5"], 0)):
         assert run([*argv, *more]) == code
         assert "3 of 6 examples have no usable input image" in " ".join(" ".join(capsys.readouterr()).split())
+    assert not list((tmp_path / "runs").rglob("edits.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("draw", "file", "data", "says"),
+    [
+        (draw_gier, "aa4_aa4_mask.json", b"[{", "mask file cannot be read"),
+        (draw_magicbrush, "100-mask1.png", png(picture(3, (20, 20))), "no pixel of it is transparent"),
+    ],
+)
+def test_a_mask_that_cannot_be_used_counts_before_anything_is_edited(tmp_path, capsys, draw, file, data, says):
+    name = draw.__name__.removeprefix("draw_")
+    draw(tmp_path / "data" / name)
+    next((tmp_path / "data").rglob(file)).write_bytes(data)
+    argv = ["--suite", "paper", "--size", "native", "--data-root", str(tmp_path / "data"), "--dataset", name,
+            "--model", "identity", "--metrics", "l1@outside", "--out", str(tmp_path / "runs")]  # fmt: skip
+    for more in (["--plan"], []):
+        assert run([*argv, *more]) == 1
+        said = " ".join(" ".join(capsys.readouterr()).split())
+        assert "have no usable mask" in said and says in said
     assert not list((tmp_path / "runs").rglob("edits.jsonl"))
