@@ -95,6 +95,8 @@ def pipeline(options: Namespace) -> "MGIEPipeline":
         raise ValueError(f"unknown device '{device}'; give auto, cpu, cuda or cuda:N") from None
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device}: torch sees no GPU here; give --device cpu")
+    if options.offload and kind == "cpu":  # in 16 bit it gave other pixels, slowly
+        raise ValueError("--offload is for a GPU, and this runs on the CPU; leave it out")
     dtype = getattr(torch, dtype_name(Wanted(device, options.dtype), kind))
 
     def parts_in(dtype: torch.dtype) -> dict[Path, float]:

@@ -93,6 +93,7 @@ BAD = {
     "steps": (["PHOTO", "x", "--weights", "WEIGHTS", "--steps", "0", "--device", "cpu"], "at least 1"),
     "a name too long": (["PHOTO", "x", "-o", "n" * 248 + ".png"], "a name of 252 bytes"),
     "seed": (["PHOTO", "x", "--seed", "-4"], "--seed is -4"),
+    "nothing to offload from": (["PHOTO", "x", "--device", "cpu", "--offload"], "--offload is for a GPU"),
 }
 
 
