@@ -71,6 +71,8 @@ class Precomputed:
         said = []
         if missing:
             said.append(f"{len(missing)} of {len(examples)} examples have no image, first: {', '.join(missing[:3])}")
+            if gone := [path for path in map(self.path, missing) if path]:
+                said.append(f"{len(gone)} files that are named are not there, first: {gone[0]}")
         if extra:
             said.append(f"{len(extra)} images belong to no example, first: {', '.join(sorted(extra)[:3])}")
         text = f"{self.where or self.name}: " + "; ".join(said) if said else ""
@@ -82,8 +84,9 @@ class Precomputed:
         return text
 
     def missing(self, examples: list[Example]) -> list[str]:
-        """Ids of those of which no image was given."""
-        return [e.id for e in examples if self.path(e.id) is None]
+        """Ids of those of which no image was given, or one that is not there."""
+        paths = {e.id: self.path(e.id) for e in examples}
+        return [i for i, path in paths.items() if path is None or not path.is_file()]
 
     def path(self, example_id: str) -> Path | None:
         for key in (example_id, Path(file_name(example_id)).stem, magicbrush_key(example_id)):

@@ -39,6 +39,20 @@ def test_ids_are_never_paired_by_order(tmp_path):
     assert [o.image.getpixel((0, 0))[0] for o in outputs] == [2, 9, 10]
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "link"])
+def test_files_that_are_named_and_not_there_are_counted_at_once(tmp_path, kind):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "index.csv").write_text("id,path\na,a.png\nb,b.png\nc,c.png\n")
+    (tmp_path / "index.jsonl").write_text("".join(f'{{"id": "{i}", "path": "{i}.png"}}\n' for i in "abc"))
+    for name in "bc" if kind == "link" else "":
+        (tmp_path / f"{name}.png").symlink_to("nowhere")
+    mine = model(tmp_path if kind == "link" else tmp_path / f"index.{kind}")
+    examples = [example(i) for i in "abc"]
+    with pytest.raises(ValueError, match="2 of 3 examples have no image, first: b, c; 2 files that are named"):
+        mine.check(examples, 0.5)
+    assert "first: " + str(tmp_path / "b.png") in mine.check(examples, 0.9)
+
+
 def test_the_fingerprint_follows_the_bytes_of_the_images(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     before = model(tmp_path).fingerprint()
