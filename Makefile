@@ -225,11 +225,13 @@ CACHES = build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 clean: ## remove what is made again in minutes: the miniature's runs and drawn data, caches
 	rm -rf runs/mini runs/features runs/check data/mini-* $(CACHES)
 
-# Never data/ and weights/ of the user's own, never votes: nobody can make those again.
-ALL = $(filter-out runs/human,$(wildcard runs/*)) $(wildcard data/mini-*) $(wildcard results/mini results/published) \
-      $(filter-out results/paper/reported.csv results/paper/published.csv,$(wildcard results/paper/*)) $(wildcard $(CACHES))
+# Never data/ and weights/ of the user's own, never votes: nobody can make those again. A name may hold a blank.
 clean-all: ## remove all that was made here but votes: all runs (GPU hours!), trainings, results; wants CONFIRM=yes
-	@test -n "$(strip $(ALL))" || echo "nothing is left to remove"
-	@test -z "$(strip $(ALL))" || du -shc $(ALL)
-	@if [ "$(CONFIRM)" = yes ]; then rm -rf $(ALL); \
-	elif [ -n "$(strip $(ALL))" ]; then echo "make clean-all CONFIRM=yes removes these"; exit 2; fi
+	@set --; \
+	for path in runs/* data/mini-* results/mini results/published results/paper/* $(CACHES); do \
+	  case "$$path" in runs/human|runs/*.sqlite*|results/paper/reported.csv|results/paper/published.csv) continue;; esac; \
+	  if [ -e "$$path" ] || [ -L "$$path" ]; then set -- "$$@" "$$path"; fi; \
+	done; \
+	if [ $$# = 0 ]; then echo "nothing is left to remove"; exit 0; fi; \
+	du -shc -- "$$@"; \
+	if [ "$(CONFIRM)" = yes ]; then rm -rf -- "$$@"; else echo "make clean-all CONFIRM=yes removes these"; exit 2; fi

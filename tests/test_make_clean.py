@@ -34,3 +34,12 @@ def test_all_that_would_be_removed_is_named_and_nothing_goes_before_it_is_confir
     assert all(name in done.stdout for name in MADE) and left(folder, MADE) == list(MADE)
     assert make(folder, "clean-all", "CONFIRM=yes").returncode == 0
     assert left(folder, MADE) == [] and left(folder, KEPT) == list(KEPT)
+
+
+def test_a_name_with_a_blank_is_one_name_and_takes_no_other_folder_with_it(folder):
+    for name in ("runs/old", "runs/old votes"):
+        (folder / name).mkdir()
+    (folder / "runs" / "study.sqlite").touch()  # make human VOTES=
+    assert make(folder, "clean-all", "CONFIRM=yes").returncode == 0
+    assert left(folder, ("runs/old", "runs/old votes")) == []
+    assert left(folder, (*KEPT, "runs/study.sqlite")) == [*KEPT, "runs/study.sqlite"]
