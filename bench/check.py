@@ -26,6 +26,7 @@ from bench.grid.gate import (
     Findings,
     Tolerance,
     compare,
+    links,
     pair_said,
     read_check,
     stale_tables,
@@ -138,7 +139,8 @@ def check_slice(args: argparse.Namespace, out: Path) -> int:
     stored = {cell: stored_file(args, check, cell) for cell in cells}
     fresh = rerun(cells, options_of(args, check, out))
     report = examine(check, stored, fresh)
-    report.problems.extend(stale_tables(args.reference / args.suite, beside(args.suite, check.split)))
+    folder = args.reference / args.suite
+    report.problems.extend([*links(folder), *stale_tables(folder, stored.values())])
     show(report, check.models)
     return 0 if report.green else 1
 

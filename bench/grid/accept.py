@@ -105,7 +105,7 @@ def moves(accepted: Path, fresh: Path) -> list[str]:
             continue
         try:
             found = compared(rows_of(before), rows_of(path), {}, 0.0)
-        except ValueError as error:  # no table of cells: times, a log
+        except (ValueError, csv.Error) as error:  # no table of cells: times, a log
             lines.append(f"{path.stem}: replaced ({error})")
             continue
         counts = [f"{len(found.moved)} move"]

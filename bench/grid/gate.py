@@ -7,7 +7,8 @@ dataset may drift (a share of the stored mean). The second sees a small drift th
 import csv
 import json
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -227,24 +228,34 @@ def _drifts(check: Check, cell: Cell, moves: Sequence[Move]) -> list[str]:
 
 
 def table_rows(path: Path) -> list[dict[str, str]]:
-    """The cells of a table's CSV that have a mean. Raises ValueError where a column is missing or a mean no number."""
+    """The cells of a table's CSV. Raises ValueError where a column is missing, a mean is no number, or the file is cut:
+    every model has a row in every column, a cell that was not run too.
+    """
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, restval=""))
     wanted = ("dataset", "model", "setting", "form", "metric", "mean")
     if rows and (lacking := [name for name in wanted if name not in rows[0]]):
         raise ValueError(f"no column {', '.join(lacking)}")
-    rows = [r for r in rows if r["mean"] and r["metric"] not in TIMES]
+    rows = [r for r in rows if r["metric"] not in TIMES]
+    models = {tuple(r.get(name, "") for name in ("model", "setting", "form", "rewriter")) for r in rows}
+    columns = {tuple(r.get(name, "") for name in ("dataset", "metric", "subset")) for r in rows}
+    if not rows or len(rows) != len(models) * len(columns):
+        raise ValueError(f"it has {len(rows)} cells, of {len(models)} models in {len(columns)} columns")
     for r in rows:
-        float(r["mean"])
+        float(r["mean"] or 0)
     return rows
 
 
-def stale_tables(folder: Path, suffix: str) -> list[str]:
-    """Cells of the tables in this folder whose mean is not that of the stored scores: one of them is not what ran."""
-    problems = []
+def stale_tables(folder: Path, listed: Container[Path] = ()) -> list[str]:
+    """What of the accepted tables, of every split, is not what their stored scores give, or is not there.
+
+    Cells whose mean is another or is gone, tables that are cut, scores that no table shows. listed: files of scores
+    that check.json names, which need no table.
+    """
+    problems = missing_tables(folder)
     stored: dict[Path, list[Score]] = {}
-    for path in sorted(path for kind in ("table[123]", REWRITE) for end in ("", "-only-*")
-                       for path in folder.glob(f"{kind}{suffix}{end}.csv")):  # fmt: skip
+    shown: set[tuple[Path, str]] = set()
+    for path in sorted(path for kind in ("table[123]", REWRITE) for path in folder.glob(f"{kind}*.csv")):
         if path.stem.endswith("-tests"):
             continue
         scores = f"scores-{path.stem}" if path.stem.startswith(REWRITE) else f"scores{path.stem[len('table1') :]}"
@@ -254,17 +265,48 @@ def stale_tables(folder: Path, suffix: str) -> list[str]:
             problems.append(f"{path}: no table of ours: {error}")
             continue
         for r in rows:
-            if r.get("subset", "all") != "all":
-                continue  # a part of the stored scores, which say not which
             name = scores_name(r["dataset"], f"{r['model']}{by(r.get('rewriter', ''))}", r["setting"], r["form"])
+            place = folder / scores / name
+            shown.add((place, r["metric"]))
+            if r.get("subset", "all") != "all" or not (r["mean"] or place.exists()):
+                continue  # a part of the stored scores, which say not which; or it was not run
             try:
-                place = folder / scores / name
                 stored[place] = stored.get(place) or read_scores(place)
                 mean = summarise(s for s in stored[place] if s.metric == r["metric"]).mean
             except (ValueError, OSError) as error:
                 problems.append(f"{path.name}: {error}")
                 continue
-            if mean is None or not math.isclose(mean, float(r["mean"]), rel_tol=1e-9, abs_tol=1e-12):
-                problems.append(f"{path.name}: {r['metric']} of {name} is {r['mean']}, the stored scores give {mean}; "
-                                "make the table again")  # fmt: skip
+            alike = math.isclose(mean or 0, float(r["mean"] or 0), rel_tol=1e-9, abs_tol=1e-12)
+            if (mean is None) != (not r["mean"]) or not alike:
+                problems.append(f"{path.name}: {r['metric']} of {name} is {r['mean'] or 'empty'}, the stored scores "
+                                f"give {mean}; make the table again (make accept)")  # fmt: skip
+    return problems or unshown(folder, shown, stored, listed)
+
+
+def links(folder: Path) -> list[str]:
+    """What of a suite's accepted files is a link: what it leads to, any command may write."""
+    paths = (folder.parent, folder, *sorted(folder.rglob("*")))
+    return [f"{path}: a link; what is accepted lies here itself" for path in paths if path.is_symlink()]
+
+
+def missing_tables(folder: Path) -> list[str]:
+    """Tables that were accepted, as origin.json says, and are gone."""
+    origin = folder / "origin.json"
+    try:
+        names = list(json.loads(origin.read_text("utf-8"))) if origin.exists() else []
+    except (ValueError, RecursionError, OSError, TypeError) as error:
+        return [f"{origin}: cannot be read: {error}"]
+    return [f"{folder / name}.csv: not there; {origin.name} says that it was accepted" for name in names
+            if re.match(f"table[123]|{REWRITE}", name) and not (folder / f"{name}.csv").exists()]  # fmt: skip
+
+
+def unshown(
+    folder: Path, shown: Container[tuple[Path, str]], stored: Mapping[Path, Sequence[Score]], listed: Container[Path]
+) -> list[str]:
+    """Files of stored scores, and metrics in these, that no table has a cell of."""
+    problems = []
+    for file in sorted(folder.glob("scores*/*")):
+        odd = [m for m in dict.fromkeys(s.metric for s in stored.get(file, ())) if (file, m) not in shown]
+        if odd or (file not in stored and file not in listed):
+            problems.append(f"{file}: {', '.join(odd) or 'it'} is in no table that was accepted")
     return problems

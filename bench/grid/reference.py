@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.registry import TIMES
+from bench.registry import SUITES, TIMES
 from mgie.io.devices import device_name
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
@@ -48,8 +48,9 @@ class Compared(NamedTuple):
 def made_here(text: str) -> Path:
     """The argument of --results. Whatever a command makes lies beside the reference and never in it."""
     path = Path(text)
-    if REFERENCE.resolve() in (path.resolve(), *path.resolve().parents):
-        raise argparse.ArgumentTypeError(f"{text} is what the project has accepted; only make accept writes there")
+    for place in (path, *(path / suite for suite in SUITES)):  # a suite's folder may be a link
+        if REFERENCE.resolve() in (place.resolve(), *place.resolve().parents):
+            raise argparse.ArgumentTypeError(f"{place} is what the project has accepted; only make accept writes there")
     return path
 
 
@@ -67,7 +68,7 @@ def against(made: Path, suite: str, root: Path | None = None) -> list[str]:
         return [f"Nothing to compare with: {shown(folder)} holds no {accepted.name}."]
     try:
         found = compared(rows_of(accepted), rows_of(made), tolerances_of(folder))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, csv.Error) as error:
         return [f"Not compared with {shown(accepted)}: {error}"]
     total = found.agree + len(found.moved)
     if not total:

@@ -43,7 +43,7 @@ def write_scores(path: Path, scores: Iterable[Score]) -> None:
 def read_scores(path: Path) -> list[Score]:
     """Raises FileNotFoundError, and ValueError with the line for anything that is not exactly a file of scores."""
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no stored scores; python -m bench.tables 1 writes them")
+        raise FileNotFoundError(f"{path}: no stored scores; make accept writes those of the reference")
     try:
         with gzip.open(path) as file:
             data = file.read(MAX_BYTES + 1)

@@ -247,7 +247,7 @@ def read_stored(folder: Path, dice: random.Random) -> None:
     from bench.grid.stored import read_scores
     from tests.bench.grid.test_check import NAME
 
-    stale_tables(folder, "")
+    stale_tables(folder)
     read_scores(folder / "scores" / NAME)
     read_check(folder / "check.json")
 

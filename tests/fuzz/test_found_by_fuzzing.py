@@ -210,7 +210,7 @@ def test_the_audit_refuses_an_operator_that_is_a_word(tmp_path, capsys):
 
 def test_a_table_without_a_column_is_a_problem_of_the_gate_not_a_traceback(tmp_path: Path):
     (tmp_path / "table1.csv").write_text("table,model\n1,identity\n")
-    (problem,) = stale_tables(tmp_path, "")
+    (problem,) = stale_tables(tmp_path)
     assert "table1.csv" in problem and "no column dataset" in problem
 
 

@@ -14,7 +14,7 @@ from stopping import Stopped
 
 from bench.check import main
 from bench.grid.cells import Cell, Options, argv_of
-from bench.grid.gate import Check, Findings, Tolerance, compare, read_check, stale_tables
+from bench.grid.gate import Check, Findings, Tolerance, compare, read_check
 from bench.grid.stored import read_scores, scores_name, write_scores
 from bench.records import Score
 from bench.run import main as run
@@ -160,27 +160,6 @@ def test_a_damaged_file_of_stored_scores_is_refused(tmp_path, text, says):
         read_scores(path)
 
 
-def test_a_table_that_is_not_of_the_stored_scores_is_red(tmp_path):
-    write_scores(tmp_path / "scores" / NAME, scores())
-    head = "table,setting,form,dataset,model,metric,mean\n"
-    (tmp_path / "table1.csv").write_text(head + "1,zero-shot,none,ma5k,identity,l1,0.155\n")
-    assert stale_tables(tmp_path, "") == []
-    (tmp_path / "table1.csv").write_text(head + "1,zero-shot,none,ma5k,identity,l1,0.156\n")
-    assert "the stored scores give 0.155" in stale_tables(tmp_path, "")[0]
-    (tmp_path / "table1.csv").write_text(head + "1,zero-shot,none,ma5k,oracle,l1,0.1\n")
-    assert "no stored scores" in stale_tables(tmp_path, "")[0]
-
-
-def test_a_table_of_a_selection_is_held_to_the_scores_of_its_own_name(tmp_path):
-    head = "table,setting,form,dataset,model,metric,mean\n"
-    write_scores(tmp_path / "scores-only-ma5k" / NAME, scores())
-    (tmp_path / "table2-only-ma5k.csv").write_text(head + "2,zero-shot,none,ma5k,identity,l1,0.155\n")
-    (tmp_path / "table2-only-ma5k-tests.csv").write_text("no table of cells\n")
-    assert stale_tables(tmp_path, "") == []
-    write_scores(tmp_path / "scores-only-ma5k" / NAME, [replace(s, value=s.value + 1) for s in scores()])
-    assert "make the table again" in stale_tables(tmp_path, "")[0]
-
-
 # the command, on a drawn MA5k: the slice's runs are made beforehand, so that the gate only has to find them
 
 
@@ -260,6 +239,14 @@ def test_missing_and_empty_files_turn_it_red(gate, capsys, what):
         (folder / "check.json").write_text("")
     assert main(argv) == 1
     assert "check: FAILED" in capsys.readouterr().out
+
+
+def test_a_link_to_what_a_command_may_write_turns_it_red(gate, tmp_path, capsys):
+    folder, argv = gate
+    (folder / "scores").rename(tmp_path / "made")
+    (folder / "scores").symlink_to(tmp_path / "made")
+    assert main(argv) == 1
+    assert "scores: a link; what is accepted lies here itself" in capsys.readouterr().out
 
 
 def test_a_slice_that_cannot_be_run_is_red(gate, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Made here, and accepted: what a command makes never feeds the gate, and every table says how the two compare."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -103,6 +104,20 @@ def test_no_command_takes_the_reference_as_its_place_for_results(capsys):
             tables(argv)
         assert "only make accept writes there" in capsys.readouterr().err
     assert made_here("results") == Path("results")
+
+
+def test_a_link_into_the_reference_is_no_place_for_results(tmp_path):
+    (tmp_path / "mini").symlink_to(reference.REFERENCE / "mini")
+    with pytest.raises(argparse.ArgumentTypeError, match="only make accept writes there"):
+        made_here(str(tmp_path))
+
+
+def test_a_damaged_accepted_table_is_not_compared_with_and_ends_no_command(tmp_path):
+    made = table(tmp_path / "mini" / "here.csv", "ma5k,mgie,zero-shot,e2e,l1,0.1,8,p,")
+    (tmp_path / "reference" / "mini").mkdir(parents=True)
+    (tmp_path / "reference" / "mini" / "here.csv").write_text(f"mean\n{200_000 * '1'}\n")
+    (line,) = against(made, "mini", tmp_path / "reference")
+    assert line.startswith("Not compared with") and "field larger than" in line
 
 
 def test_every_accepted_name_has_the_command_that_makes_it():

@@ -150,9 +150,9 @@ def test_the_gate_knows_an_editor_behind_a_rewriter_and_sees_a_stale_table(tmp_p
     for one in found[:2]:
         name = stored_name(Cell("mini", "ma5k", "inspix2pix", "zero-shot", "none", one.rewriter))
         write_scores(tmp_path / "scores-rewrite" / name, one.run.scores)
-    assert stale_tables(tmp_path, "") == []
+    assert stale_tables(tmp_path) == []
     write_scores(tmp_path / "scores-rewrite" / stored_name(where), found[0].run.scores)
-    assert "make the table again" in stale_tables(tmp_path, "")[0]
+    assert "make the table again" in stale_tables(tmp_path)[0]
 
 
 @pytest.mark.slow
