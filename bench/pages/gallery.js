@@ -155,13 +155,13 @@ const shotOf = (example, side) => (side === "input" || side === "goal" ? example
 const sides = [["input", "Input"], ...shown.map((m) => [m.id, m.name]), ["goal", "Goal"]];
 const nameOf = (side) => sides.find(([id]) => id === side)[1];
 
-function open(place, right) {
+function open(place, right, push = true) {
   select(place, false);
   if (right) $("right").value = right;
   const already = $("view").open;
   if (!already) $("view").showModal();
   fill();
-  remember(!already);
+  remember(push && !already);
 }
 
 function fill() {
@@ -186,7 +186,12 @@ function compare() {
   for (const [id, side] of pair) {
     const shot = shotOf(example, side), image = $(id);
     image.hidden = !shot?.file;
-    image.onerror = () => { image.hidden = true; $("lost").textContent = `${nameOf(side)}: ${absent(shot)}`; $("line").hidden = true; };
+    image.onerror = () => {
+      image.hidden = true;
+      lost.push(`${nameOf(side)}: ${absent(shot)}`);
+      $("lost").textContent = lost.join("; ");
+      $("line").hidden = true;
+    };
     image.alt = `${nameOf(side)}, ${example.instruction}`;
     if (shot?.file) {
       if (image.getAttribute("src") !== shot.file || (image.complete && !image.naturalWidth)) image.src = shot.file;
@@ -252,7 +257,7 @@ function remember(push = false) {
 }
 
 function recall() {
-  const text = location.hash.slice(1), parts = new URLSearchParams(text.includes("=") || !text ? text : { example: decodeURIComponent(text) });
+  const text = location.hash.slice(1), parts = new URLSearchParams(text.includes("=") || !text ? text : `example=${text}`);
   let changed = false;
   for (const id of CHOICES) {
     const asked = parts.get(id) ?? USUAL[id], options = [...($(id).options ?? [])];
@@ -261,7 +266,7 @@ function recall() {
   }
   if (changed) arrange();
   const place = order.findIndex((e) => e.id === parts.get("example"));
-  if (place >= 0) open(place, null);
+  if (place >= 0) open(place, null, false); // the same address in other signs is no further step back
   else if ($("view").open) $("view").close();
 }
 
