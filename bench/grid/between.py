@@ -1,7 +1,8 @@
 """What the tests of a table say: who is marked as best, what holds in words, what could have been shown.
 
-Best: who beats every other model after Holm, or the whole group that ties with the best mean. So nothing is marked
-alone that no test bears out. The input copy, the codec copy and the goal image are no models and are never marked.
+Best: who beats every other model after Holm, or the whole group that no other model is shown to beat. So nothing is
+marked alone that no test bears out, nor beside another that beats it (Table 3 does not test every model against the
+best mean). The input copy, the codec copy and the goal image are no models and are never marked.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,8 +15,8 @@ from bench.resampling.intervals import BCA_GROUPS, LEAST_GROUPS
 LEVEL = 0.05
 LISTED = 6  # findings that the last line of a table spells out
 BEST = (
-    "beats every other model after Holm (p < 0.05), or belongs to the whole group of models that no test tells from "
-    "the best mean"
+    "beats every other model after Holm (p < 0.05), or belongs to the whole group of models that no other is shown to "
+    "beat"
 )
 
 Key = tuple[str, str, str, str]  # model, form, dataset, metric
@@ -67,7 +68,6 @@ def better(test: Comparison) -> str:
 
 def best(rows: Sequence[TableRow], tests: Sequence[Comparison]) -> set[Key]:
     """The cells that are marked; none in a column with fewer than two models."""
-    pairs = {(t.dataset, t.metric, frozenset((t.a, t.b))): t for t in tests}
     marked: set[Key] = set()
     for dataset, metric in dict.fromkeys((r.dataset, r.metric) for r in rows if r.metric not in TIMES):
         here = [r for r in rows if (r.dataset, r.metric) == (dataset, metric)]
@@ -76,11 +76,10 @@ def best(rows: Sequence[TableRow], tests: Sequence[Comparison]) -> set[Key]:
             continue
         means = [r.mean if metric_entry(metric).lower else -r.mean for r in here if r.mean is not None]
         first = here[means.index(min(means))]
-        name = contender(first.model, first.form, first.table)
-        for r in here:
-            test = pairs.get((dataset, metric, frozenset((name, contender(r.model, r.form, r.table)))))
-            if r is first or test is None or better(test) != name:
-                marked.add((r.model, r.form, dataset, metric))
+        tested = [t for t in tests if (t.dataset, t.metric, t.family) == (dataset, metric, MODELS) and better(t)]
+        beaten = {t.b if better(t) == t.a else t.a for t in tested}
+        marked |= {(r.model, r.form, dataset, metric) for r in here
+                   if r is first or contender(r.model, r.form, r.table) not in beaten}  # fmt: skip
     return marked
 
 

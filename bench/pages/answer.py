@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 ALONE = "★"
 HALF = "±\u00a0"  # never parted from its number
 MARKS = (
-    f"Bold: the best mean, with every model that no test tells from it; {ALONE}: beats every other model (p < {LEVEL} "
-    "after Holm). The input copy is no model."
+    f"Bold: the models that no other is shown to beat; {ALONE}: beats every other model (p < {LEVEL} after Holm). The "
+    "input copy is no model."
 )
 Row = TypeVar("Row", bound="DataclassInstance")
 

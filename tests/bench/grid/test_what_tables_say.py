@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from table_cells import METRICS_OF, asked, finished, measured, scores_of
 
-from bench.grid.between import better, column_name, in_words, smallest
+from bench.grid.between import best, better, column_name, in_words, smallest
 from bench.grid.cells import Cell, cells_of
 from bench.grid.paper import MARK
 from bench.grid.rows import COPY, MODELS, Measured, comparisons, rows_of
@@ -82,6 +82,18 @@ def test_bold_alone_is_who_beats_every_other_model_after_holm():
 def test_the_whole_group_that_no_test_tells_from_the_best_is_bold_and_nothing_is_bold_alone_without_a_test():
     assert bold({"inspix2pix": 0.60, "lgie": 0.60, "mgie": 0.9}) == {"inspix2pix", "lgie"}
     assert bold({"inspix2pix": 0.2}, n=4) == {"inspix2pix", "lgie", "mgie"}  # 4 groups can show nothing
+
+
+def test_who_is_beaten_is_not_bold_though_table_3_does_not_test_it_against_the_best_mean():
+    means = {"mgie e2e": 0.1, "lgie ft": 0.2, "mgie ft": 0.2, "lgie e2e": 0.2, "lgie fz": 0.4, "mgie fz": 0.4}
+    cells = [
+        Measured(c, finished("ma5k", {"l1": means[f"{c.model} {c.form}"]}, n=32))
+        for c in cells_of(3, "mini", ("lgie", "mgie"), ("ma5k",))
+    ]
+    rows = [r for m in cells for r in rows_of(3, m, ["l1"], 1, "runs")]
+    assert best(rows, comparisons(3, cells, {"ma5k": ("l1",)})) == {
+        ("mgie", "e2e", "ma5k", "l1"), ("lgie", "ft", "ma5k", "l1"),
+    }  # fmt: skip
 
 
 def test_the_input_copy_is_never_bold_and_markdown_shows_what_is():
