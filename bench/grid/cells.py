@@ -69,6 +69,9 @@ class Options:
     how: HowSettings = field(default_factory=HowSettings)
     usual_seeds: int = 1  # how many the command takes by default
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", replace(self.data, split=self.split))  # one split, whoever asks which
+
     @property
     def others(self) -> tuple[Choice, ...]:
         """All that is not the default; how many seeds, every run is told anyway."""
@@ -275,8 +278,10 @@ def is_brought(cell: Cell, options: Options) -> bool:
 def own_run(cell: Cell, options: Options) -> Result:
     """The finished run of somebody's own output images (bench.run --images), or under a name of --as: the newest."""
     runs = runs_of(cell.model, cell.dataset, options.out, cell.suite)
-    data, edit = replace(options.data, split=options.split), options.edit if options.edit.size else None
-    folder, said = newest(cell.model, cell.dataset, runs, Asked(cell.suite, data, edit, options.seeds, cell.setting))
+    edit = options.edit if options.edit.size else None
+    folder, said = newest(
+        cell.model, cell.dataset, runs, Asked(cell.suite, options.data, edit, options.seeds, cell.setting)
+    )
     if folder:
         if said:
             print(f"notice: {said}", file=sys.stderr)

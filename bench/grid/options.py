@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -156,7 +156,6 @@ def selected(
     datasets, usual_datasets = chosen(args.datasets, tuple(datasets) or usual, DATASETS, "dataset"), datasets or usual
     only = [names for names, all_of in ((datasets, usual_datasets), (models, usual_models), (named_metrics, ()))
             if set(names) != set(all_of)]  # fmt: skip
-    data = replace(data, split=split)
     options = Options(
         split, seeds, named_metrics, args.data_root, args.weights, args.out, engine, tuple(others), data, edit, how,
         usual_seeds,
@@ -166,7 +165,7 @@ def selected(
     wanted = (
         tuple(dict.fromkeys(m for d in datasets for m in metrics_of(suite, d))) if metrics is None else tuple(metrics)
     )
-    like = Asked(suite, data, edit, seeds, setting, named_metrics or wanted, networks)
+    like = Asked(suite, options.data, edit, seeds, setting, named_metrics or wanted, networks)
     rows = found(given, datasets, args.out, like)
     if twice := [run for run in rows.runs if run.name in models]:
         raise ValueError(f"--with: {twice[0].name} is a row here already; call {twice[0].folder.name} otherwise: "

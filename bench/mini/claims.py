@@ -4,8 +4,9 @@
     2  E2E over FT over FZ, for LGIE and MGIE
     3  CLIP-S of MGIE's expressive instruction over the human one over LGIE's
 
-Runs what is missing of the cells of Tables 1 and 3 (200 examples a dataset, 1 seed), then writes claims.md, claims.csv,
-claims-figures.csv, claims-examples.png and comparison-<dataset>.png below results/mini/. Exit codes as bench.tables.
+Runs what is missing of the cells of Tables 1 and 3 (200 examples a dataset, 1 seed), and of Table 2's on MA5k where
+make table2 has trained them, then writes claims.md, claims.csv, claims-figures.csv, claims-examples.png and
+comparison-<dataset>.png below results/mini/. Exit codes as bench.tables.
 """
 
 import argparse

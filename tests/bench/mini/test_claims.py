@@ -3,12 +3,14 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bench.figures import texts
 from bench.grid.cells import Cell, Options, Result
 from bench.mini import claims, claims_report, verdicts
 from bench.mini.evidence import Answers, Runs, answers, chance_interval, in_and_out, new_object
@@ -117,6 +119,21 @@ def test_the_worlds_own_expressive_instructions_are_all_right(runs):
     found = answers(runs, "mgie")
     assert found and all(f.right == f.n for f in found)
     assert answers(runs, "lgie") == [] and "no weights" in runs.why("lgie")
+
+
+def test_clip_s_is_of_the_examples_of_the_runs_and_of_no_other_split(runs, monkeypatch):
+    for module in (layouts, draw):
+        monkeypatch.setattr(module, "Parameters", lambda: SMALL)
+    seen = {}
+    monkeypatch.setattr(
+        texts, "run_all", lambda cells: [Result(cell, None, "no run is needed here") for cell, _ in cells]
+    )
+    monkeypatch.setattr(texts, "score", lambda found, *_: seen.update({found.dataset: found.examples}) or [])
+    of_val = Runs(replace(runs.options, split="val"), runs.datasets)
+    for one in (runs, of_val):
+        claims.clip_s(one)
+        assert seen == one.examples
+    assert runs.examples != of_val.examples
 
 
 def test_the_report_shows_what_holds_and_what_was_not_run(runs, tmp_path, monkeypatch):
