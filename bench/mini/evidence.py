@@ -39,7 +39,7 @@ class Runs:
     _scores: dict[tuple, list[Score]] = field(default_factory=dict)
 
     def run(self) -> "Runs":
-        """Table 1's cells, Table 3's, and Table 2's on MA5k; what is not there is trained and run."""
+        """Table 1's cells and Table 3's, trained where needed; Table 2's on MA5k where make table2 has trained it."""
         cells = [Cell("mini", d, m) for m in ("identity", "codec", "inspix2pix") for d in self.datasets]
         cells += [Cell("mini", d, m, form=f) for m in WRITERS for f in ("e2e", "ft", "fz") for d in self.datasets]
         if "ma5k" in self.datasets:

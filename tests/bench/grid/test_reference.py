@@ -125,6 +125,7 @@ def test_every_accepted_name_has_the_command_that_makes_it():
     names = names_of(folder)
     assert {"check", "table1", "table1-fresh", "table1-test", "table2", "table3", "figure3", "figure4", "claims",
             "claims-fresh", "ablations"} <= set(names)  # fmt: skip
+    assert names.index("claims-fresh") > names.index("table2")  # which trains what the claims look at
     made = {name: command_of(name, "mini", folder) for name in names if name != "check"}
     assert made["table1-test"] == ["bench.tables", "1", "--suite", "mini", "--split", "test", "--seeds", "5"]
     assert made["table2-fresh-only-ma5k"][-4:-1] == ["--datasets", "ma5k", "--models"]
