@@ -258,6 +258,14 @@ def write_stored(asked: Table, measured: Sequence[Measured]) -> None:
             write_scores(asked.stem("scores") / name, [s for s in run.scores if s.metric in wanted])
 
 
+def refuse_empty(rows: Sequence[TableRow]) -> None:
+    """Raises ValueError for a table of edits without any score, as where the network of its only metric is missing."""
+    scores = [r for r in rows if r.metric not in TIMES]
+    if scores and all(r.of is None for r in scores):
+        why = (f"{r.dataset} {r.model} {r.metric}: {r.reason}" for r in scores)
+        raise ValueError("\n".join(["no cell of the table has a score, so nothing was written.", *why]))
+
+
 def make(asked: Table) -> int:
     """Run what is missing, write and print the table; the exit code."""
     from bench.grid.reference import against
@@ -272,7 +280,9 @@ def make(asked: Table) -> int:
     edits = rates(asked.number, rows, measured) if judges_edits(asked) else []
     measured = rows
     tests = comparisons(asked.number, measured, {dataset: asked.metrics(dataset) for dataset in asked.datasets})
-    g = grid(table_rows(asked, measured), tests)
+    cells = table_rows(asked, measured)
+    refuse_empty(cells)
+    g = grid(cells, tests)
     files = write(asked, measured, g, edits)
     show(g, notes_of(asked, measured), asked.options.split, files, asked.verbose)
     print("\n".join(wrapped([*footer(edits), *of_sets(asked, measured)])))

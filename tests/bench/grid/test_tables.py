@@ -19,6 +19,7 @@ from bench.records import Score
 from bench.run import main as run
 from bench.stats import summarise
 from bench.tables import main, table_of, table_rows, write
+from mgie.folder import MINI
 from mgie.io.files import write_csv
 
 COLUMNS = (
@@ -261,6 +262,20 @@ def test_a_table_of_which_nothing_can_be_run_writes_nothing_and_says_all_that_is
     assert said.count("\n") > 8  # the whole help of each, not its first line
     assert main([*nowhere, "--results", str(tmp_path / "other")]) == 2
     assert not (tmp_path / "other").exists()
+
+
+def test_a_table_without_any_score_writes_nothing_and_says_why(tmp_path, capsys):
+    """Its model edits, and is scored in its distance to the input, which is no column."""
+    draw_ma5k(tmp_path / "data" / "ma5k")
+    argv = ["1", "--suite", "paper", "--data-root", str(tmp_path / "data"), "--size", "native", "--seeds", "1",
+            "--models", "inspix2pix", "--datasets", "ma5k", "--metrics", "lpips", "--weights", str(MINI),
+            "--num-inference-steps", "1", "--limit", "1", "--device", "cpu", "--max-failures", "1",
+            "--lpips-weights", str(tmp_path / "none.pth"),
+            "--out", str(tmp_path / "runs"), "--results", str(tmp_path / "made")]  # fmt: skip
+    assert main(argv) == 2
+    said = capsys.readouterr().err
+    assert "no cell of the table has a score, so nothing was written" in said
+    assert "ma5k inspix2pix lpips: not run" in said and not (tmp_path / "made").exists()
 
 
 def test_a_selection_has_a_name_of_its_own_and_replaces_nothing():
