@@ -308,5 +308,6 @@ def unshown(
     for file in sorted(folder.glob("scores*/*")):
         odd = [m for m in dict.fromkeys(s.metric for s in stored.get(file, ())) if (file, m) not in shown]
         if odd or (file not in stored and file not in listed):
-            problems.append(f"{file}: {', '.join(odd) or 'it'} is in no table that was accepted")
+            problems.append(f"{file}: {', '.join(odd) or 'it'} is in no table that was accepted; make accept with the "
+                            "table that has it, or remove the file")  # fmt: skip
     return problems
