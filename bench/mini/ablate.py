@@ -118,7 +118,7 @@ def train_all(place: Path, data_root: Path, variants: Sequence[Variant], recipe:
     workers = min(len(os.sched_getaffinity(0)), len(todo))
     print(
         f"training {len(todo)} variants of MGIE-mini: {', '.join(v.name for v in todo)}; {recipe.steps} steps each, "
-        f"about three minutes on a core, {workers} at a time; kept in {shown(place)}",
+        f"three to nine minutes on a core, {workers} at a time; kept in {shown(place)}",
         file=sys.stderr,
         flush=True,
     )

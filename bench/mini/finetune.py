@@ -114,7 +114,7 @@ def make(specs: Sequence[ModelSettings], data_root: Path) -> None:
     draw(data_root)  # before the processes would wait for each other
     workers = min(len(os.sched_getaffinity(0)), len(todo))
     print(f"training {len(todo)} small models on demand: {', '.join(folder.name for folder in todo)}; {RECIPE.steps} "
-          f"steps each, one to three minutes on a core, {workers} at a time; kept below {shown(CACHE)}; a killed one "
+          f"steps each, one to nine minutes on a core, {workers} at a time; kept below {shown(CACHE)}; a killed one "
           "continues", file=sys.stderr, flush=True)  # fmt: skip
     tasks = [(spec, folder, data_root) for folder, spec in todo.items()]
     with Pool(workers, fresh=True) as pool:
