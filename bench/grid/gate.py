@@ -8,7 +8,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -301,11 +301,12 @@ def missing_tables(folder: Path) -> list[str]:
 
 
 def unshown(
-    folder: Path, shown: Container[tuple[Path, str]], stored: Mapping[Path, Sequence[Score]], listed: Container[Path]
+    folder: Path, shown: Set[tuple[Path, str]], stored: Mapping[Path, Sequence[Score]], listed: Container[Path]
 ) -> list[str]:
-    """Files of stored scores, and metrics in these, that no table has a cell of."""
+    """Files of stored scores beside those of a table, and metrics in these, that no table has a cell of."""
     problems = []
-    for file in sorted(folder.glob("scores*/*")):
+    places = {place.parent for place, _ in shown}
+    for file in sorted(path for path in folder.glob("scores*/*") if path.parent in places):
         odd = [m for m in dict.fromkeys(s.metric for s in stored.get(file, ())) if (file, m) not in shown]
         if odd or (file not in stored and file not in listed):
             problems.append(f"{file}: {', '.join(odd) or 'it'} is in no table that was accepted; make accept with the "

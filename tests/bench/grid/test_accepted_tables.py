@@ -45,6 +45,9 @@ def test_an_accepted_table_that_is_cut_or_emptied_is_red_on_every_split(tmp_path
 def test_a_table_that_is_gone_and_scores_that_no_table_shows_are_red(tmp_path):
     extra = tmp_path / "scores" / NAME.replace("identity", "oracle")
     write_scores(extra, scores())
+    assert stale_tables(tmp_path) == []  # no table is accepted: bench.check --init alone
+    write_scores(tmp_path / "scores" / NAME, scores())
+    (tmp_path / "table1.csv").write_text(HEAD + TWO)
     assert stale_tables(tmp_path, [extra]) == []  # check.json names them
     assert "oracle--zero-shot--none.csv.gz: it is in no table" in stale_tables(tmp_path)[0]
     (tmp_path / "origin.json").write_text('{"check": {}, "table1-fresh": {}}')
