@@ -41,9 +41,10 @@ def names_of(folder: Path) -> list[str]:
 def with_companions(names: Sequence[str], folder: Path) -> list[str]:
     """Tables of one split share their stored scores, and the gate's cells are among them: one is not renewed alone."""
     shared = {scores_suffix(n) for n in names} - {None}
+    together = list(dict.fromkeys([*names, *(n for n in names_of(folder) if scores_suffix(n) in shared)]))
     # the gate has cells of the table of rewriters too; renewed alone, that table leaves the gate's own as they are
-    also = [n for n in names_of(folder) if n == "rewrite"] if CHECK in names else []
-    return list(dict.fromkeys([*names, *(n for n in names_of(folder) if scores_suffix(n) in shared), *also]))
+    also = [n for n in names_of(folder) if n == "rewrite"] if CHECK in together else []
+    return list(dict.fromkeys([*together, *also]))
 
 
 def scores_suffix(name: str) -> str | None:

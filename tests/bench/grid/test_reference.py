@@ -130,7 +130,7 @@ def test_every_accepted_name_has_the_command_that_makes_it():
     assert made["table1-test"] == ["bench.tables", "1", "--suite", "mini", "--split", "test", "--seeds", "5"]
     assert made["table2-fresh-only-ma5k"][-4:-1] == ["--datasets", "ma5k", "--models"]
     assert made["claims-fresh"] == ["bench.mini.claims", "--split", "fresh"]
-    assert set(with_companions(["table3"], folder)) == {"table3", "check", "table1", "table2"}
+    assert set(with_companions(["table3"], folder)) == {"table3", "check", "table1", "table2", "rewrite"}
     with pytest.raises(ValueError, match="unknown name 'table9'"):
         command_of("table9", "mini", folder)
 
