@@ -83,21 +83,17 @@ def pipeline(options: Namespace) -> "MGIEPipeline":
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from mgie.io.devices import Wanted, dtype_name
+    from mgie.io.devices import Wanted, placement
     from mgie.io.memory import refuse_too_large
     from mgie.pipeline import MGIEPipeline
 
     disable_progress_bar()  # of loading; denoising has its own
-    device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        kind = torch.device(device).type
+        torch.device("cpu" if options.device == "auto" else options.device)
     except RuntimeError:
-        raise ValueError(f"unknown device '{device}'; give auto, cpu, cuda or cuda:N") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device}: torch sees no GPU here; give --device cpu")
-    if options.offload and kind == "cpu":  # in 16 bit it gave other pixels, slowly
-        raise ValueError("--offload is for a GPU, and this runs on the CPU; leave it out")
-    dtype = getattr(torch, dtype_name(Wanted(device, options.dtype), kind))
+        raise ValueError(f"unknown device '{options.device}'; give auto, cpu, cuda or cuda:N") from None
+    device, dtype, _ = placement(Wanted(options.device, options.dtype, offload=options.offload))
+    kind = torch.device(device).type
 
     def parts_in(dtype: torch.dtype) -> dict[Path, float]:
         return parts_of(folder, dtype) | ({folder / "unet": torch.float32.itemsize} if kind == "cpu" else {})

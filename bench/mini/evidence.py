@@ -18,7 +18,6 @@ from bench.grid.cells import Cell, Options, Result, make_weights, run_cells
 from bench.records import Edit, Example, Score
 from bench.registry import BENCHMARKS
 from bench.runs.folder import RunFolder
-from bench.settings import DataSettings
 from mgie.io.images import load, resize
 
 EDITORS = ("inspix2pix", "lgie", "mgie")
@@ -60,7 +59,7 @@ class Runs:
     @cached_property
     def worlds(self) -> dict[str, Mini]:
         root = Path(self.options.data_root or "data")
-        return {d: Mini(d, root, DataSettings(split=self.options.split)) for d in self.datasets}
+        return {d: Mini(d, root, self.options.data) for d in self.datasets}
 
     @cached_property
     def examples(self) -> dict[str, list[Example]]:
